@@ -1,0 +1,210 @@
+//! What an entry of the catalogue can say.
+
+use crate::sink::WriteMode;
+
+/// One endpoint of the API as a stream.
+#[derive(Debug)]
+pub struct StreamSpec {
+    /// The stream's name; with [`Sizes::Bars`] a size is appended.
+    pub name: &'static str,
+    /// One sentence for people.
+    pub doc: &'static str,
+    /// Path below the base URL. Placeholders, here and in `query`: `{ticker}`,
+    /// `{multiplier}`, `{timespan}`, `{adjusted}`, `{value}` (of
+    /// [`Partition::Values`]), `{date}`, and the bounds of a window: `{from}` and
+    /// `{to}` as dates, both inclusive; `{from_ns}` and `{until_ns}` as UNIX
+    /// nanoseconds, `{from_utc}` and `{until_utc}` as RFC 3339, of New York's
+    /// midnights, the second exclusive.
+    pub path: &'static str,
+    /// Query parameters, every option stated that the API would default. A
+    /// parameter whose placeholder has no value (`{to}` of an open window) is left out.
+    pub query: &'static [(&'static str, &'static str)],
+    /// Where in the answer the rows are.
+    pub rows_at: RowsAt,
+    /// Whether there is a stream per bar size.
+    pub sizes: Sizes,
+    /// By what requests are split besides time.
+    pub partition: Partition,
+    /// How requests are split in time.
+    pub window: Window,
+    /// Columns that the request knows and the row does not say.
+    pub derived: &'static [Derived],
+    /// The fields of a row. Unknown ones are kept in `additional_properties`.
+    pub fields: &'static [Field],
+    /// The primary key, as column names.
+    pub key: &'static [&'static str],
+    /// The cursor column of incremental reading.
+    pub cursor: Option<&'static str>,
+    /// How rows change after they were first seen.
+    pub change: Change,
+    /// The write mode that keeps the table equal to the API.
+    pub best_mode: WriteMode,
+    /// What a key needs to read it.
+    pub needs: Capability,
+}
+
+/// Where the rows of an answer are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsAt {
+    /// An array under `results`; absent means empty when the status is good.
+    Results,
+    /// One object under `results`.
+    ResultsObject,
+    /// The answer itself is an array.
+    Root,
+}
+
+/// Whether an entry makes one stream or one per configured size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizes {
+    /// One stream.
+    None,
+    /// One per bar size.
+    Bars,
+}
+
+/// By what requests are split besides time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partition {
+    /// One request reads all.
+    None,
+    /// One per configured ticker.
+    Ticker,
+    /// One per value, put in place of `{value}`.
+    Values(&'static [&'static str]),
+}
+
+/// How requests are split in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// Not at all: each read reads everything.
+    Whole,
+    /// At most this many trading days a request; closed days cost no request.
+    TradingDays(u32),
+    /// At most this many calendar days a request.
+    CalendarDays(u32),
+    /// Calendar days as well, and the last window has no end: rows can lie in the future.
+    CalendarDaysOpen(u32),
+    /// As many trading days as bars of the stream's size fit in one page.
+    BarsPerPage,
+}
+
+/// A column that the request knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Derived {
+    /// `ticker`, the partition.
+    Ticker,
+    /// `date`, the trading day of the request.
+    Date,
+}
+
+/// One field of the API's rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The API's name.
+    pub source: &'static str,
+    /// The column's name.
+    pub name: &'static str,
+    /// Its type, and for a time its unit.
+    pub kind: Kind,
+    /// Description, with the unit.
+    pub doc: &'static str,
+}
+
+/// The type of a field in the API's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A JSON string.
+    Text,
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number of at most 64 bits.
+    Integer,
+    /// A number or a string that holds one, kept exactly.
+    Decimal,
+    /// `YYYY-MM-DD`.
+    Date,
+    /// A moment. Nanoseconds also give a column `<name>_ns` with the integer.
+    Time(TimeUnit),
+    /// An array or object, kept as JSON.
+    Json,
+}
+
+/// How the API writes a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Milliseconds since the UNIX epoch.
+    Millis,
+    /// Nanoseconds since the UNIX epoch.
+    Nanos,
+    /// An RFC 3339 string.
+    Rfc3339,
+}
+
+/// How rows change after they were first seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Days before the last reading that are read again, because rows come late
+    /// or are corrected.
+    Lookback {
+        /// Calendar days.
+        days: u16,
+    },
+    /// Anything may change at any time: only reading everything finds it.
+    Anytime,
+}
+
+/// What a key's plan must include.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    /// Every plan has it.
+    Basic,
+    /// Bars shorter than a day: paid plans.
+    IntradayBars,
+    /// Trades: paid plans from Developer on.
+    Trades,
+}
+
+impl Field {
+    pub(super) const fn text(source: &'static str, name: &'static str, doc: &'static str) -> Self {
+        Self { source, name, kind: Kind::Text, doc }
+    }
+    pub(super) const fn boolean(source: &'static str, name: &'static str, doc: &'static str) -> Self {
+        Self { source, name, kind: Kind::Boolean, doc }
+    }
+    pub(super) const fn integer(source: &'static str, name: &'static str, doc: &'static str) -> Self {
+        Self { source, name, kind: Kind::Integer, doc }
+    }
+    pub(super) const fn decimal(source: &'static str, name: &'static str, doc: &'static str) -> Self {
+        Self { source, name, kind: Kind::Decimal, doc }
+    }
+    pub(super) const fn date(source: &'static str, name: &'static str, doc: &'static str) -> Self {
+        Self { source, name, kind: Kind::Date, doc }
+    }
+    pub(super) const fn time(
+        source: &'static str,
+        name: &'static str,
+        unit: TimeUnit,
+        doc: &'static str,
+    ) -> Self {
+        Self { source, name, kind: Kind::Time(unit), doc }
+    }
+    pub(super) const fn json(source: &'static str, name: &'static str, doc: &'static str) -> Self {
+        Self { source, name, kind: Kind::Json, doc }
+    }
+}
+
+impl StreamSpec {
+    /// Whether it can be read incrementally: it is sliced by time.
+    pub const fn is_incremental(&self) -> bool {
+        !matches!(self.window, Window::Whole)
+    }
+
+    /// Calendar days before the last reading that are read again.
+    pub const fn lookback_days(&self) -> u16 {
+        match self.change {
+            Change::Lookback { days } => days,
+            Change::Anytime => 0,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The table of a stream: what a sink learns of it.
+
+use super::spec::{Derived, Field, Kind, StreamSpec, TimeUnit};
+
+/// The column that keeps fields which the catalogue does not know, and values
+/// that did not fit their column, by the API's names.
+pub const EXTRA_COLUMN: &str = "additional_properties";
+
+/// Name, columns and key of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Lower-case letters, digits and underscores.
+    pub name: String,
+    /// In the order of the catalogue; the last is [`EXTRA_COLUMN`].
+    pub columns: Vec<Column>,
+    /// Names of the key columns. They are compared null-safe.
+    pub key: Vec<String>,
+    /// The column that a reader orders by, where there is one.
+    pub cursor: Option<String>,
+}
+
+/// A column of a [`Table`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Lower-case letters, digits and underscores.
+    pub name: String,
+    /// Its type.
+    pub ty: ColumnType,
+    /// For people, with the unit.
+    pub doc: String,
+}
+
+/// A column's type, and with it what a canonical row may hold there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// A JSON string.
+    Text,
+    /// `true` or `false`.
+    Boolean,
+    /// A JSON number without point or exponent, within `i64`.
+    Integer,
+    /// A JSON number without exponent that `DECIMAL(38, 18)` holds exactly: at
+    /// most 20 digits before the point and 18 after it.
+    Decimal,
+    /// A JSON string `YYYY-MM-DD`.
+    Date,
+    /// A JSON string in RFC 3339, UTC, `YYYY-MM-DDThh:mm:ss[.f]Z` with 1 to 9
+    /// digits after the point, none when the fraction is zero; years 0001 to 9999.
+    Timestamp,
+    /// Any JSON value, without line breaks outside strings.
+    Json,
+}
+
+impl ColumnType {
+    /// Total digits of [`ColumnType::Decimal`].
+    pub const DECIMAL_PRECISION: u8 = 38;
+    /// Digits after the point of [`ColumnType::Decimal`]. 18 hold any price that
+    /// was once a double of a hundredth or more, and 20 remain for volumes.
+    pub const DECIMAL_SCALE: u8 = 18;
+}
+
+impl Table {
+    pub(super) fn of(spec: &StreamSpec, name: &str) -> Self {
+        let mut columns: Vec<Column> = spec.derived.iter().map(derived_column).collect();
+        for field in spec.fields {
+            columns.push(field_column(field));
+            if let Kind::Time(TimeUnit::Nanos) = field.kind {
+                columns.push(Column {
+                    name: format!("{}_ns", field.name),
+                    ty: ColumnType::Integer,
+                    doc: format!("{} As nanoseconds since the UNIX epoch.", field.doc),
+                });
+            }
+        }
+        columns.push(Column {
+            name: EXTRA_COLUMN.to_owned(),
+            ty: ColumnType::Json,
+            doc: "Fields that the catalogue does not know, and values that did not fit their column, by the API's names.".to_owned(),
+        });
+        Self {
+            name: name.to_owned(),
+            columns,
+            key: spec.key.iter().map(|column| (*column).to_owned()).collect(),
+            cursor: spec.cursor.map(str::to_owned),
+        }
+    }
+
+    /// The index of a column.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
+fn derived_column(derived: &Derived) -> Column {
+    match derived {
+        Derived::Ticker => Column {
+            name: "ticker".to_owned(),
+            ty: ColumnType::Text,
+            doc: "Ticker symbol, case-sensitive.".to_owned(),
+        },
+        Derived::Date => Column {
+            name: "date".to_owned(),
+            ty: ColumnType::Date,
+            doc: "Trading day in New York.".to_owned(),
+        },
+    }
+}
+
+fn field_column(field: &Field) -> Column {
+    let ty = match field.kind {
+        Kind::Text => ColumnType::Text,
+        Kind::Boolean => ColumnType::Boolean,
+        Kind::Integer => ColumnType::Integer,
+        Kind::Decimal => ColumnType::Decimal,
+        Kind::Date => ColumnType::Date,
+        Kind::Time(_) => ColumnType::Timestamp,
+        Kind::Json => ColumnType::Json,
+    };
+    Column { name: field.name.to_owned(), ty, doc: field.doc.to_owned() }
+}

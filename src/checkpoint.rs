@@ -1,0 +1,268 @@
+//! The algebra of progress: what of a stream was read, and what a finished
+//! slice adds to it. No I/O, no clock.
+//!
+//! A partition (a ticker) was read from a first to a last day without a gap, as
+//! of a moment. A slice extends that span upwards or downwards. Days that were
+//! read too soon after they happened are read again by later runs, because rows
+//! come late; [`Position::resume_after`] says where that begins.
+//!
+//! Stored as text, `{floor, ahead}`: the position that every partition has
+//! reached, and the partitions beyond it, grouped by position, so that ten
+//! thousand tickers take a few bytes each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The version of the stored form. Another one is refused, never guessed at.
+pub const STATE_VERSION: u32 = 1;
+
+/// How far one partition was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The moment as of which the latest reading saw the source.
+    pub as_of: Timestamp,
+    /// The last day read, inclusive.
+    pub through: Date,
+    /// The first day read, inclusive.
+    pub from: Date,
+}
+
+impl Position {
+    /// The last day that needs no second reading: the day itself for old days,
+    /// `lookback_days` before `as_of` for days that were young when they were read.
+    pub fn resume_after(&self, as_of_day: Date, lookback_days: u16) -> Date {
+        let settled = as_of_day.saturating_sub(jiff::Span::new().days(i64::from(lookback_days) + 1));
+        self.through.min(settled.max(self.from.yesterday().unwrap_or(self.from)))
+    }
+}
+
+/// A finished slice of a partition: days, both inclusive, as of a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The ticker, or empty when the stream has no partitions.
+    pub partition: Arc<str>,
+    /// The first day read.
+    pub from: Date,
+    /// The last day read.
+    pub through: Date,
+    /// The moment as of which it was read.
+    pub as_of: Timestamp,
+}
+
+/// What rows complete once they are durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cover {
+    /// Nothing yet: more rows of the same slice follow.
+    Part,
+    /// A slice: these rows are its last.
+    Slice(Span),
+    /// A partition of a stream that is not sliced by time.
+    Whole {
+        /// As in [`Span`].
+        partition: Arc<str>,
+        /// As in [`Span`].
+        as_of: Timestamp,
+    },
+}
+
+/// Options that shape a stream's rows. Progress made with others is not continued.
+pub type Options = BTreeMap<String, String>;
+
+/// The progress of one stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checkpoint {
+    options: Options,
+    positions: BTreeMap<Arc<str>, Position>,
+    whole: BTreeMap<Arc<str>, Timestamp>,
+}
+
+impl Checkpoint {
+    /// Nothing read yet, under these options.
+    pub fn new(options: Options) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    /// How far a partition was read.
+    pub fn position(&self, partition: &str) -> Option<&Position> {
+        self.positions.get(partition)
+    }
+
+    /// Whether a partition of a stream without time was read in full.
+    pub fn is_whole(&self, partition: &str) -> bool {
+        self.whole.contains_key(partition)
+    }
+
+    /// Adds what became durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Bug`] when the slice leaves a gap to what was read before:
+    /// progress would claim days that nobody read. The checkpoint is unchanged.
+    pub fn apply(&mut self, cover: &Cover) -> Result<()> {
+        match cover {
+            Cover::Part => {}
+            Cover::Whole { partition, as_of } => {
+                self.whole.insert(Arc::clone(partition), *as_of);
+            }
+            Cover::Slice(span) => {
+                let merged = match self.positions.get(&span.partition) {
+                    None => first(span)?,
+                    Some(position) => extended(position, span)?,
+                };
+                self.positions.insert(Arc::clone(&span.partition), merged);
+            }
+        }
+        Ok(())
+    }
+
+    /// The stored form.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&Stored::from(self)).expect("dates, strings and maps always serialise")
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] when the text is not a state of this version, or was
+    /// made under other options than `options`.
+    pub fn from_json(text: &str, options: Options) -> Result<Self> {
+        let version: Version = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+        if version.version != STATE_VERSION {
+            return Err(Error::new(
+                ErrorKind::State,
+                format!(
+                    "the state has version {}, this program reads version {STATE_VERSION}",
+                    version.version
+                ),
+            )
+            .hint("use the program that wrote it, or reset the stream to read it anew"));
+        }
+        let stored: Stored = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+        stored.into_checkpoint(options)
+    }
+}
+
+fn first(span: &Span) -> Result<Position> {
+    if span.from > span.through {
+        return Err(Error::bug(format!(
+            "a slice ends on {} before it begins on {}",
+            span.through, span.from
+        )));
+    }
+    Ok(Position { as_of: span.as_of, through: span.through, from: span.from })
+}
+
+fn extended(position: &Position, span: &Span) -> Result<Position> {
+    first(span)?;
+    let day_after = |date: Date| date.tomorrow().unwrap_or(date);
+    if day_after(span.through) == position.from {
+        return Ok(Position { from: span.from, ..*position });
+    }
+    if span.from <= day_after(position.through) && span.from >= position.from {
+        // Days beyond `span.through` that an older reading saw are read again next:
+        // the span that was seen as of `span.as_of` must have no gap.
+        return Ok(Position { as_of: span.as_of, through: span.through, from: position.from });
+    }
+    Err(Error::bug(format!(
+        "slice {}..{} of partition {:?} does not join {}..{}",
+        span.from, span.through, span.partition, position.from, position.through
+    )))
+}
+
+fn malformed(error: &serde_json::Error) -> Error {
+    Error::new(ErrorKind::State, format!("the state is not one that this program wrote: {error}"))
+        .hint("restore the state of the last sync, or reset the stream to read it anew")
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    options: Options,
+    /// What every one of `partitions` has reached at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    floor: Option<Position>,
+    /// The partitions that `floor` speaks of; `[""]` when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    partitions: Vec<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ahead: Vec<Group>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    complete: BTreeMap<Arc<str>, Timestamp>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    position: Position,
+    partitions: Vec<Arc<str>>,
+}
+
+impl From<&Checkpoint> for Stored {
+    fn from(checkpoint: &Checkpoint) -> Self {
+        let mut groups: BTreeMap<Position, Vec<Arc<str>>> = BTreeMap::new();
+        for (partition, position) in &checkpoint.positions {
+            groups.entry(*position).or_default().push(Arc::clone(partition));
+        }
+        let mut groups = groups.into_iter();
+        let (floor, partitions) = match groups.next() {
+            Some((position, partitions)) => (Some(position), partitions),
+            None => (None, Vec::new()),
+        };
+        Self {
+            version: STATE_VERSION,
+            options: checkpoint.options.clone(),
+            floor,
+            partitions,
+            ahead: groups.map(|(position, partitions)| Group { position, partitions }).collect(),
+            complete: checkpoint.whole.clone(),
+        }
+    }
+}
+
+impl Stored {
+    fn into_checkpoint(self, options: Options) -> Result<Checkpoint> {
+        if self.options != options {
+            let show = |options: &Options| {
+                let list: Vec<_> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                if list.is_empty() { "no options".to_owned() } else { list.join(", ") }
+            };
+            return Err(Error::new(
+                ErrorKind::State,
+                format!(
+                    "the state was made with {}, the configuration says {}",
+                    show(&self.options),
+                    show(&options)
+                ),
+            )
+            .hint("set the option back, or reset the stream to read it anew"));
+        }
+        let mut positions = BTreeMap::new();
+        let floor = self.floor.map(|position| Group { position, partitions: self.partitions });
+        for group in floor.into_iter().chain(self.ahead) {
+            if group.position.from > group.position.through {
+                return Err(Error::new(ErrorKind::State, "the state has a span that ends before it begins")
+                    .hint("restore the state of the last sync, or reset the stream to read it anew"));
+            }
+            for partition in group.partitions {
+                positions.insert(partition, group.position);
+            }
+        }
+        Ok(Checkpoint { options, positions, whole: self.complete })
+    }
+}
+
+#[cfg(test)]
+mod tests;
