@@ -196,25 +196,25 @@ struct Stored {
     floor: Option<Position>,
     /// The partitions that `floor` speaks of; `[""]` when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    partitions: Vec<Arc<str>>,
+    partitions: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ahead: Vec<Group>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    complete: BTreeMap<Arc<str>, Timestamp>,
+    complete: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Group {
     position: Position,
-    partitions: Vec<Arc<str>>,
+    partitions: Vec<String>,
 }
 
 impl From<&Checkpoint> for Stored {
     fn from(checkpoint: &Checkpoint) -> Self {
-        let mut groups: BTreeMap<Position, Vec<Arc<str>>> = BTreeMap::new();
+        let mut groups: BTreeMap<Position, Vec<String>> = BTreeMap::new();
         for (partition, position) in &checkpoint.positions {
-            groups.entry(*position).or_default().push(Arc::clone(partition));
+            groups.entry(*position).or_default().push(partition.to_string());
         }
         let mut groups = groups.into_iter();
         let (floor, partitions) = match groups.next() {
@@ -227,7 +227,11 @@ impl From<&Checkpoint> for Stored {
             floor,
             partitions,
             ahead: groups.map(|(position, partitions)| Group { position, partitions }).collect(),
-            complete: checkpoint.whole.clone(),
+            complete: checkpoint
+                .whole
+                .iter()
+                .map(|(partition, as_of)| (partition.to_string(), *as_of))
+                .collect(),
         }
     }
 }
@@ -257,10 +261,11 @@ impl Stored {
                     .hint("restore the state of the last sync, or reset the stream to read it anew"));
             }
             for partition in group.partitions {
-                positions.insert(partition, group.position);
+                positions.insert(partition.into(), group.position);
             }
         }
-        Ok(Checkpoint { options, positions, whole: self.complete })
+        let whole = self.complete.into_iter().map(|(partition, as_of)| (partition.into(), as_of)).collect();
+        Ok(Checkpoint { options, positions, whole })
     }
 }
 
