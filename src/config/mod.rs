@@ -1,7 +1,10 @@
 //! What users configure. Each type is parsed as written, then validated into a
 //! type that cannot be wrong; its JSON Schema is what `spec` prints.
 
+pub mod environment;
+pub mod explain;
 pub mod source;
+mod yaml;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,10 +16,15 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 /// # Errors
 /// [`ErrorKind::Config`], naming the path of the field.
 pub fn parse<T: DeserializeOwned>(value: Value, what: &str) -> Result<T> {
+    parse_at(value, what).map_err(|(_, error)| error)
+}
+
+/// [`parse`] that also says at which path the mistake is.
+fn parse_at<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, (String, Error)> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
-        let place = if path == "." { what.to_owned() } else { format!("`{path}` of {what}") };
-        Error::config(format!("{place}: {}", error.inner()))
+        let sentence = explain::explain(&path, &error.inner().to_string(), what);
+        (path, sentence)
     })
 }
 
