@@ -141,7 +141,8 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
         };
         let reading = match job.target.mode {
             WriteMode::Append => Reading::Once,
-            WriteMode::AppendDedup | WriteMode::Overwrite => Reading::Mutable,
+            WriteMode::AppendDedup => Reading::Mutable,
+            WriteMode::Overwrite => Reading::Snapshot,
         };
         let slices = self.source.slices(&job.stream, &checkpoint, reading).await?;
         self.observer.event(&Event::StreamStarted {
