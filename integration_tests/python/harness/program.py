@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ class Outcome:
 
 
 def parse_line(line: bytes) -> Message:
-    """One message. Python keeps 5.0 and 5 apart as float and int."""
+    """One message. A number with a point is a Decimal, exactly as it was written; one without is an int."""
     try:
-        message = json.loads(line)
+        message = json.loads(line, parse_float=Decimal)
     except ValueError as error:
         raise AssertionError(f"stdout has a line that is not JSON: {line[:300]!r}") from error
     assert isinstance(message, dict) and isinstance(message.get("type"), str), line[:300]
