@@ -9,6 +9,7 @@ are written for the simulator, in a copy of the connector's folder.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -50,7 +51,9 @@ def connector_folder() -> Path:
     tools know: of `rust` they know nothing, and java selects the image tests.
     Made when the tests are collected, before any fixture runs.
     """
-    folder = Path(tempfile.mkdtemp(prefix="tapeline-")) / "source-polygon"
+    parent = Path(tempfile.mkdtemp(prefix="tapeline-"))
+    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    folder = parent / "source-polygon"
     (folder / "secrets").mkdir(parents=True)
     shutil.copy(ROOT / "acceptance-test-config.yml", folder)
     metadata = yaml.safe_load((ROOT / "metadata.yaml").read_text())
@@ -61,15 +64,14 @@ def connector_folder() -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def connector(simulator: Simulator, api_key: str, wrong_key: str, workspace: Workspace) -> Any:
-    """The folder with its configurations, whose place is not below `outputs`: they hold the key."""
+def connector(simulator: Simulator, api_key: str, wrong_key: str) -> Path:
+    """The folder with its configurations. They hold the key, so it is not below `outputs`."""
     folder = connector_folder()
     for name, options in CONFIGURATIONS.items():
         (folder / "secrets" / name).write_text(json.dumps(market.config(simulator.url, api_key, **options)))
     refused = market.config(simulator.url, wrong_key, start="2024-06-27", end="2024-06-28")
     (folder / "secrets" / REFUSED).write_text(json.dumps(refused))
-    yield folder
-    shutil.rmtree(folder.parent)
+    return folder
 
 
 class Native:

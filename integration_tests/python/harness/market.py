@@ -7,18 +7,23 @@ named as in the catalogue. It is compared as a multiset of `canonical` rows.
 from __future__ import annotations
 
 import json
+import re
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 from typing import Any
 from zoneinfo import ZoneInfo
 
 Row = dict[str, Any]
 
 NOW = "2024-06-28T21:00:00Z"
+# More digits than any number has: rounding one would be an error.
+EXACT = Context(prec=400, traps=[Inexact])
+MOMENT = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)Z$")
 NEW_YORK = ZoneInfo("America/New_York")
 # A plain symbol and one with a character that paths must carry.
 TICKERS = ["AAPL", "BRK.B"]
@@ -85,15 +90,18 @@ def truth(
     status, _, body = get(f"{base_url}/__truth?{query}")
     assert status == 200, f"truth of {stream}: {status} {body[:300]!r}"
     rows = [json.loads(line, parse_float=Decimal) for line in body.splitlines() if line]
-    return list(_configured(stream, rows, start, end, set(tickers)))
+    return list(select(stream, rows, start, end, tickers))
 
 
-def _configured(stream: str, rows: list[Row], start: str, end: str, tickers: set[str]) -> Iterator[Row]:
-    """Of what the truth says, the rows of the configured days and tickers."""
+def select(
+    stream: str, rows: Iterable[Row], start: str, end: str, tickers: Iterable[str] = TICKERS
+) -> Iterator[Row]:
+    """The rows of the configured days and tickers."""
+    chosen = set(tickers)
     first, last = date.fromisoformat(start), date.fromisoformat(end)
     column = next((column for name, column in DAY_COLUMN.items() if stream.startswith(name)), None)
     for row in rows:
-        if stream.startswith(OF_TICKERS) and row["ticker"] not in tickers:
+        if stream.startswith(OF_TICKERS) and row["ticker"] not in chosen:
             continue
         if column and (day_of(row[column]) < first or (day_of(row[column]) > last and stream not in OPEN_ENDED)):
             continue
@@ -123,11 +131,14 @@ def canonical(row: Row, columns: Iterable[str] | None = None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, bool | str) or value is None:
+    if isinstance(value, str):
+        # 18:30:00.500Z and 18:30:00.5Z are one moment.
+        return MOMENT.sub(lambda found: found[1] + found[2].rstrip("0").rstrip(".") + "Z", value)
+    if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int | float | Decimal):
         number = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
-        return {"number": format(number.normalize() + 0, "f")}
+        return {"number": format(number.normalize(EXACT), "f") if number else "0"}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return {name: _plain(item) for name, item in value.items() if item is not None}
