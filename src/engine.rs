@@ -379,3 +379,6 @@ fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "stopped on request; everything read so far is kept")
         .hint("run the same command again to go on where it stopped")
 }
+
+#[cfg(test)]
+mod tests;

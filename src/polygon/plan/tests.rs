@@ -21,7 +21,13 @@ fn moment(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn plan(name: &str, config: &SourceConfig, checkpoint: &Checkpoint, reading: Reading, as_of: &str) -> Vec<PlannedSlice> {
+fn plan(
+    name: &str,
+    config: &SourceConfig,
+    checkpoint: &Checkpoint,
+    reading: Reading,
+    as_of: &str,
+) -> Vec<PlannedSlice> {
     slices(&stream(name), config, checkpoint, reading, moment(as_of)).unwrap()
 }
 
@@ -62,7 +68,8 @@ fn the_free_plan_waits_for_the_end_of_the_day() {
     assert_eq!(planned.len(), 2);
     assert_eq!(planned[1].cover, Cover::Part, "Friday is read and not over");
 
-    let over = plan("stock_daily_bars", &paid, &Checkpoint::default(), Reading::Mutable, "2024-06-29T00:30:00Z");
+    let over =
+        plan("stock_daily_bars", &paid, &Checkpoint::default(), Reading::Mutable, "2024-06-29T00:30:00Z");
     assert!(matches!(&over[1].cover, Cover::Slice(span) if span.through == date(2024, 6, 28)));
 }
 
@@ -105,7 +112,8 @@ fn a_fixed_end_is_reached_and_stays() {
 #[test]
 fn minutes_come_fifty_two_trading_days_a_request_and_days_all_at_once() {
     let config = config("paid", "2024-01-02", Some("2024-06-27"));
-    let minutes = plan("stock_bars_1_minute", &config, &Checkpoint::default(), Reading::Mutable, FRIDAY_EVENING);
+    let minutes =
+        plan("stock_bars_1_minute", &config, &Checkpoint::default(), Reading::Mutable, FRIDAY_EVENING);
     let per_ticker = minutes.iter().filter(|slice| &*slice.partition == "AAPL").count();
     assert_eq!(per_ticker, 3, "123 trading days");
     let days = plan("stock_bars_1_day", &config, &Checkpoint::default(), Reading::Mutable, FRIDAY_EVENING);
@@ -134,7 +142,10 @@ fn announced_events_are_read_without_an_upper_bound() {
     let config = config("paid", "2024-01-02", None);
     let planned = plan("splits", &config, &Checkpoint::default(), Reading::Mutable, FRIDAY_EVENING);
     assert_eq!(asked(&planned), [("2024-01-02".to_owned(), None)]);
-    assert!(matches!(&planned[0].cover, Cover::Slice(span) if span.through == date(2024, 6, 27)), "never past today");
+    assert!(
+        matches!(&planned[0].cover, Cover::Slice(span) if span.through == date(2024, 6, 27)),
+        "never past today"
+    );
 }
 
 #[test]
