@@ -126,7 +126,14 @@ impl Decoder {
 
     /// Reads a value into its cell; returns the position after it.
     #[inline]
-    fn cell(&self, work: &mut Work, row: usize, column: usize, text: &[u8], start: usize) -> Result<usize, &'static str> {
+    fn cell(
+        &self,
+        work: &mut Work,
+        row: usize,
+        column: usize,
+        text: &[u8],
+        start: usize,
+    ) -> Result<usize, &'static str> {
         if text.get(start) == Some(&b'n') {
             work.validity[column].unset(row);
             return if text[start..].starts_with(b"null") { Ok(start + 4) } else { Err("not a value") };
@@ -184,11 +191,12 @@ impl Decoder {
         };
         let comma: &[u8] = if head == b"{" { b"" } else { b"," };
         let text = [head, comma, &plan.pattern, value, b"}"].concat();
-        texts.store(cell.row, |bytes| {
-            bytes.extend_from_slice(&text);
-            Ok(())
-        })
-        .map_err(|wrong| self.fault(wrong))?;
+        texts
+            .store(cell.row, |bytes| {
+                bytes.extend_from_slice(&text);
+                Ok(())
+            })
+            .map_err(|wrong| self.fault(wrong))?;
         work.validity[extra].set(cell.row);
         Ok(())
     }

@@ -137,6 +137,11 @@ impl Columns {
         self.rows == 0
     }
 
+    /// The number of columns.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
     /// The values of a column, by its index in the table.
     pub fn values(&self, column: usize) -> &Values {
         &self.columns[column]
