@@ -18,6 +18,7 @@ use crate::batch::Batch;
 use crate::catalog::Table;
 use crate::error::Result;
 
+pub mod columns;
 pub mod duckdb;
 pub mod snowflake;
 

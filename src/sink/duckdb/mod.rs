@@ -1,1 +1,231 @@
 //! DuckDB, embedded: the default sink.
+//!
+//! Rows are decoded on the runtime's blocking threads and loaded by one thread
+//! that owns the database, so fetching, decoding and loading go on side by
+//! side. At most three batches are in memory at a time: one being loaded, one
+//! waiting, one being decoded.
+//!
+//! # Guarantees
+//! Each stream has its own transaction; the rows and the progress that
+//! [`Sink::commit`] is given become durable in it together. A killed process
+//! leaves a file that opens as of the last commits. Rows of
+//! [`WriteMode::Overwrite`] collect in a table of their own, which takes the
+//! place of the old one in a transaction when the run finishes.
+//!
+//! # Types
+//! Decimals are `DECIMAL(38, 18)`, times `TIMESTAMP_NS` in UTC. A time that 64
+//! bits of nanoseconds do not reach (before 1677-09-21 or after 2262-04-11) is
+//! NULL in its column, kept in `additional_properties` and noted in
+//! `_airbyte_meta`; in a key column it is an error.
+
+mod client;
+mod ddl;
+mod feed;
+mod merge;
+mod progress;
+#[cfg(test)]
+mod tests;
+mod worker;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use super::columns::Decoder;
+use super::{Receipt, Sink, StreamId, Target, WriteMode};
+use crate::batch::Batch;
+use crate::catalog::Table;
+use crate::error::{Error, Result};
+use feed::Load;
+use worker::Command;
+
+/// An embedded DuckDB database.
+#[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "DuckDB")]
+pub struct DuckDbConfig {
+    /// The database file, such as `market.duckdb`. It is created when it does not
+    /// exist; its folder is not.
+    #[schemars(title = "File", length(min = 1), extend("examples" = ["market.duckdb"], "order" = 0))]
+    pub path: String,
+    /// The schema that holds the tables. It is created when it does not exist.
+    #[serde(default = "default_schema")]
+    #[schemars(title = "Schema", length(min = 1), extend("order" = 1))]
+    pub schema: String,
+    /// How much memory DuckDB may take for its buffers, in megabytes. Beyond it,
+    /// it writes to a folder beside the file.
+    #[serde(default = "default_memory_limit_mb")]
+    #[schemars(title = "Memory limit (MB)", range(min = 64), extend("order" = 2))]
+    pub memory_limit_mb: u32,
+    /// How many threads DuckDB may use; one a processor when absent.
+    #[serde(default)]
+    #[schemars(title = "Threads", range(min = 1), extend("order" = 3))]
+    pub threads: Option<u16>,
+}
+
+fn default_schema() -> String {
+    "polygon".to_owned()
+}
+
+/// A load of a million bars takes a fifth of it; the rest is for joins when
+/// many rows are replaced.
+fn default_memory_limit_mb() -> u32 {
+    1024
+}
+
+impl DuckDbConfig {
+    /// The default configuration for a file.
+    pub fn of(path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            schema: default_schema(),
+            memory_limit_mb: default_memory_limit_mb(),
+            threads: None,
+        }
+    }
+}
+
+/// The sink. Dropping it closes the file, waits for that, and forgets what was
+/// not committed.
+#[derive(Debug)]
+pub struct DuckDbSink {
+    commands: Option<mpsc::Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+    streams: Vec<Stream>,
+}
+
+/// What this side of the channel knows of a stream.
+#[derive(Debug)]
+struct Stream {
+    table: Arc<Table>,
+    decoder: Arc<Decoder>,
+    /// The key's columns where rows replace each other, else empty.
+    key: Arc<[usize]>,
+    /// Set by the worker when a write failed.
+    failed: Arc<AtomicBool>,
+    /// Whether a write did not come to its end, so that rows may be missing.
+    is_torn: bool,
+}
+
+impl DuckDbSink {
+    /// Opens the database file, creating it if need be.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for writing, or another process has it open.
+    pub async fn connect(config: &DuckDbConfig) -> Result<Self> {
+        // One command waits while another one runs.
+        let (commands, receiver) = mpsc::channel(1);
+        let (ready, opened) = oneshot::channel();
+        let config = config.clone();
+        let thread = std::thread::Builder::new()
+            .name("duckdb".to_owned())
+            .spawn(move || worker::run(&config, ready, receiver))
+            .map_err(|error| Error::bug("could not start a thread").caused_by(error))?;
+        let sink = Self { commands: Some(commands), thread: Some(thread), streams: Vec::new() };
+        opened.await.map_err(gone)??;
+        Ok(sink)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply)).await?;
+        answer.await.map_err(gone)?
+    }
+
+    /// Refuses to go on with a transaction that may lack rows.
+    fn whole(&self, stream: StreamId) -> Result<()> {
+        if self.streams[stream.0].is_torn {
+            return Err(Error::bug("a write did not come to its end, and the stream was not rolled back"));
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, command: Command) -> Result<()> {
+        let commands = self.commands.as_ref().ok_or_else(|| Error::bug("the sink is closed"))?;
+        commands.send(command).await.map_err(gone)
+    }
+}
+
+fn gone<E>(_: E) -> Error {
+    Error::bug("the thread that holds the database has ended")
+}
+
+impl Drop for DuckDbSink {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was printed when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for DuckDbSink {
+    async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)> {
+        let failed = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&failed);
+        let target_copy = target.clone();
+        let progress = self.ask(|reply| Command::Open { target: target_copy, failed: flag, reply }).await?;
+        let table = &target.table;
+        let key = match target.mode {
+            WriteMode::AppendDedup => table.key.iter().filter_map(|name| table.position(name)).collect(),
+            WriteMode::Append | WriteMode::Overwrite => Arc::from([]),
+        };
+        self.streams.push(Stream {
+            table: Arc::clone(table),
+            decoder: Arc::new(Decoder::new(table)),
+            key,
+            failed,
+            is_torn: false,
+        });
+        Ok((StreamId(self.streams.len() - 1), progress))
+    }
+
+    /// Not cancel-safe: whether the rows of a dropped call were taken is unknown;
+    /// roll back.
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
+        let state = &mut self.streams[stream.0];
+        state.is_torn = true;
+        let (decoder, key) = (Arc::clone(&state.decoder), Arc::clone(&state.key));
+        let table = Arc::clone(&state.table);
+        if state.failed.load(Ordering::Acquire) {
+            self.ask(|reply| Command::Flush { stream, reply }).await?;
+        }
+        let decode = move || -> Result<Load> {
+            let mut columns = decoder.decode(&batch.rows)?;
+            if !key.is_empty() {
+                columns.keep_last(&key);
+            }
+            Ok(Load::new(columns, &table, batch.extracted_at_ms))
+        };
+        let load = tokio::task::spawn_blocking(decode)
+            .await
+            .map_err(|error| Error::bug("decoding rows failed").caused_by(error))??;
+        self.tell(Command::Write { stream, load: Box::new(load) }).await?;
+        self.streams[stream.0].is_torn = false;
+        Ok(Receipt::Accepted)
+    }
+
+    async fn commit(&mut self, stream: StreamId, progress: &str) -> Result<Receipt> {
+        self.whole(stream)?;
+        let progress = progress.to_owned();
+        self.ask(|reply| Command::Commit { stream, progress, reply }).await?;
+        Ok(Receipt::Durable)
+    }
+
+    async fn rollback(&mut self, stream: StreamId) -> Result<()> {
+        self.ask(|reply| Command::Rollback { stream, reply }).await?;
+        self.streams[stream.0].is_torn = false;
+        Ok(())
+    }
+
+    async fn finish(&mut self, stream: StreamId) -> Result<()> {
+        self.whole(stream)?;
+        self.ask(|reply| Command::Finish { stream, reply }).await
+    }
+}

@@ -1,0 +1,186 @@
+//! Canonical rows as columns: the one place where a sink that needs columns
+//! gets them from.
+//!
+//! Exact by construction: a decimal goes from its text to a scaled integer, a
+//! time from its text to nanoseconds, and no float is in between. The decoder
+//! expects rows that are canonical as [`crate::batch::Rows`] says; one that is
+//! not is a fault of this program and never decoded by guessing.
+
+mod decode;
+mod keys;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use crate::batch::Change;
+
+pub use decode::Decoder;
+pub use keys::Extremes;
+
+/// Rows decoded to columns, in the order of their table's columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    rows: usize,
+    columns: Vec<Values>,
+    validity: Vec<Validity>,
+    changes: Vec<Fallout>,
+}
+
+/// A column that is NULL in a row although the source sent a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallout {
+    /// Which cell.
+    pub cell: Change,
+    /// Who could not represent the value.
+    pub cause: Cause,
+}
+
+/// Who could not represent a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The source's value is not of its column's type.
+    Source,
+    /// 64-bit nanoseconds reach from 1677-09-21 to 2262-04-11 only.
+    TimeRange,
+}
+
+/// The values of a column. A row that is NULL holds a zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Values {
+    /// Strings, without JSON's escapes.
+    Text(Texts),
+    /// Booleans.
+    Boolean(Vec<bool>),
+    /// Integers.
+    Integer(Vec<i64>),
+    /// Decimals, times 10 to the power of 18.
+    Decimal(Vec<i128>),
+    /// Days since 1970-01-01.
+    Date(Vec<i32>),
+    /// Nanoseconds since 1970-01-01T00:00:00Z, never `i64::MIN`, `-i64::MAX` or
+    /// `i64::MAX`, which warehouses use as infinities.
+    Timestamp(Vec<i64>),
+    /// JSON text.
+    Json(Texts),
+}
+
+/// Strings, one a row. Equal neighbours share their bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Texts {
+    bytes: Vec<u8>,
+    /// Start and length in `bytes`.
+    spans: Vec<(u32, u32)>,
+}
+
+impl Texts {
+    /// The text of a row, UTF-8.
+    pub fn get(&self, row: usize) -> &[u8] {
+        let (start, len) = self.spans[row];
+        &self.bytes[start as usize..start as usize + len as usize]
+    }
+
+    /// Where a row's text lies: equal spans are equal texts.
+    pub fn span(&self, row: usize) -> (u32, u32) {
+        self.spans[row]
+    }
+}
+
+/// Which rows of a column are not NULL: a bit a row, from the lowest bit of the
+/// first word, as Arrow and DuckDB have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validity {
+    words: Vec<u64>,
+}
+
+impl Validity {
+    fn nulls(rows: usize) -> Self {
+        Self { words: vec![0; rows.div_ceil(64)] }
+    }
+
+    fn set(&mut self, row: usize) {
+        self.words[row / 64] |= 1 << (row % 64);
+    }
+
+    fn unset(&mut self, row: usize) {
+        self.words[row / 64] &= !(1 << (row % 64));
+    }
+
+    /// Whether the row is not NULL.
+    pub fn get(&self, row: usize) -> bool {
+        self.words[row / 64] >> (row % 64) & 1 == 1
+    }
+
+    /// The bits; those past the last row are zero.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    fn kept(&self, keep: &[u32]) -> Self {
+        let mut kept = Self::nulls(keep.len());
+        for (index, row) in keep.iter().enumerate() {
+            if self.get(*row as usize) {
+                kept.set(index);
+            }
+        }
+        kept
+    }
+}
+
+impl Columns {
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The number of columns.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The values of a column, by its index in the table.
+    pub fn values(&self, column: usize) -> &Values {
+        &self.columns[column]
+    }
+
+    /// Which rows of a column are not NULL.
+    pub fn validity(&self, column: usize) -> &Validity {
+        &self.validity[column]
+    }
+
+    /// The cells that are NULL although the source sent a value, by row.
+    pub fn changes(&self) -> &[Fallout] {
+        &self.changes
+    }
+
+    /// Keeps the rows whose indices `keep` lists in ascending order.
+    fn retain(&mut self, keep: &[u32]) {
+        fn pick<T: Copy>(values: &mut Vec<T>, keep: &[u32]) {
+            *values = keep.iter().map(|row| values[*row as usize]).collect();
+        }
+        for values in &mut self.columns {
+            match values {
+                Values::Text(texts) | Values::Json(texts) => pick(&mut texts.spans, keep),
+                Values::Boolean(values) => pick(values, keep),
+                Values::Integer(values) | Values::Timestamp(values) => pick(values, keep),
+                Values::Decimal(values) => pick(values, keep),
+                Values::Date(values) => pick(values, keep),
+            }
+        }
+        for validity in &mut self.validity {
+            *validity = validity.kept(keep);
+        }
+        self.changes.retain_mut(|change| match keep.binary_search(&(change.cell.row as u32)) {
+            Ok(index) => {
+                change.cell.row = index;
+                true
+            }
+            Err(_) => false,
+        });
+        self.rows = keep.len();
+    }
+}

@@ -1,0 +1,325 @@
+//! Reading one JSON value of a known type from canonical text.
+//!
+//! Each function takes the text and a position, and returns the value and the
+//! position after it, or what is wrong with it.
+
+use memchr::memchr2;
+
+use crate::catalog::ColumnType;
+
+/// What was read, and the position after it.
+pub(super) type Scan<T> = Result<(T, usize), &'static str>;
+
+const SCALE: usize = ColumnType::DECIMAL_SCALE as usize;
+const WHOLE_DIGITS: usize = (ColumnType::DECIMAL_PRECISION - ColumnType::DECIMAL_SCALE) as usize;
+
+const fn powers<const N: usize>() -> [i128; N] {
+    let mut powers = [1; N];
+    let mut index = 1;
+    while index < N {
+        powers[index] = powers[index - 1] * 10;
+        index += 1;
+    }
+    powers
+}
+
+const POWERS: [i128; SCALE + 1] = powers();
+
+/// A byte, or 0 past the end: no canonical value holds a 0.
+fn at(text: &[u8], position: usize) -> u8 {
+    text.get(position).copied().unwrap_or(0)
+}
+
+fn ends_value(byte: u8) -> bool {
+    matches!(byte, b',' | b'}')
+}
+
+/// A run of digits: their value, wrapped where it does not fit, and the position after it.
+fn digits(text: &[u8], mut position: usize, mut value: u64) -> (u64, usize) {
+    loop {
+        let digit = at(text, position).wrapping_sub(b'0');
+        if digit > 9 {
+            return (value, position);
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        position += 1;
+    }
+}
+
+/// A decimal times 10 to the power of [`SCALE`].
+pub(super) fn decimal(text: &[u8], start: usize) -> Scan<i128> {
+    let negative = at(text, start) == b'-';
+    let first = start + usize::from(negative);
+    let (mut value, mut end) = digits(text, first, 0);
+    let whole = end - first;
+    let mut fraction = 0;
+    if at(text, end) == b'.' {
+        let point = end;
+        (value, end) = digits(text, point + 1, value);
+        fraction = end - point - 1;
+        if fraction == 0 {
+            return Err("a digit must follow the point");
+        }
+    }
+    if whole == 0 || !ends_value(at(text, end)) {
+        return Err("not a plain decimal number");
+    }
+    if fraction > SCALE {
+        return Err("more than 18 digits after the point");
+    }
+    // 19 digits always fit 64 bits.
+    let unscaled = if whole + fraction <= 19 { i128::from(value) } else { wide(&text[first..end], whole)? };
+    let scaled = unscaled * POWERS[SCALE - fraction];
+    Ok((if negative { -scaled } else { scaled }, end))
+}
+
+/// The digits of a number with 20 digits or more, without its point.
+fn wide(number: &[u8], whole: usize) -> Result<i128, &'static str> {
+    let zeros = number[..whole].iter().take_while(|byte| **byte == b'0').count();
+    if whole - zeros > WHOLE_DIGITS {
+        return Err("more than 20 digits before the point");
+    }
+    let digits = number[zeros..].iter().filter(|byte| **byte != b'.');
+    Ok(digits.fold(0, |value, byte| value * 10 + i128::from(byte - b'0')))
+}
+
+/// A 64-bit integer.
+pub(super) fn integer(text: &[u8], start: usize) -> Scan<i64> {
+    let negative = at(text, start) == b'-';
+    let first = start + usize::from(negative);
+    let (value, end) = digits(text, first, 0);
+    if end == first || !ends_value(at(text, end)) {
+        return Err("not a plain integer");
+    }
+    if end - first < 19 {
+        let value = value as i64;
+        return Ok((if negative { -value } else { value }, end));
+    }
+    let exact = std::str::from_utf8(&text[start..end]).ok().and_then(|number| number.parse().ok());
+    exact.map(|value| (value, end)).ok_or("does not fit 64 bits")
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(text: &[u8], start: usize) -> Scan<bool> {
+    let rest = text.get(start..).unwrap_or_default();
+    if rest.starts_with(b"true") {
+        Ok((true, start + 4))
+    } else if rest.starts_with(b"false") {
+        Ok((false, start + 5))
+    } else {
+        Err("neither true nor false")
+    }
+}
+
+/// Days since 1970-01-01 of a date of the proleptic Gregorian calendar.
+fn days(year: i32, month: i32, day: i32) -> i32 {
+    // Years begin in March, so that the leap day is a year's last.
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
+}
+
+fn is_leap(year: i32) -> bool {
+    (year % 4 == 0 && year % 100 != 0) || year % 400 == 0
+}
+
+fn number<const N: usize>(text: &[u8], start: usize) -> Option<i32> {
+    let mut value = 0;
+    for byte in &text[start..start + N] {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i32::from(digit);
+    }
+    Some(value)
+}
+
+/// `YYYY-MM-DD`, as days since 1970-01-01.
+fn civil(text: &[u8]) -> Option<i32> {
+    if text.len() != 10 || text[4] != b'-' || text[7] != b'-' {
+        return None;
+    }
+    let (year, month, day) = (number::<4>(text, 0)?, number::<2>(text, 5)?, number::<2>(text, 8)?);
+    let last = match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if is_leap(year) => 29,
+        2 => 28,
+        1..=12 => 31,
+        _ => return None,
+    };
+    (year >= 1 && (1..=last).contains(&day)).then(|| days(year, month, day))
+}
+
+/// The date that was read last: rows of one day follow each other.
+#[derive(Debug, Default)]
+pub(super) struct LastDate {
+    text: [u8; 10],
+    days: i32,
+}
+
+impl LastDate {
+    fn read(&mut self, text: &[u8]) -> Option<i32> {
+        if text != self.text {
+            self.days = civil(text)?;
+            self.text.copy_from_slice(text);
+        }
+        Some(self.days)
+    }
+}
+
+/// A date in quotes, as days since 1970-01-01.
+pub(super) fn date(text: &[u8], start: usize, last: &mut LastDate) -> Scan<i32> {
+    const NOT_A_DATE: &str = "not a date as YYYY-MM-DD";
+    let quoted = text.get(start..start + 12).ok_or(NOT_A_DATE)?;
+    if quoted[0] != b'"' || quoted[11] != b'"' {
+        return Err(NOT_A_DATE);
+    }
+    Ok((last.read(&quoted[1..11]).ok_or(NOT_A_DATE)?, start + 12))
+}
+
+/// A time in quotes, as nanoseconds since 1970-01-01T00:00:00Z; `None` when it
+/// is outside of what [`super::Values::Timestamp`] holds.
+pub(super) fn timestamp(text: &[u8], start: usize, last: &mut LastDate) -> Scan<Option<i64>> {
+    const NOT_A_TIME: &str = "not a time as YYYY-MM-DDThh:mm:ss[.f]Z";
+    let head = text.get(start..start + 20).ok_or(NOT_A_TIME)?;
+    let clock = time_of_day(head).ok_or(NOT_A_TIME)?;
+    let days = last.read(&head[1..11]).ok_or(NOT_A_TIME)?;
+    let mut end = start + 20;
+    let mut nanos = 0;
+    if at(text, end) == b'.' {
+        let (value, after) = digits(text, end + 1, 0);
+        let count = after - end - 1;
+        if !(1..=9).contains(&count) {
+            return Err("not 1 to 9 digits of a second");
+        }
+        nanos = value as i64 * POWERS[9 - count] as i64;
+        end = after;
+    }
+    if at(text, end) != b'Z' || at(text, end + 1) != b'"' {
+        return Err(NOT_A_TIME);
+    }
+    let seconds = i64::from(days) * 86_400 + clock;
+    let exact = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    let limit = i128::from(i64::MAX);
+    Ok(((exact > -limit && exact < limit).then_some(exact as i64), end + 2))
+}
+
+/// Seconds since midnight of `"YYYY-MM-DDThh:mm:ss`.
+fn time_of_day(head: &[u8]) -> Option<i64> {
+    if head[0] != b'"' || head[11] != b'T' || head[14] != b':' || head[17] != b':' {
+        return None;
+    }
+    let (hour, minute, second) = (number::<2>(head, 12)?, number::<2>(head, 15)?, number::<2>(head, 18)?);
+    (hour < 24 && minute < 60 && second < 60).then(|| i64::from(hour * 3600 + minute * 60 + second))
+}
+
+/// The text between a string's quotes, with its escapes.
+pub(super) fn string(text: &[u8], start: usize) -> Scan<(&[u8], bool)> {
+    if at(text, start) != b'"' {
+        return Err("not a string");
+    }
+    let mut position = start + 1;
+    let mut escaped = false;
+    loop {
+        let rest = text.get(position..).ok_or("the string does not end")?;
+        let found = position + memchr2(b'"', b'\\', rest).ok_or("the string does not end")?;
+        if text[found] == b'"' {
+            return Ok(((&text[start + 1..found], escaped), found + 1));
+        }
+        escaped = true;
+        position = found + 2;
+    }
+}
+
+/// Appends a string's text without its escapes. Half a surrogate pair is no
+/// character and cannot be UTF-8; it becomes U+FFFD.
+pub(super) fn unescape(mut text: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+    while let Some(found) = memchr::memchr(b'\\', text) {
+        out.extend_from_slice(&text[..found]);
+        let plain = match at(text, found + 1) {
+            b'u' => {
+                let (character, used) = unicode(&text[found..])?;
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                text = &text[found + used..];
+                continue;
+            }
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'b' => 8,
+            b'f' => 12,
+            byte @ (b'"' | b'\\' | b'/') => byte,
+            _ => return Err("an escape that JSON does not have"),
+        };
+        out.push(plain);
+        text = &text[found + 2..];
+    }
+    out.extend_from_slice(text);
+    Ok(())
+}
+
+/// The character of `\uXXXX`, or of a pair of them, and its length in the text.
+fn unicode(text: &[u8]) -> Result<(char, usize), &'static str> {
+    let unit = |start: usize| -> Option<u32> {
+        let escape = text.get(start..start + 6)?;
+        if &escape[..2] != b"\\u" || !escape[2..].iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        u32::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
+    };
+    let first = unit(0).ok_or("an escape without four hexadecimal digits")?;
+    if let (0xD800..=0xDBFF, Some(second @ 0xDC00..=0xDFFF)) = (first, unit(6)) {
+        let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+        return Ok((char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12));
+    }
+    Ok((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6))
+}
+
+/// Appends JSON text with every half of a surrogate pair replaced by `\ufffd`:
+/// strict readers of JSON, DuckDB among them, refuse the whole value otherwise.
+pub(super) fn mend_surrogates(mut text: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+    while let Some(found) = memchr::memchr(b'\\', text) {
+        let used = if at(text, found + 1) == b'u' {
+            let (character, used) = unicode(&text[found..])?;
+            out.extend_from_slice(&text[..found]);
+            let lone = character == char::REPLACEMENT_CHARACTER;
+            out.extend_from_slice(if lone { b"\\ufffd" } else { &text[found..found + used] });
+            used
+        } else {
+            out.extend_from_slice(text.get(..found + 2).ok_or("an escape that does not end")?);
+            2
+        };
+        text = &text[found + used..];
+    }
+    out.extend_from_slice(text);
+    Ok(())
+}
+
+/// Any value, as its text.
+pub(super) fn value(text: &[u8], start: usize) -> Scan<&[u8]> {
+    let mut depth = 0_usize;
+    let mut position = start;
+    loop {
+        match at(text, position) {
+            b'"' => (_, position) = string(text, position)?,
+            b'{' | b'[' => {
+                depth += 1;
+                position += 1;
+            }
+            b'}' | b']' if depth > 0 => {
+                depth -= 1;
+                position += 1;
+            }
+            b',' | b':' if depth > 0 => {
+                position += 1;
+                continue;
+            }
+            0 | b',' | b':' | b'}' | b']' => return Err("not a JSON value"),
+            _ => position += 1,
+        }
+        if depth == 0 && ends_value(at(text, position)) {
+            return Ok((&text[start..position], position));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The connection: opening a file, quoting, and what DuckDB's errors mean.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use duckdb::{AccessMode, Config, Connection};
+
+use super::DuckDbConfig;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Files that this process has open. DuckDB's lock is one of processes, so a
+/// second instance in this one would not be refused and damage the file.
+static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// An open database file.
+pub(super) struct Database {
+    /// Before `_claim`, so that the file is closed before another one may open it.
+    connection: Connection,
+    /// The schema that holds the tables.
+    pub schema: String,
+    /// The type of JSON columns.
+    pub json: &'static str,
+    _claim: Claim,
+}
+
+struct Claim(PathBuf);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        OPEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
+impl Database {
+    /// Opens or creates the file.
+    pub fn open(config: &DuckDbConfig) -> Result<Self> {
+        let path = checked_path(&config.path)?;
+        let claim = claim(path)?;
+        let options = options(config).map_err(|error| failed("could not configure DuckDB", error))?;
+        let connection = Connection::open_with_flags(path, options).map_err(|error| refused(path, error))?;
+        let json = json_type(&connection)?;
+        Ok(Self { connection, schema: config.schema.clone(), json, _claim: claim })
+    }
+
+    /// A connection of its own, with its own transaction.
+    pub fn connect(&self) -> Result<Connection> {
+        self.connection.try_clone().map_err(|error| failed("could not connect to the database", error))
+    }
+}
+
+fn options(config: &DuckDbConfig) -> duckdb::Result<Config> {
+    // Nothing is fetched from the network behind the user's back.
+    let mut options = Config::default()
+        .access_mode(AccessMode::ReadWrite)?
+        .enable_autoload_extension(false)?
+        .custom_user_agent("tapeline")?
+        .max_memory(&format!("{}MB", config.memory_limit_mb))?;
+    if let Some(threads) = config.threads {
+        options = options.threads(i64::from(threads))?;
+    }
+    Ok(options)
+}
+
+/// JSON where the library has the extension, as DuckDB's own builds do.
+fn json_type(connection: &Connection) -> Result<&'static str> {
+    let query = "SELECT count(*) FROM duckdb_extensions() WHERE extension_name = 'json' AND loaded";
+    let loaded: i64 = connection
+        .query_row(query, [], |row| row.get(0))
+        .map_err(|error| failed("could not list the extensions", error))?;
+    Ok(if loaded > 0 { "JSON" } else { "VARCHAR" })
+}
+
+fn checked_path(path: &str) -> Result<&Path> {
+    if path.is_empty() || path == ":memory:" || path.starts_with("md:") || path.starts_with("motherduck:") {
+        return Err(Error::config(format!("`path` {path:?} is not a file"))
+            .hint("give the path of a database file, such as market.duckdb"));
+    }
+    let path = Path::new(path);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(Error::new(ErrorKind::Sink, format!("the folder {} does not exist", folder.display()))
+            .hint("create it, or correct `path`"));
+    }
+    let Ok(metadata) = fs::metadata(path) else {
+        return Ok(path);
+    };
+    if metadata.is_dir() {
+        return Err(Error::new(ErrorKind::Sink, format!("{} is a directory", path.display()))
+            .hint("give `path` a file name, such as market.duckdb"));
+    }
+    // Root may write to it all the same, but somebody meant to protect the file.
+    if metadata.permissions().readonly() {
+        return Err(Error::new(ErrorKind::Io, format!("the database file {} is read-only", path.display()))
+            .hint("make it writable, or choose another `path`"));
+    }
+    Ok(path)
+}
+
+fn claim(path: &Path) -> Result<Claim> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let real = fs::canonicalize(path)
+        .or_else(|_| fs::canonicalize(folder).map(|folder| folder.join(path.file_name().unwrap_or_default())))
+        .map_err(|error| {
+            Error::new(ErrorKind::Io, format!("could not find {}", path.display())).caused_by(error)
+        })?;
+    if !OPEN.lock().unwrap_or_else(PoisonError::into_inner).insert(real.clone()) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("this process already has {} open", path.display()),
+        )
+        .hint("give each sink a database file of its own"));
+    }
+    Ok(Claim(real))
+}
+
+/// An identifier in quotes: the only way in which names come into SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A string literal.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// What DuckDB says when a file cannot be opened. Its C interface has no codes
+/// for this, so the words of the message have to do.
+fn refused(path: &Path, error: duckdb::Error) -> Error {
+    let message = error.to_string();
+    let path = path.display();
+    let has = |part: &str| message.contains(part);
+    let described = if has("Could not set lock") || has("Conflicting lock") {
+        let holder = between(&message, "(PID ", ")").map(|pid| format!(" (process {pid})"));
+        Error::new(
+            ErrorKind::Conflict,
+            format!("another process has {path} open{}", holder.unwrap_or_default()),
+        )
+        .hint("close it first: DuckDB lets one process at a time write to a file")
+    } else if has("version number") {
+        Error::new(ErrorKind::Sink, format!("{path} was written by another version of DuckDB"))
+            .hint("choose another `path`, or export the file's tables with the version that wrote it")
+    } else if has("not a valid DuckDB database file") {
+        Error::new(ErrorKind::Sink, format!("{path} is not a DuckDB database")).hint("choose another `path`")
+    } else if has("Permission denied") || has("Read-only file system") {
+        Error::new(ErrorKind::Io, format!("no permission to write to {path}"))
+            .hint("make the file and its folder writable, or choose another `path`")
+    } else {
+        return failed(&format!("could not open {path}"), error);
+    };
+    described.caused_by(error)
+}
+
+/// What a failed statement means. `what` says what was tried.
+pub(super) fn failed(what: &str, error: duckdb::Error) -> Error {
+    let message = error.to_string();
+    let has = |part: &str| message.contains(part);
+    let described = if has("No space left on device") || has("disk full") {
+        Error::new(ErrorKind::Io, format!("{what}: the disk is full"))
+            .hint("free some space and start again; everything up to the last commit is safe")
+    } else if has("Out of Memory Error") {
+        Error::new(ErrorKind::Sink, format!("{what}: DuckDB's memory limit does not suffice"))
+            .hint("raise `memory_limit_mb`")
+    } else if has("Conflict on ") || has("write-write conflict") || has("Transaction conflict") {
+        Error::new(ErrorKind::Conflict, format!("{what}: another transaction changed the same rows"))
+            .hint("start again")
+    } else if has("IO Error") {
+        Error::new(ErrorKind::Io, what).hint("look at the disk; everything up to the last commit is safe")
+    } else {
+        Error::new(ErrorKind::Sink, what)
+    };
+    described.caused_by(error)
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.split_once(before)?.1.split_once(after).map(|(inner, _)| inner)
+}

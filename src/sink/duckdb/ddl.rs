@@ -1,0 +1,190 @@
+//! Tables: creating, widening, and refusing those that are not ours.
+
+use duckdb::{Connection, params};
+
+use super::client::{failed, literal, quoted};
+use crate::catalog::{Column, ColumnType, Table};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Airbyte's column with an id of the row, UUID version 7.
+pub(super) const RAW_ID: &str = "_airbyte_raw_id";
+/// Airbyte's column with the time of fetching.
+pub(super) const EXTRACTED_AT: &str = "_airbyte_extracted_at";
+/// Airbyte's column with the values that did not fit.
+pub(super) const META: &str = "_airbyte_meta";
+/// Airbyte's column with the run of an overwritten table.
+pub(super) const GENERATION: &str = "_airbyte_generation_id";
+
+/// A table's place: schema and name.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub schema: String,
+    pub name: String,
+}
+
+impl Place {
+    /// The qualified name in quotes.
+    pub fn sql(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+}
+
+/// The columns that a table has, by name and type; empty when there is no table.
+struct Found(Vec<(String, String)>);
+
+impl Found {
+    fn in_database(connection: &Connection, place: &Place) -> Result<Self> {
+        let query = "SELECT lower(column_name), data_type FROM duckdb_columns() \
+            WHERE database_name = current_database() AND lower(schema_name) = lower(?) \
+            AND lower(table_name) = lower(?) ORDER BY column_index";
+        let read = || -> duckdb::Result<Vec<(String, String)>> {
+            let mut statement = connection.prepare(query)?;
+            let rows = statement
+                .query_map(params![place.schema, place.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        };
+        read().map(Self).map_err(|error| failed("could not list the columns", error))
+    }
+
+    fn ty(&self, column: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == column).map(|(_, ty)| ty.as_str())
+    }
+}
+
+/// DuckDB's type for a column. `json` is what JSON columns are here.
+fn sql_type(ty: ColumnType, json: &'static str) -> &'static str {
+    match ty {
+        ColumnType::Text => "VARCHAR",
+        ColumnType::Boolean => "BOOLEAN",
+        ColumnType::Integer => "BIGINT",
+        ColumnType::Decimal => "DECIMAL(38,18)",
+        ColumnType::Date => "DATE",
+        ColumnType::Timestamp => "TIMESTAMP_NS",
+        ColumnType::Json => json,
+    }
+}
+
+/// A column as it should be.
+struct Wanted {
+    name: String,
+    ty: &'static str,
+    is_json: bool,
+}
+
+/// All columns of a table, ours last.
+fn layout(table: &Table, json: &'static str) -> Vec<Wanted> {
+    let own = |column: &Column| Wanted {
+        name: column.name.clone(),
+        ty: sql_type(column.ty, json),
+        is_json: column.ty == ColumnType::Json,
+    };
+    let meta =
+        [(RAW_ID, "UUID"), (EXTRACTED_AT, "TIMESTAMP WITH TIME ZONE"), (META, json), (GENERATION, "BIGINT")];
+    let meta = meta.map(|(name, ty)| Wanted { name: name.to_owned(), ty, is_json: name == META });
+    table.columns.iter().map(own).chain(meta).collect()
+}
+
+/// Creates a schema unless it exists.
+pub(super) fn ensure_schema(connection: &Connection, schema: &str) -> Result<()> {
+    connection
+        .execute_batch(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)))
+        .map_err(|error| failed(&format!("could not create the schema {schema}"), error))
+}
+
+/// Whether there is a table of ours.
+///
+/// # Errors
+/// When there is a view, or a table that this program did not make.
+pub(super) fn exists(connection: &Connection, place: &Place) -> Result<bool> {
+    let query = "SELECT count(*) FROM duckdb_views() WHERE database_name = current_database() \
+        AND lower(schema_name) = lower(?) AND lower(view_name) = lower(?)";
+    let views: i64 = connection
+        .query_row(query, params![place.schema, place.name], |row| row.get(0))
+        .map_err(|error| failed("could not list the views", error))?;
+    if views > 0 {
+        return Err(foreign(format!("{} is a view", place.sql())));
+    }
+    let found = Found::in_database(connection, place)?;
+    if found.0.is_empty() {
+        return Ok(false);
+    }
+    match [RAW_ID, EXTRACTED_AT, META, GENERATION].into_iter().find(|name| found.ty(name).is_none()) {
+        Some(name) => Err(foreign(format!(
+            "the table {} exists, but was not made by tapeline: it has no column {name}",
+            place.sql()
+        ))),
+        None => Ok(true),
+    }
+}
+
+fn foreign(message: String) -> Error {
+    Error::new(ErrorKind::Sink, message).hint("choose another `schema`, or rename what is there")
+}
+
+/// Creates a table with its comments.
+pub(super) fn create(
+    connection: &Connection,
+    place: &Place,
+    table: &Table,
+    json: &'static str,
+) -> Result<()> {
+    let columns: Vec<String> =
+        layout(table, json).iter().map(|column| format!("{} {}", quoted(&column.name), column.ty)).collect();
+    let mut sql = format!("CREATE TABLE {} ({});", place.sql(), columns.join(", "));
+    for column in table.columns.iter().filter(|column| !column.doc.is_empty()) {
+        let comment = literal(&column.doc);
+        sql.push_str(&format!("COMMENT ON COLUMN {}.{} IS {comment};", place.sql(), quoted(&column.name)));
+    }
+    connection
+        .execute_batch(&sql)
+        .map_err(|error| failed(&format!("could not create the table {}", place.sql()), error))
+}
+
+/// Adds the columns that an existing table lacks.
+///
+/// # Errors
+/// When a column has another type than rows need.
+pub(super) fn widen(connection: &Connection, place: &Place, table: &Table, json: &'static str) -> Result<()> {
+    let found = Found::in_database(connection, place)?;
+    for Wanted { name, ty, is_json } in layout(table, json) {
+        match found.ty(&name) {
+            // Whether the library has the JSON extension may change between runs.
+            Some(have) if have == ty || (is_json && matches!(have, "JSON" | "VARCHAR")) => {}
+            Some(have) => return Err(other_type(place, &name, have, ty)),
+            None => {
+                let sql = format!("ALTER TABLE {} ADD COLUMN {} {ty}", place.sql(), quoted(&name));
+                let what = || format!("could not add the column {name} to {}", place.sql());
+                connection.execute_batch(&sql).map_err(|error| failed(&what(), error))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn other_type(place: &Place, name: &str, have: &str, need: &str) -> Error {
+    let (table, column) = (place.sql(), quoted(name));
+    Error::new(ErrorKind::Sink, format!("the column {name} of {table} is {have}, but its rows need {need}"))
+        .hint(format!(
+            "convert it with ALTER TABLE {table} ALTER {column} TYPE {need}, or rename the table to have it loaded anew"
+        ))
+}
+
+/// Drops a table if it exists.
+pub(super) fn drop_table(connection: &Connection, place: &Place) -> Result<()> {
+    connection
+        .execute_batch(&format!("DROP TABLE IF EXISTS {}", place.sql()))
+        .map_err(|error| failed(&format!("could not drop the table {}", place.sql()), error))
+}
+
+/// Puts the table `next` in the place of `table`.
+pub(super) fn replace(connection: &Connection, table: &Place, next: &Place) -> Result<()> {
+    let sql = format!(
+        "DROP TABLE IF EXISTS {}; ALTER TABLE {} RENAME TO {}",
+        table.sql(),
+        next.sql(),
+        quoted(&table.name)
+    );
+    connection
+        .execute_batch(&sql)
+        .map_err(|error| failed(&format!("could not replace the table {}", table.sql()), error))
+}

@@ -1,0 +1,272 @@
+//! A table function that hands a decoded batch to DuckDB: columns are copied
+//! into its vectors as they are, without a row or a value object in between.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use duckdb::Connection;
+use duckdb::core::{DataChunkHandle, FlatVector, Inserter, LogicalTypeHandle, LogicalTypeId};
+use duckdb::ffi;
+use duckdb::vtab::{BindInfo, InitInfo, TableFunctionInfo, VTab};
+use uuid::Uuid;
+
+use super::ddl::{EXTRACTED_AT, META, RAW_ID};
+use crate::catalog::{Column, ColumnType, Table};
+use crate::sink::columns::{Cause, Columns, Texts, Validity, Values};
+
+/// `_airbyte_meta` of a row whose values all fit.
+pub(super) const NO_CHANGES: &str = r#"{"changes":[]}"#;
+
+/// Rows per chunk. DuckDB's vectors hold this many in every official build; it
+/// is a multiple of 64, so a chunk's validity begins at a word.
+const CHUNK_ROWS: usize = 2048;
+
+/// A batch on its way into the database.
+#[derive(Debug)]
+pub(super) struct Load {
+    pub columns: Columns,
+    extracted_at_us: i64,
+    /// The id of the first row; each row's is the one before it plus one.
+    first_id: u128,
+    /// `_airbyte_meta` of the rows that have changes.
+    meta: BTreeMap<usize, String>,
+}
+
+impl Load {
+    pub fn new(columns: Columns, table: &Table, extracted_at_ms: i64) -> Self {
+        let meta = changes(&columns, table);
+        let extracted_at_us = extracted_at_ms.saturating_mul(1000);
+        Self { columns, extracted_at_us, first_id: first_id(extracted_at_ms), meta }
+    }
+
+    /// Whether a row has changes.
+    pub fn has_changes(&self) -> bool {
+        !self.meta.is_empty()
+    }
+}
+
+/// UUID version 7 with the time of fetching and 74 random bits that the rows of
+/// a batch count up from (RFC 9562, 6.2, method 2): unique, made without a
+/// random number a row, and neighbours that compress to nothing.
+fn first_id(extracted_at_ms: i64) -> u128 {
+    let millis = u128::from(extracted_at_ms.max(0).cast_unsigned()) & 0xFFFF_FFFF_FFFF;
+    // Version 4 has random bits where version 7 has them. The highest of those
+    // that are counted through is cleared, so that counting never reaches the variant.
+    let random = Uuid::new_v4().as_u128() & !(0xF << 76) & !(1 << 61);
+    (random & ((1 << 80) - 1)) | millis << 80 | 7 << 76
+}
+
+/// The text of `_airbyte_meta` by row.
+fn changes(columns: &Columns, table: &Table) -> BTreeMap<usize, String> {
+    let mut rows: BTreeMap<usize, Vec<serde_json::Value>> = BTreeMap::new();
+    for change in columns.changes() {
+        let reason = match change.cause {
+            Cause::Source => "SOURCE_SERIALIZATION_ERROR",
+            Cause::TimeRange => "DESTINATION_TYPECAST_ERROR",
+        };
+        let field = &table.columns[change.cell.column].name;
+        rows.entry(change.cell.row)
+            .or_default()
+            .push(serde_json::json!({"field": field, "change": "NULLED", "reason": reason}));
+    }
+    rows.into_iter()
+        .map(|(row, changes)| (row, serde_json::json!({ "changes": changes }).to_string()))
+        .collect()
+}
+
+/// The table function of one stream, with the batch that it returns now.
+#[derive(Debug)]
+pub(super) struct Feed {
+    name: String,
+    columns: Vec<Column>,
+    load: Mutex<Option<Arc<Load>>>,
+}
+
+impl Feed {
+    /// Registers a table function under a name that no other stream has.
+    pub fn register(connection: &Connection, index: usize, table: &Table) -> duckdb::Result<Arc<Self>> {
+        let name = format!("tapeline_feed_{index}");
+        let feed = Arc::new(Self { name, columns: table.columns.clone(), load: Mutex::new(None) });
+        connection.register_table_function_with_extra_info::<Function, _>(&feed.name, &feed)?;
+        Ok(feed)
+    }
+
+    /// The function's call in SQL.
+    pub fn sql(&self) -> String {
+        format!("{}()", self.name)
+    }
+
+    /// Sets what the function returns from now on.
+    pub fn set(&self, load: Option<Arc<Load>>) {
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
+    }
+
+    fn get(&self) -> Result<Arc<Load>, Box<dyn StdError>> {
+        let load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
+        load.clone().ok_or_else(|| "no batch is set".into())
+    }
+}
+
+/// The implementation behind every [`Feed`], which is its extra info.
+struct Function;
+
+/// One run of the function.
+struct Scan {
+    load: Arc<Load>,
+    /// Indices of the columns that the query needs.
+    projection: Vec<usize>,
+    next: AtomicUsize,
+}
+
+impl VTab for Function {
+    type BindData = ();
+    type InitData = Scan;
+
+    fn bind(bind: &BindInfo) -> Result<(), Box<dyn StdError>> {
+        // SAFETY: `register` set the extra info to an `Arc<Feed>`, which DuckDB
+        // keeps as long as the function.
+        let feed = unsafe { &*bind.get_extra_info::<Arc<Feed>>() };
+        for column in &feed.columns {
+            bind.add_result_column(&column.name, logical_type(column.ty));
+        }
+        bind.add_result_column(RAW_ID, LogicalTypeId::Uuid.into());
+        bind.add_result_column(EXTRACTED_AT, LogicalTypeId::TimestampTZ.into());
+        bind.add_result_column(META, LogicalTypeId::Varchar.into());
+        if let Ok(load) = feed.get() {
+            bind.set_cardinality(load.columns.len() as u64, false);
+        }
+        Ok(())
+    }
+
+    fn init(init: &InitInfo) -> Result<Scan, Box<dyn StdError>> {
+        // SAFETY: as in `bind`.
+        let feed = unsafe { &*init.get_extra_info::<Arc<Feed>>() };
+        let projection = init.get_column_indices().into_iter().map(|index| index as usize).collect();
+        Ok(Scan { load: feed.get()?, projection, next: AtomicUsize::new(0) })
+    }
+
+    fn func(
+        function: &TableFunctionInfo<Self>,
+        output: &mut DataChunkHandle,
+    ) -> Result<(), Box<dyn StdError>> {
+        let scan = function.get_init_data();
+        let start = scan.next.fetch_add(CHUNK_ROWS, Ordering::Relaxed);
+        let rows = start..scan.load.columns.len().min(start + CHUNK_ROWS);
+        if rows.is_empty() {
+            output.set_len(0);
+            return Ok(());
+        }
+        let width = scan.load.columns.width();
+        for (index, column) in scan.projection.iter().enumerate() {
+            let chunk = Chunk { output, index, rows: rows.clone() };
+            match column.checked_sub(width) {
+                None => chunk.fill(scan.load.columns.values(*column), scan.load.columns.validity(*column)),
+                Some(0) => chunk.ids(scan.load.first_id),
+                Some(1) => chunk.copy(&vec![scan.load.extracted_at_us; rows.len()]),
+                Some(2) => chunk.meta(&scan.load.meta),
+                // A query that needs no column, such as count(*), asks for the row's number.
+                Some(_) => {}
+            }
+        }
+        output.set_len(rows.len());
+        Ok(())
+    }
+
+    fn supports_pushdown() -> bool {
+        true
+    }
+}
+
+fn logical_type(ty: ColumnType) -> LogicalTypeHandle {
+    match ty {
+        // JSON is text of which the INSERT's cast checks that it is JSON.
+        ColumnType::Text | ColumnType::Json => LogicalTypeId::Varchar.into(),
+        ColumnType::Boolean => LogicalTypeId::Boolean.into(),
+        ColumnType::Integer => LogicalTypeId::Bigint.into(),
+        ColumnType::Decimal => {
+            LogicalTypeHandle::decimal(ColumnType::DECIMAL_PRECISION, ColumnType::DECIMAL_SCALE)
+        }
+        ColumnType::Date => LogicalTypeId::Date.into(),
+        ColumnType::Timestamp => LogicalTypeId::TimestampNs.into(),
+    }
+}
+
+/// One column of one chunk, and the rows that go there.
+struct Chunk<'a> {
+    output: &'a DataChunkHandle,
+    index: usize,
+    rows: std::ops::Range<usize>,
+}
+
+impl Chunk<'_> {
+    fn fill(&self, values: &Values, validity: &Validity) {
+        let rows = self.rows.clone();
+        match values {
+            Values::Text(texts) | Values::Json(texts) => self.texts(texts, validity),
+            Values::Boolean(values) => self.copy(&values[rows]),
+            Values::Integer(values) | Values::Timestamp(values) => self.copy(&values[rows]),
+            Values::Decimal(values) => self.copy(&values[rows]),
+            Values::Date(values) => self.copy(&values[rows]),
+        }
+        self.validity(validity);
+    }
+
+    fn vector(&self) -> FlatVector<'_> {
+        self.output.flat_vector(self.index)
+    }
+
+    /// Copies values whose form in memory is the vector's.
+    fn copy<T: Copy>(&self, values: &[T]) {
+        assert!(values.len() <= self.vector().capacity(), "a chunk is larger than DuckDB's vectors");
+        // SAFETY: `logical_type` gives the column the type whose physical form is
+        // `T` (bool, i32, i64, i128 as two's complement), the vector has room for
+        // its capacity of them, and nothing else refers to its memory here. Bytes
+        // are copied because DuckDB aligns 128-bit values to 8 only.
+        unsafe {
+            let target: *mut u8 = self.vector().as_mut_ptr();
+            std::ptr::copy_nonoverlapping(values.as_ptr().cast(), target, size_of_val(values));
+        }
+    }
+
+    fn texts(&self, texts: &Texts, validity: &Validity) {
+        let vector = self.vector();
+        for (index, row) in self.rows.clone().enumerate() {
+            if validity.get(row) {
+                vector.insert(index, texts.get(row));
+            }
+        }
+    }
+
+    fn ids(&self, first: u128) {
+        // DuckDB flips the highest bit, so that its signed integers order as UUIDs do.
+        let id = |row: usize| (first + row as u128) ^ (1 << 127);
+        self.copy(&self.rows.clone().map(id).collect::<Vec<u128>>());
+    }
+
+    fn meta(&self, meta: &BTreeMap<usize, String>) {
+        let vector = self.vector();
+        for (index, row) in self.rows.clone().enumerate() {
+            vector.insert(index, meta.get(&row).map_or(NO_CHANGES, String::as_str));
+        }
+    }
+
+    fn validity(&self, validity: &Validity) {
+        let words = &validity.words()[self.rows.start / 64..self.rows.end.div_ceil(64)];
+        let (full, last) = words.split_at(self.rows.len() / 64);
+        let tail = (1 << (self.rows.len() % 64)) - 1;
+        if full.iter().all(|word| *word == u64::MAX) && last.iter().all(|word| *word == tail) {
+            return;
+        }
+        // SAFETY: the chunk and its vector are alive, and once it is writable the
+        // mask has a bit for each row of the vector's capacity, checked by `copy`
+        // or `insert` to hold these rows.
+        unsafe {
+            let vector = ffi::duckdb_data_chunk_get_vector(self.output.get_ptr(), self.index as u64);
+            ffi::duckdb_vector_ensure_validity_writable(vector);
+            let mask = ffi::duckdb_vector_get_validity(vector);
+            std::ptr::copy_nonoverlapping(words.as_ptr(), mask, words.len());
+        }
+    }
+}

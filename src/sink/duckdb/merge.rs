@@ -1,0 +1,77 @@
+//! Replacing rows by key without an index.
+//!
+//! A batch's keys lie in a range, and DuckDB knows the least and greatest value
+//! of each column in each of its row groups. So one look at the table within
+//! that range costs nothing when the rows are new, as they nearly always are;
+//! only where something is found are rows joined and deleted.
+
+use super::client::quoted;
+use super::ddl::Place;
+use crate::catalog::Table;
+use crate::sink::columns::{Columns, Values};
+
+/// The key columns of a table: index and name.
+#[derive(Debug)]
+pub(super) struct Key(Vec<(usize, String)>);
+
+impl Key {
+    pub fn of(table: &Table) -> Self {
+        let column = |name: &String| table.position(name).map(|index| (index, name.clone()));
+        Self(table.key.iter().filter_map(column).collect())
+    }
+
+    /// A query that has a row if and only if the table may hold keys of the batch.
+    pub fn probe(&self, table: &Place, batch: &Columns) -> String {
+        format!("SELECT 1 FROM {} AS held WHERE {} LIMIT 1", table.sql(), self.range(batch))
+    }
+
+    /// A statement that deletes the rows of the table whose keys are in the batch.
+    pub fn delete(&self, table: &Place, feed: &str, batch: &Columns) -> String {
+        let equal = |(_, name): &(usize, String)| {
+            let name = quoted(name);
+            format!("held.{name} IS NOT DISTINCT FROM fed.{name}")
+        };
+        let equal: Vec<String> = self.0.iter().map(equal).collect();
+        format!(
+            "DELETE FROM {} AS held USING {feed} AS fed WHERE {} AND {}",
+            table.sql(),
+            self.range(batch),
+            equal.join(" AND ")
+        )
+    }
+
+    /// A condition that all keys of the batch fulfil.
+    fn range(&self, batch: &Columns) -> String {
+        let conditions: Vec<String> =
+            self.0.iter().filter_map(|(column, name)| range(batch, *column, &quoted(name))).collect();
+        if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") }
+    }
+}
+
+fn range(batch: &Columns, column: usize, name: &str) -> Option<String> {
+    let Some(extremes) = batch.extremes(column) else {
+        return Some(format!("held.{name} IS NULL"));
+    };
+    let min = constant(batch.values(column), extremes.min)?;
+    let max = constant(batch.values(column), extremes.max)?;
+    let within = if min == max {
+        format!("held.{name} = {min}")
+    } else {
+        format!("held.{name} BETWEEN {min} AND {max}")
+    };
+    Some(if extremes.has_null { format!("({within} OR held.{name} IS NULL)") } else { within })
+}
+
+/// A value as a constant; `None` for types that no range is worth it.
+fn constant(values: &Values, row: usize) -> Option<String> {
+    match values {
+        Values::Text(texts) => {
+            let text = std::str::from_utf8(texts.get(row)).ok()?;
+            (!text.contains('\0')).then(|| super::client::literal(text))
+        }
+        Values::Integer(values) => Some(format!("({}::BIGINT)", values[row])),
+        Values::Date(values) => Some(format!("(DATE '1970-01-01' + ({}))", values[row])),
+        Values::Timestamp(values) => Some(format!("make_timestamp_ns({})", values[row])),
+        Values::Boolean(_) | Values::Decimal(_) | Values::Json(_) => None,
+    }
+}

@@ -1,0 +1,240 @@
+//! A stream: its table, its transaction, and the rows that go in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use duckdb::{Connection, OptionalExt};
+
+use super::client::{Database, failed, quoted};
+use super::ddl::{self, EXTRACTED_AT, GENERATION, META, Place, RAW_ID};
+use super::feed::{Feed, Load, NO_CHANGES};
+use super::merge::Key;
+use super::progress::{Progress, Stored};
+use super::{Target, WriteMode};
+use crate::catalog::ColumnType;
+use crate::error::{Error, Result};
+
+/// A stream that is open in the sink.
+pub(super) struct Stream {
+    connection: Connection,
+    target: Target,
+    /// The table that readers see.
+    table: Place,
+    /// The table that rows go to: `table`, or the one that will replace it.
+    into: Place,
+    progress: Progress,
+    generation: i64,
+    feed: Arc<Feed>,
+    key: Key,
+    json: &'static str,
+    in_transaction: bool,
+    /// Shared with the other side of the channel.
+    failed: Arc<AtomicBool>,
+    failure: Option<Error>,
+}
+
+impl Stream {
+    /// Creates or widens the tables, and reads the progress.
+    pub fn open(
+        database: &Database,
+        index: usize,
+        target: Target,
+        failed_flag: Arc<AtomicBool>,
+    ) -> Result<(Self, Option<String>)> {
+        let connection = database.connect()?;
+        let place = |name: String| Place { schema: database.schema.clone(), name };
+        let table = place(target.table.name.clone());
+        let into = match target.mode {
+            WriteMode::Append | WriteMode::AppendDedup => table.clone(),
+            WriteMode::Overwrite => place(format!("_tapeline_next_{}", target.table.name)),
+        };
+        let feed = Feed::register(&connection, index, &target.table)
+            .map_err(|error| failed("could not register a table function", error))?;
+        begin(&connection)?;
+        ddl::ensure_schema(&connection, &database.schema)?;
+        let mut stream = Self {
+            progress: Progress::open(&connection, &database.schema, &target.progress_key)?,
+            key: Key::of(&target.table),
+            connection,
+            table,
+            into,
+            generation: 0,
+            feed,
+            json: database.json,
+            in_transaction: false,
+            failed: failed_flag,
+            failure: None,
+            target,
+        };
+        let progress = match stream.target.mode {
+            WriteMode::Append | WriteMode::AppendDedup => stream.resume_table()?,
+            WriteMode::Overwrite => stream.resume_run()?,
+        };
+        commit(&stream.connection)?;
+        Ok((stream, progress))
+    }
+
+    /// Progress speaks of rows: where the table is gone, it is void.
+    fn resume_table(&mut self) -> Result<Option<String>> {
+        if !ddl::exists(&self.connection, &self.table)? {
+            ddl::create(&self.connection, &self.table, &self.target.table, self.json)?;
+            self.progress.forget(&self.connection, false)?;
+            return Ok(None);
+        }
+        ddl::widen(&self.connection, &self.table, &self.target.table, self.json)?;
+        let stored = self.progress.read(&self.connection, false)?;
+        self.generation = stored.as_ref().map_or(0, |stored| stored.generation);
+        Ok(stored.and_then(|stored| stored.state))
+    }
+
+    /// Goes on with an unfinished run, or begins a new one.
+    fn resume_run(&mut self) -> Result<Option<String>> {
+        // Refuses to replace a table that is not ours before anything is loaded.
+        ddl::exists(&self.connection, &self.table)?;
+        if let Some(stored) = self.progress.read(&self.connection, true)?
+            && ddl::exists(&self.connection, &self.into)?
+        {
+            ddl::widen(&self.connection, &self.into, &self.target.table, self.json)?;
+            self.generation = stored.generation;
+            return Ok(stored.state);
+        }
+        let last = self.progress.read(&self.connection, false)?;
+        self.generation = last.map_or(0, |stored| stored.generation) + 1;
+        self.progress.forget(&self.connection, true)?;
+        ddl::drop_table(&self.connection, &self.into)?;
+        ddl::create(&self.connection, &self.into, &self.target.table, self.json)?;
+        Ok(None)
+    }
+
+    /// Adds rows to the transaction. What fails is told by the next call that
+    /// returns something; until a rollback nothing more is taken.
+    pub fn write(&mut self, load: Load) {
+        if self.failed.load(Ordering::Acquire) || load.columns.is_empty() {
+            return;
+        }
+        if let Err(error) = self.load(load) {
+            self.failure = Some(error);
+            self.failed.store(true, Ordering::Release);
+        }
+    }
+
+    fn load(&mut self, load: Load) -> Result<()> {
+        self.ensure_transaction()?;
+        let load = Arc::new(load);
+        self.feed.set(Some(Arc::clone(&load)));
+        let loaded = self.load_fed(&load);
+        self.feed.set(None);
+        let what = || format!("could not load rows into {}", self.into.sql());
+        loaded.map_err(|error| failed(&what(), error))
+    }
+
+    fn load_fed(&self, load: &Load) -> duckdb::Result<()> {
+        if self.target.mode == WriteMode::AppendDedup {
+            let probe = self.key.probe(&self.into, &load.columns);
+            if self.connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some() {
+                let delete = self.key.delete(&self.into, &self.feed.sql(), &load.columns);
+                self.connection.execute(&delete, [])?;
+            }
+        }
+        self.connection.prepare_cached(&self.insert(load.has_changes()))?.execute([])?;
+        Ok(())
+    }
+
+    fn insert(&self, has_changes: bool) -> String {
+        let columns = &self.target.table.columns;
+        let own = columns.iter().map(|column| quoted(&column.name));
+        let names: Vec<String> = own.chain([RAW_ID, EXTRACTED_AT, META, GENERATION].map(quoted)).collect();
+        let json = self.json;
+        let mut values: Vec<String> = columns
+            .iter()
+            .map(|column| match column.ty {
+                ColumnType::Json => format!("{}::{json}", quoted(&column.name)),
+                _ => quoted(&column.name),
+            })
+            .collect();
+        let meta = if has_changes { quoted(META) } else { super::client::literal(NO_CHANGES) };
+        values.extend([
+            quoted(RAW_ID),
+            quoted(EXTRACTED_AT),
+            format!("{meta}::{json}"),
+            self.generation.to_string(),
+        ]);
+        format!(
+            "INSERT INTO {} ({}) SELECT {} FROM {}",
+            self.into.sql(),
+            names.join(", "),
+            values.join(", "),
+            self.feed.sql()
+        )
+    }
+
+    /// Tells what failed since the last rollback, if something did.
+    pub fn flush(&mut self) -> Result<()> {
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let told = || Error::bug("a write failed before, and the stream was not rolled back");
+        Err(self.failure.take().unwrap_or_else(told).in_stream(&self.target.table.name))
+    }
+
+    /// Makes the rows and `state` durable.
+    pub fn commit(&mut self, state: &str) -> Result<()> {
+        self.flush()?;
+        self.ensure_transaction()?;
+        let stored = Stored { state: Some(state.to_owned()), generation: self.generation };
+        self.progress.write(&self.connection, self.is_staged(), &stored)?;
+        self.in_transaction = false;
+        commit(&self.connection)
+    }
+
+    /// Forgets the rows since the last commit.
+    pub fn rollback(&mut self) -> Result<()> {
+        self.failure = None;
+        if std::mem::take(&mut self.in_transaction) {
+            self.connection
+                .execute_batch("ROLLBACK")
+                .map_err(|error| failed("could not roll back", error))?;
+        }
+        self.failed.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Ends the run: an overwritten table changes over to the new rows.
+    pub fn finish(&mut self) -> Result<()> {
+        self.flush()?;
+        if self.in_transaction {
+            return Err(Error::bug("a stream was finished with rows that were not committed"));
+        }
+        if !self.is_staged() {
+            return Ok(());
+        }
+        self.ensure_transaction()?;
+        let stored = self.progress.read(&self.connection, true)?;
+        let stored = stored.unwrap_or(Stored { state: None, generation: self.generation });
+        self.progress.forget(&self.connection, true)?;
+        self.progress.write(&self.connection, false, &stored)?;
+        ddl::replace(&self.connection, &self.table, &self.into)?;
+        self.in_transaction = false;
+        commit(&self.connection)
+    }
+
+    fn is_staged(&self) -> bool {
+        self.target.mode == WriteMode::Overwrite
+    }
+
+    fn ensure_transaction(&mut self) -> Result<()> {
+        if !self.in_transaction {
+            begin(&self.connection)?;
+            self.in_transaction = true;
+        }
+        Ok(())
+    }
+}
+
+fn begin(connection: &Connection) -> Result<()> {
+    connection.execute_batch("BEGIN").map_err(|error| failed("could not begin a transaction", error))
+}
+
+fn commit(connection: &Connection) -> Result<()> {
+    connection.execute_batch("COMMIT").map_err(|error| failed("could not commit", error))
+}
