@@ -78,6 +78,12 @@ impl Report {
         self.error.iter().chain(streams).max_by_key(|error| error.kind().policy().scope)
     }
 
+    /// As [`Report::worst`], keeping only that.
+    pub fn into_worst(self) -> Option<Error> {
+        let streams = self.streams.into_iter().flat_map(|stream| stream.errors);
+        self.error.into_iter().chain(streams).max_by_key(|error| error.kind().policy().scope)
+    }
+
     /// Rows made durable by this run.
     pub fn rows(&self) -> u64 {
         self.streams.iter().map(|stream| stream.rows).sum()
@@ -148,7 +154,7 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
         self.observer.event(&Event::StreamStarted {
             stream: name,
             slices: slices.len(),
-            rows_estimate: None,
+            rows_estimate: slices.iter().map(|slice| slice.rows_estimate()).sum(),
         });
 
         let mut run = StreamRun {

@@ -51,6 +51,11 @@ pub trait Slice: Send {
     /// The ticker, or empty.
     fn partition(&self) -> &Arc<str>;
 
+    /// About how many rows it has, where that can be told without a request.
+    fn rows_estimate(&self) -> Option<u64> {
+        None
+    }
+
     /// Reads the slice, sending its rows page by page, and returns what is covered
     /// now: less than was asked for when the source does not have the end yet.
     ///

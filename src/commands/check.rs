@@ -1,14 +1,71 @@
-//! To come.
+//! `check`: tries a configuration.
+//!
+//! A problem that the user can mend is an answer: status FAILED, exit code 0. Any
+//! other failure is no answer: an error and its exit code.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::airbyte::messages::{ConnectionStatus, Level, Message, Outcome};
+use crate::airbyte::observer::AirbyteObserver;
+use crate::airbyte::output::Output;
+use crate::airbyte::status::Statuses;
+use crate::clock::Clock;
+use crate::config::read_json;
+use crate::config::source::SourceConfig;
+use crate::error::{FailureType, Result};
+use crate::polygon::{PolygonSource, Probe};
+
+use super::protocol;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The source's configuration, a JSON file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
 
-/// Runs it.
-pub async fn run(_args: Args) -> Result<ExitCode> {
-    Err(Error::bug("not there yet"))
+/// Tries it.
+///
+/// # Errors
+/// When it could not be tried; it was told on stdout.
+pub async fn run(args: Args) -> Result<ExitCode> {
+    let output = Output::to_stdout()?;
+    let outcome = answer(&args, &output).await;
+    protocol::finish_telling(&output, outcome)
+}
+
+async fn answer(args: &Args, output: &Arc<Output>) -> Result<()> {
+    // A file that is not there is a mistake of the caller, not of the configuration.
+    let config = read_json(&args.config, "the configuration")?;
+    let connection_status = match probe(config, output).await {
+        Ok(probe) => ConnectionStatus { status: Outcome::Succeeded, message: lacking(&probe, output) },
+        Err(error) if error.kind().policy().failure_type == FailureType::Config => ConnectionStatus {
+            status: Outcome::Failed,
+            message: Some(output.shown(&error.user_message()).into_owned()),
+        },
+        Err(error) => return Err(error),
+    };
+    output.message(&Message::ConnectionStatus { connection_status });
+    Ok(())
+}
+
+async fn probe(config: serde_json::Value, output: &Arc<Output>) -> Result<Probe> {
+    let clock = Clock::from_environment()?;
+    let config = SourceConfig::from_json(config, clock)?;
+    output.hide(&config.api_key);
+    let statuses = Arc::new(Statuses::new(Arc::clone(output), []));
+    let observer = Arc::new(AirbyteObserver::new(Arc::clone(output), statuses));
+    PolygonSource::new(config, clock, observer)?.probe().await
+}
+
+/// Names what the key's plan does not include: the rest works.
+fn lacking(probe: &Probe, output: &Output) -> Option<String> {
+    for (stream, reason) in &probe.lacking {
+        output.log(Level::Warn, &format!("{stream} cannot be read: {}", reason.user_message()));
+    }
+    let names: Vec<_> = probe.lacking.iter().map(|(stream, _)| stream.as_str()).collect();
+    (!names.is_empty()).then(|| format!("the key's plan does not include {}", names.join(", ")))
 }

@@ -1,14 +1,124 @@
-//! To come.
+//! `read`: reads the streams of a configured catalogue to stdout.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::airbyte::catalog::{self, Selected, SyncMode};
+use crate::airbyte::messages::Level;
+use crate::airbyte::observer::AirbyteObserver;
+use crate::airbyte::output::Output;
+use crate::airbyte::sink::{AirbyteSink, StreamSetup};
+use crate::airbyte::state::PassedStates;
+use crate::airbyte::status::Statuses;
+use crate::checkpoint::Checkpoint;
+use crate::clock::Clock;
+use crate::engine::{CommitPolicy, Engine, Job, Report};
+use crate::error::Result;
+use crate::polygon::PolygonSource;
+use crate::sink::Target;
+use crate::source::Source;
+
+use super::{protocol, signals};
+
+/// A STATE often enough that little is read twice after a failure, and seldom
+/// enough that a platform, which stores each, does not feel it.
+const COMMIT_POLICY: CommitPolicy = CommitPolicy { rows: 10_000, interval: Duration::from_secs(15) };
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The source's configuration, a JSON file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The configured catalogue: which streams, and how. A JSON file.
+    #[arg(long, value_name = "FILE")]
+    catalog: PathBuf,
+    /// The states of the last sync, a JSON file; without it everything is read.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+}
 
-/// Runs it.
-pub async fn run(_args: Args) -> Result<ExitCode> {
-    Err(Error::bug("not there yet"))
+/// Reads them.
+///
+/// # Errors
+/// What kept it from reading everything; it was told on stdout.
+pub async fn run(args: Args) -> Result<ExitCode> {
+    let output = Output::to_stdout()?;
+    let report = match prepare(&args, &output) {
+        Ok(read) => read.run().await,
+        Err(error) => return protocol::finish_telling(&output, Err(error)),
+    };
+    // The observer told each failure when it happened.
+    protocol::finish(&output, report.into_worst().map_or(Ok(()), Err))
+}
+
+/// Everything that a run needs, checked.
+struct Read {
+    source: PolygonSource,
+    sink: AirbyteSink,
+    observer: Arc<AirbyteObserver>,
+    jobs: Vec<Job>,
+    stop: tokio::sync::watch::Receiver<bool>,
+}
+
+fn prepare(args: &Args, output: &Arc<Output>) -> Result<Read> {
+    let clock = Clock::from_environment()?;
+    let config = protocol::load_config(&args.config, clock, output)?;
+    let streams = crate::catalog::streams(&config.bar_sizes);
+    let selected = catalog::select(protocol::load_catalog(&args.catalog)?, &streams)?;
+    let passed = protocol::load_state(args.state.as_deref())?;
+    if selected.is_empty() {
+        output.log(Level::Warn, "the configured catalogue selects no stream: nothing is read");
+    }
+    for stream in passed.keys().filter(|name| selected.iter().all(|selected| selected.stream.name != **name))
+    {
+        output.log(Level::Info, &format!("the state of stream {stream} is not used: it is not selected"));
+    }
+    let descriptors = selected.iter().map(|selected| selected.descriptor.clone());
+    let statuses = Arc::new(Statuses::new(Arc::clone(output), descriptors));
+    let observer = Arc::new(AirbyteObserver::new(Arc::clone(output), Arc::clone(&statuses)));
+    let source = PolygonSource::new(config, clock, Arc::<AirbyteObserver>::clone(&observer))?;
+    let jobs = selected.iter().map(job).collect();
+    let setups = setups(selected, &source, passed);
+    let sink = AirbyteSink::new(Arc::clone(output), statuses, setups);
+    Ok(Read { source, sink, observer, jobs, stop: signals::stop_on_signal()? })
+}
+
+fn job(selected: &Selected) -> Job {
+    Job {
+        stream: selected.stream.clone(),
+        target: Target {
+            progress_key: selected.stream.name.clone(),
+            table: Arc::clone(&selected.stream.table),
+            mode: selected.mode,
+        },
+    }
+}
+
+fn setups(selected: Vec<Selected>, source: &impl Source, mut passed: PassedStates) -> Vec<StreamSetup> {
+    let setup = |selected: Selected| StreamSetup {
+        initial: Checkpoint::new(source.options(&selected.stream)).to_json(),
+        passed: passed.remove(&selected.stream.name).filter(|_| goes_on(&selected)),
+        descriptor: selected.descriptor,
+    };
+    selected.into_iter().map(setup).collect()
+}
+
+/// Whether a passed state is gone on with. In a full refresh it is that of an
+/// earlier attempt of the same job; a stream that is not resumable begins anew,
+/// or it would be read once and never again.
+fn goes_on(selected: &Selected) -> bool {
+    match selected.sync_mode {
+        SyncMode::Incremental => true,
+        SyncMode::FullRefresh => selected.stream.spec.is_incremental(),
+    }
+}
+
+impl Read {
+    async fn run(mut self) -> Report {
+        let engine = Engine::new(&self.source, self.observer, COMMIT_POLICY, self.stop);
+        engine.run(&mut self.sink, &self.jobs).await
+    }
 }

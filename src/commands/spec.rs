@@ -1,14 +1,20 @@
-//! To come.
+//! `spec`: prints the specification of the source.
 
 use std::process::ExitCode;
 
-use crate::error::{Error, Result};
+use crate::airbyte::messages::Message;
+use crate::airbyte::output::Output;
+use crate::airbyte::spec;
+use crate::error::Result;
 
-/// Arguments.
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+use super::protocol;
 
-/// Runs it.
+/// Prints it.
+///
+/// # Errors
+/// When stdout cannot be written to.
 pub fn run() -> Result<ExitCode> {
-    Err(Error::bug("not there yet"))
+    let output = Output::to_stdout()?;
+    output.message(&Message::Spec { spec: &spec::source() });
+    protocol::finish(&output, Ok(()))
 }

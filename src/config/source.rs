@@ -23,10 +23,13 @@ const FIRST_DAY: Date = jiff::civil::date(2003, 9, 10);
 /// More tickers than there are are a mistake, and bound the size of the state.
 const TICKERS_MAX: usize = 20_000;
 
+/// What messages call it.
+const WHAT: &str = "the source's configuration";
+
 /// The configuration as a user writes it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "Polygon.io (Massive) source")]
+#[schemars(title = "Polygon.io (Massive) source", description = "Where the API is, and what to read of it.")]
 pub struct RawSourceConfig {
     /// Key of your Polygon.io (now Massive) account. It is sent in the Authorization header only.
     #[schemars(title = "API key", extend("order" = 0))]
@@ -34,7 +37,7 @@ pub struct RawSourceConfig {
 
     /// What your account may do: it sets how fast requests are sent.
     #[serde(default)]
-    #[schemars(title = "Plan", extend("order" = 1))]
+    #[schemars(title = "Plan", extend("order" = 1, "default" = {"type": "free"}))]
     pub plan: Plan,
 
     /// First trading day to read, in New York, inclusive.
@@ -137,7 +140,8 @@ impl SourceConfig {
     /// [`crate::error::ErrorKind::Config`], naming the field.
     pub fn from_json(value: serde_json::Value, clock: Clock) -> Result<Self> {
         let value = super::without_platform_keys(value);
-        let raw: RawSourceConfig = super::parse(value, "the source's configuration")?;
+        super::schema::check::<RawSourceConfig>(&value, WHAT)?;
+        let raw: RawSourceConfig = super::parse(value, WHAT)?;
         raw.validate(clock)
     }
 }

@@ -1,0 +1,224 @@
+//! The catalogue that `discover` prints, and the one that `read` is given.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::catalog::{Column, ColumnType, Derived, EXTRA_COLUMN, Stream};
+use crate::error::{Error, Result};
+use crate::sink::WriteMode;
+
+use super::messages::StreamDescriptor;
+
+/// What `discover` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AirbyteCatalog {
+    /// In the order of our catalogue.
+    pub streams: Vec<AirbyteStream>,
+}
+
+/// A stream as `discover` describes it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AirbyteStream {
+    /// Its name.
+    pub name: String,
+    /// The JSON Schema of its records.
+    pub json_schema: Value,
+    /// How it can be read.
+    pub supported_sync_modes: Vec<SyncMode>,
+    /// Whether the source chooses the cursor: always, where there is one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub source_defined_cursor: bool,
+    /// The path of the cursor column.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub default_cursor_field: Vec<String>,
+    /// The paths of the key columns.
+    pub source_defined_primary_key: Vec<[String; 1]>,
+    /// Whether a full refresh goes on where an earlier attempt stopped.
+    pub is_resumable: bool,
+}
+
+/// How a stream is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncMode {
+    /// All of it.
+    FullRefresh,
+    /// What is new since the passed state.
+    Incremental,
+}
+
+impl AirbyteCatalog {
+    /// The catalogue of these streams.
+    pub fn of(streams: &[Stream]) -> Self {
+        Self { streams: streams.iter().map(AirbyteStream::of).collect() }
+    }
+}
+
+impl AirbyteStream {
+    /// The description of a stream.
+    pub fn of(stream: &Stream) -> Self {
+        let incremental = stream.spec.is_incremental();
+        let mut supported_sync_modes = vec![SyncMode::FullRefresh];
+        if incremental {
+            supported_sync_modes.push(SyncMode::Incremental);
+        }
+        Self {
+            name: stream.name.clone(),
+            json_schema: json_schema(stream),
+            supported_sync_modes,
+            source_defined_cursor: incremental,
+            default_cursor_field: stream.table.cursor.iter().cloned().collect(),
+            source_defined_primary_key: stream.table.key.iter().map(|column| [column.clone()]).collect(),
+            is_resumable: incremental,
+        }
+    }
+}
+
+fn json_schema(stream: &Stream) -> Value {
+    let property = |column: &Column| {
+        // What the request says is always there. Anything that the API says may be
+        // missing one day, key columns included.
+        let always = stream.spec.derived.iter().any(|derived| match derived {
+            Derived::Ticker => column.name == "ticker",
+            Derived::Date => column.name == "date",
+        });
+        (column.name.clone(), column_schema(column, !always))
+    };
+    let properties: Map<String, Value> = stream.table.columns.iter().map(property).collect();
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+        "description": stream.spec.doc,
+        "additionalProperties": true,
+        "properties": properties,
+    })
+}
+
+fn column_schema(column: &Column, nullable: bool) -> Value {
+    let mut types: Vec<&str> = if nullable { vec!["null"] } else { vec![] };
+    let mut more = Map::new();
+    match column.ty {
+        ColumnType::Text => types.push("string"),
+        ColumnType::Boolean => types.push("boolean"),
+        ColumnType::Integer => {
+            types.push("integer");
+            more.insert("airbyte_type".to_owned(), json!("integer"));
+        }
+        ColumnType::Decimal => types.push("number"),
+        ColumnType::Date => {
+            types.push("string");
+            more.insert("format".to_owned(), json!("date"));
+        }
+        ColumnType::Timestamp => {
+            types.push("string");
+            more.insert("format".to_owned(), json!("date-time"));
+            more.insert("airbyte_type".to_owned(), json!("timestamp_with_timezone"));
+        }
+        ColumnType::Json if column.name == EXTRA_COLUMN => {
+            types.push("object");
+            more.insert("additionalProperties".to_owned(), json!(true));
+        }
+        ColumnType::Json => types.extend(["array", "object"]),
+    }
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), if types.len() == 1 { json!(types[0]) } else { json!(types) });
+    schema.append(&mut more);
+    schema.insert("description".to_owned(), json!(column.doc));
+    Value::Object(schema)
+}
+
+/// A stream that `read` is asked for.
+#[derive(Debug)]
+pub struct Selected {
+    /// The stream.
+    pub stream: Stream,
+    /// Its name and namespace as messages must name it.
+    pub descriptor: StreamDescriptor,
+    /// How it is read.
+    pub sync_mode: SyncMode,
+    /// What the destination does with rows that it has: it decides whether days
+    /// that may still change are read.
+    pub mode: WriteMode,
+}
+
+/// A configured catalogue as it is written. Every key may be null, unknown keys
+/// are ignored: platforms send more, and more nulls, than they need.
+#[derive(Debug, Deserialize)]
+struct RawCatalog {
+    streams: Option<Vec<RawStream>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawStream {
+    stream: RawDescriptor,
+    sync_mode: Option<String>,
+    destination_sync_mode: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawDescriptor {
+    name: String,
+    namespace: Option<String>,
+}
+
+/// The streams that a configured catalogue selects, in its order.
+///
+/// # Errors
+/// [`crate::error::ErrorKind::Config`] when it names a stream that is not in
+/// `streams`, a stream twice, or a mode that the stream does not have.
+pub fn select(catalog: Value, streams: &[Stream]) -> Result<Vec<Selected>> {
+    let raw: RawCatalog = crate::config::parse(catalog, "the configured catalogue")?;
+    let mut selected: Vec<Selected> = Vec::new();
+    for raw in raw.streams.unwrap_or_default() {
+        let name = &raw.stream.name;
+        if selected.iter().any(|selected| selected.stream.name == *name) {
+            return Err(Error::config(format!("the catalogue configures stream {name} twice"))
+                .hint("keep one of the two"));
+        }
+        let stream = streams.iter().find(|stream| stream.name == *name);
+        let stream = stream.ok_or_else(|| unknown(name, streams))?;
+        selected.push(Selected {
+            sync_mode: sync_mode(raw.sync_mode.as_deref(), stream)?,
+            mode: write_mode(raw.destination_sync_mode.as_deref(), name)?,
+            stream: stream.clone(),
+            descriptor: StreamDescriptor { name: name.clone(), namespace: raw.stream.namespace },
+        });
+    }
+    Ok(selected)
+}
+
+fn unknown(name: &str, streams: &[Stream]) -> Error {
+    let names = streams.iter().map(|stream| stream.name.as_str());
+    let error = Error::config(format!("there is no stream {name:?}"));
+    match crate::config::nearest(name, names) {
+        Some(nearest) => error.hint(format!("did you mean {nearest}? `discover` lists the streams")),
+        None => error.hint("`discover` lists the streams of this configuration"),
+    }
+}
+
+fn sync_mode(mode: Option<&str>, stream: &Stream) -> Result<SyncMode> {
+    let name = &stream.name;
+    match mode {
+        // The protocol's default.
+        None | Some("full_refresh") => Ok(SyncMode::FullRefresh),
+        Some("incremental") if stream.spec.is_incremental() => Ok(SyncMode::Incremental),
+        Some("incremental") => Err(Error::config(format!("stream {name} cannot be read incrementally"))
+            .hint("set its sync_mode to full_refresh")),
+        Some(other) => Err(Error::config(format!("sync_mode {other:?} of stream {name} does not exist"))
+            .hint("use full_refresh or incremental")),
+    }
+}
+
+fn write_mode(mode: Option<&str>, name: &str) -> Result<WriteMode> {
+    match mode {
+        // The protocol's default.
+        None | Some("append") => Ok(WriteMode::Append),
+        Some("overwrite") => Ok(WriteMode::Overwrite),
+        // These replace rows by key as well.
+        Some("append_dedup" | "update" | "soft_delete") => Ok(WriteMode::AppendDedup),
+        Some(other) => {
+            Err(Error::config(format!("destination_sync_mode {other:?} of stream {name} does not exist"))
+                .hint("use append, append_dedup or overwrite"))
+        }
+    }
+}

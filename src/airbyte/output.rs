@@ -1,0 +1,112 @@
+//! Messages with their moment, and nothing in them that must not be shown.
+
+use std::borrow::Cow;
+use std::panic::PanicHookInfo;
+use std::sync::{Arc, OnceLock};
+
+use jiff::Timestamp;
+
+use super::messages::{ErrorTrace, Level, Log, Message, StreamDescriptor, Trace};
+use super::stdout::Lines;
+use crate::error::{Error, FailureType, Result};
+use crate::secret::Secret;
+
+/// Emits messages. Texts that may hold what a server or a library said pass
+/// through one place that blots out the key.
+#[derive(Debug)]
+pub struct Output {
+    lines: Lines,
+    secret: OnceLock<Secret>,
+}
+
+impl Output {
+    /// Messages to `lines`.
+    pub fn new(lines: Lines) -> Self {
+        Self { lines, secret: OnceLock::new() }
+    }
+
+    /// Messages to stdout; a panic of any thread becomes one too.
+    ///
+    /// # Errors
+    /// When the machine refuses another thread.
+    pub fn to_stdout() -> Result<Arc<Self>> {
+        let output = Arc::new(Self::new(Lines::to_stdout()?));
+        let for_panics = Arc::clone(&output);
+        std::panic::set_hook(Box::new(move |panic| for_panics.panicked(panic)));
+        Ok(output)
+    }
+
+    /// Blots `secret` out of every text from now on.
+    pub fn hide(&self, secret: &Secret) {
+        // A process has one configuration, so a second secret does not come.
+        let _unchanged = self.secret.set(secret.clone());
+    }
+
+    /// The writer, for records.
+    pub fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    /// Emits a message that holds no text from outside.
+    pub fn message(&self, message: &Message<'_>) {
+        self.lines.message(message);
+    }
+
+    /// Emits a line for people.
+    pub fn log(&self, level: Level, message: &str) {
+        let message = self.shown(message);
+        self.message(&Message::Log { log: Log { level, message: &message } });
+    }
+
+    /// Emits a failure.
+    pub fn error(&self, error: &Error, stream: Option<&StreamDescriptor>) {
+        let (message, report) = (error.user_message(), error.report());
+        let message = self.shown(&message);
+        let report = self.shown(&report);
+        let error = ErrorTrace {
+            message: &message,
+            internal_message: (report != message).then_some(&*report),
+            failure_type: error.kind().policy().failure_type,
+            stream_descriptor: stream,
+        };
+        self.message(&Message::Trace { trace: Trace::Error { emitted_at: now_ms(), error } });
+    }
+
+    /// `text` without the key.
+    pub fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.secret.get() {
+            Some(secret) => secret.redact(text),
+            None => Cow::Borrowed(text),
+        }
+    }
+
+    fn panicked(&self, panic: &PanicHookInfo<'_>) {
+        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        // Before the configuration is read its key is not known and could be in the text.
+        let payload = match (self.secret.get(), payload(panic)) {
+            (Some(secret), Some(text)) => secret.redact(text).into_owned(),
+            _ => "(not shown)".to_owned(),
+        };
+        let internal = format!("panicked at {place}: {payload}");
+        eprintln!("error: {internal}");
+        let error = ErrorTrace {
+            message: "tapeline failed unexpectedly (hint: report it with this message and the version)",
+            internal_message: Some(&internal),
+            failure_type: FailureType::System,
+            stream_descriptor: None,
+        };
+        let trace = Trace::Error { emitted_at: now_ms(), error };
+        self.lines.last_message(&Message::Trace { trace });
+    }
+}
+
+fn payload<'a>(panic: &'a PanicHookInfo<'_>) -> Option<&'a str> {
+    let payload = panic.payload();
+    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+/// The wall clock's moment, whatever the data's clock is fixed to: it tells when
+/// a message was emitted.
+pub(super) fn now_ms() -> i64 {
+    Timestamp::now().as_millisecond()
+}

@@ -1,0 +1,200 @@
+//! Stdout as a sink: rows become RECORDs, a commit becomes a STATE.
+//!
+//! A row that was written cannot be taken back. When a slice is rolled back its
+//! records stay before the next STATE's count but outside its progress, so they
+//! are read again: records are delivered at least once, as the protocol has it,
+//! and a destination that dedups by key holds each once.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+
+use super::messages::{Message, SourceStats, State, StateKind, StreamDescriptor, StreamState};
+use super::output::Output;
+use super::status::Statuses;
+use crate::batch::{Batch, Change};
+use crate::catalog::Table;
+use crate::error::{Error, Result};
+use crate::sink::{Receipt, Sink, StreamId, Target};
+
+/// A stream as the platform wants it read.
+#[derive(Debug)]
+pub struct StreamSetup {
+    /// Its name and namespace.
+    pub descriptor: StreamDescriptor,
+    /// The progress that the platform passed, on one line; none begins anew.
+    pub passed: Option<String>,
+    /// The progress of a stream of which nothing was read.
+    pub initial: String,
+}
+
+/// Writes RECORD and STATE.
+#[derive(Debug)]
+pub struct AirbyteSink {
+    output: Arc<Output>,
+    statuses: Arc<Statuses>,
+    setups: Vec<StreamSetup>,
+    open: Vec<OpenStream>,
+}
+
+#[derive(Debug)]
+struct OpenStream {
+    descriptor: StreamDescriptor,
+    /// A RECORD up to its data.
+    prefix: Vec<u8>,
+    /// What the next STATE holds if nothing more is committed.
+    progress: String,
+    /// What the last STATE of this run held.
+    told: Option<String>,
+    /// Records since the last STATE.
+    records: u64,
+}
+
+impl AirbyteSink {
+    /// A sink for these streams and no others.
+    pub fn new(output: Arc<Output>, statuses: Arc<Statuses>, setups: Vec<StreamSetup>) -> Self {
+        Self { output, statuses, setups, open: Vec::new() }
+    }
+
+    fn emit_state(output: &Output, stream: &mut OpenStream) -> Result<()> {
+        let stream_state: &RawValue = serde_json::from_str(&stream.progress)
+            .map_err(|error| Error::bug("progress is not JSON").caused_by(error))?;
+        #[expect(clippy::cast_precision_loss, reason = "the protocol counts in doubles")]
+        let record_count = stream.records as f64;
+        output.message(&Message::State {
+            state: State {
+                kind: StateKind::Stream,
+                stream: StreamState { stream_descriptor: &stream.descriptor, stream_state },
+                source_stats: SourceStats { record_count },
+            },
+        });
+        stream.told = Some(stream.progress.clone());
+        stream.records = 0;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sink for AirbyteSink {
+    async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)> {
+        let name = &target.progress_key;
+        self.statuses.started(name);
+        let setup = self
+            .setups
+            .iter()
+            .find(|setup| setup.descriptor.name == *name)
+            .ok_or_else(|| Error::bug(format!("stream {name} was not set up")))?;
+        self.open.push(OpenStream {
+            descriptor: setup.descriptor.clone(),
+            prefix: record_prefix(&setup.descriptor),
+            progress: setup.passed.clone().unwrap_or_else(|| setup.initial.clone()),
+            told: None,
+            records: 0,
+        });
+        Ok((StreamId(self.open.len() - 1), setup.passed.clone()))
+    }
+
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
+        let stream = &mut self.open[stream.0];
+        self.statuses.running(&stream.descriptor.name);
+        let mut records = records(&stream.prefix, &batch);
+        self.output.lines().fill(|buffer, bytes| records.append(buffer, bytes)).await?;
+        stream.records += batch.rows.len() as u64;
+        Ok(Receipt::Accepted)
+    }
+
+    /// Does not wait until the STATE is read: it lies behind its records in the
+    /// same pipe.
+    async fn commit(&mut self, stream: StreamId, progress: &str) -> Result<Receipt> {
+        let stream = &mut self.open[stream.0];
+        progress.clone_into(&mut stream.progress);
+        // The platform fails a sync in which two states in a row are the same; the
+        // records of such a commit wait for the next one.
+        if stream.told.as_deref() != Some(progress) {
+            Self::emit_state(&self.output, stream)?;
+        }
+        self.output.lines().check()?;
+        Ok(Receipt::Durable)
+    }
+
+    async fn rollback(&mut self, _: StreamId) -> Result<()> {
+        Ok(())
+    }
+
+    /// Every stream ends with a STATE, also when there was nothing to read.
+    async fn finish(&mut self, stream: StreamId) -> Result<()> {
+        let stream = &mut self.open[stream.0];
+        if stream.told.is_none() || stream.records > 0 {
+            Self::emit_state(&self.output, stream)?;
+        }
+        self.output.lines().check()
+    }
+}
+
+/// The rows of a batch as RECORDs, appended piece by piece.
+struct Records<'a, I> {
+    prefix: &'a [u8],
+    suffix: Vec<u8>,
+    table: &'a Table,
+    rows: I,
+    /// Of the rows that are left.
+    changes: &'a [Change],
+}
+
+fn records<'a>(prefix: &'a [u8], batch: &'a Batch) -> Records<'a, impl Iterator<Item = (usize, &'a [u8])>> {
+    Records {
+        prefix,
+        suffix: format!(",\"emitted_at\":{}}}}}\n", batch.extracted_at_ms).into_bytes(),
+        table: &batch.table,
+        rows: batch.rows.iter().enumerate(),
+        changes: batch.rows.changes(),
+    }
+}
+
+impl<'a, I: Iterator<Item = (usize, &'a [u8])>> Records<'a, I> {
+    /// Appends RECORDs of about `bytes`; false when none are left.
+    fn append(&mut self, buffer: &mut Vec<u8>, bytes: usize) -> bool {
+        let end = buffer.len() + bytes;
+        while buffer.len() < end {
+            let Some((index, row)) = self.rows.next() else { return false };
+            buffer.extend_from_slice(self.prefix);
+            buffer.extend_from_slice(row);
+            let changed = self.changes.iter().take_while(|change| change.row == index).count();
+            if changed > 0 {
+                self.append_meta(buffer, changed);
+            }
+            buffer.extend_from_slice(&self.suffix);
+        }
+        true
+    }
+
+    /// Names the columns whose value did not fit.
+    #[cold]
+    fn append_meta(&mut self, buffer: &mut Vec<u8>, changed: usize) {
+        let (of_row, rest) = self.changes.split_at(changed);
+        self.changes = rest;
+        buffer.extend_from_slice(br#","meta":{"changes":["#);
+        for (index, change) in of_row.iter().enumerate() {
+            if index > 0 {
+                buffer.push(b',');
+            }
+            buffer.extend_from_slice(br#"{"field":""#);
+            // A column's name needs no escape: lower-case letters, digits, underscores.
+            buffer.extend_from_slice(self.table.columns[change.column].name.as_bytes());
+            buffer.extend_from_slice(br#"","change":"NULLED","reason":"SOURCE_SERIALIZATION_ERROR"}"#);
+        }
+        buffer.extend_from_slice(b"]}");
+    }
+}
+
+fn record_prefix(stream: &StreamDescriptor) -> Vec<u8> {
+    let quoted = |text: &str| serde_json::to_string(text).expect("a string always serialises");
+    let namespace = stream
+        .namespace
+        .as_deref()
+        .map(|namespace| format!(r#""namespace":{},"#, quoted(namespace)))
+        .unwrap_or_default();
+    format!(r#"{{"type":"RECORD","record":{{{namespace}"stream":{},"data":"#, quoted(&stream.name))
+        .into_bytes()
+}

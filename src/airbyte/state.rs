@@ -1,0 +1,88 @@
+//! The state that `read` is given.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The passed progress of each stream, on one line, by the stream's name.
+pub type PassedStates = HashMap<String, String>;
+
+/// Reads a state file's text. An empty file, `null`, `{}` and `[]` mean that there
+/// is none, and so does a stream whose state is null or empty. Streams are found
+/// by name: a namespace is the user's choice, not ours.
+///
+/// # Errors
+/// [`ErrorKind::State`] when it is not a list of states of streams.
+pub fn parse(text: &str) -> Result<PassedStates> {
+    if text.trim().is_empty() {
+        return Ok(PassedStates::new());
+    }
+    let value = serde_json::from_str(text).map_err(|error| malformed(&format!("it is not JSON: {error}")))?;
+    let messages = match value {
+        Value::Null => Vec::new(),
+        Value::Object(map) if map.is_empty() => Vec::new(),
+        // What one STATE message holds, as a person may have cut it out.
+        Value::Object(map) => vec![Value::Object(map)],
+        Value::Array(messages) => messages,
+        other => return Err(malformed(&format!("it is {}, not a list", type_name(&other)))),
+    };
+    let mut states = PassedStates::new();
+    for (index, message) in messages.iter().enumerate() {
+        let Some((name, state)) = stream_state(message, index)? else { continue };
+        if states.insert(name.clone(), state).is_some() {
+            return Err(malformed(&format!("it holds two states of stream {name}")));
+        }
+    }
+    Ok(states)
+}
+
+fn stream_state(message: &Value, index: usize) -> Result<Option<(String, String)>> {
+    let get = |value: &Value, key: &str| value.get(key).filter(|value| !value.is_null()).cloned();
+    let state_type = get(message, "type");
+    let stream = get(message, "stream");
+    let other = match state_type.as_ref().and_then(Value::as_str) {
+        Some("STREAM") => None,
+        None if stream.is_some() && state_type.is_none() => None,
+        // The type that the protocol assumes when none is given.
+        None => Some("LEGACY"),
+        Some(other) => Some(other),
+    };
+    if let Some(other) = other {
+        return Err(malformed(&format!(
+            "entry {index} is a {other} state, and this source's states are of type STREAM"
+        )));
+    }
+    let name = stream
+        .as_ref()
+        .and_then(|stream| get(stream, "stream_descriptor"))
+        .and_then(|descriptor| get(&descriptor, "name"))
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .ok_or_else(|| malformed(&format!("entry {index} does not name its stream")))?;
+    match stream.as_ref().and_then(|stream| get(stream, "stream_state")) {
+        None => Ok(None),
+        Some(Value::Object(state)) if state.is_empty() => Ok(None),
+        // Written anew, it is one line whatever the file looks like.
+        Some(state @ Value::Object(_)) => Ok(Some((name, state.to_string()))),
+        Some(other) => {
+            Err(malformed(&format!("the state of stream {name} is {}, not an object", type_name(&other))))
+        }
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn malformed(what: &str) -> Error {
+    Error::new(ErrorKind::State, format!("the state cannot be used: {what}"))
+        .hint("pass the STATE messages of the last sync, or none to read everything anew")
+}
