@@ -185,6 +185,21 @@ impl Error {
         self
     }
 
+    /// Adds a hint unless there is one.
+    #[must_use]
+    pub fn or_hint(mut self, hint: impl FnOnce() -> String) -> Self {
+        self.0.hint.get_or_insert_with(hint);
+        self
+    }
+
+    /// Rewrites message and hint, to take out what must not be shown.
+    #[must_use]
+    pub fn redacted(mut self, redact: impl Fn(&str) -> String) -> Self {
+        self.0.message = redact(&self.0.message);
+        self.0.hint = self.0.hint.as_deref().map(redact);
+        self
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
+/// A shorter value is no secret, and would be found inside of other words.
+const REDACTED_MIN: usize = 4;
+
 /// Looks up a variable; `None` when it is unset.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -25,8 +28,11 @@ impl Substituted {
     /// `text` with every value that came from the environment replaced by its variable.
     pub fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (name, value) in &self.0 {
-            text = text.replace(value.as_str(), &format!("${{{name}}}"));
+        for (name, value) in self.0.iter().filter(|(_, value)| value.len() >= REDACTED_MIN) {
+            let variable = format!("${{{name}}}");
+            text = text.replace(value.as_str(), &variable);
+            // As `{:?}` shows it: a line break of a key is `\n` there.
+            text = text.replace(&value.escape_debug().to_string(), &variable);
         }
         text
     }

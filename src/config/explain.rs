@@ -1,28 +1,15 @@
 //! Turns serde's messages into sentences that name the field, suggest the
 //! nearest name, and never show a value.
 
+use super::nearest;
 use crate::error::Error;
-
-/// Names at least this alike are suggested for each other.
-const ALIKE_MIN: f64 = 0.8;
 
 /// A longer list of names is of no help in a hint.
 const NAMES_MAX: usize = 40;
 
-/// The name among `known` that `name` was probably meant to be.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_lowercase();
-    known
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_lowercase()), candidate))
-        .filter(|(alike, _)| *alike >= ALIKE_MIN)
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .map(|(_, candidate)| candidate)
-}
-
 /// A hint for a name that is not known: the nearest one, else all there are.
 pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    if let Some(nearest) = nearest(name, known.clone()) {
+    if let Some(nearest) = nearest(name, known.clone().into_iter()) {
         return format!("did you mean `{nearest}`?");
     }
     let mut names: Vec<_> = known.into_iter().map(|name| format!("`{name}`")).collect();
@@ -62,17 +49,30 @@ fn unknown<'a>(message: &'a str, prefix: &str) -> Option<(&'a str, Vec<&'a str>)
     Some((name, rest.split('`').skip(1).step_by(2).collect()))
 }
 
-/// "invalid type: string "…", expected a map" without the string: it may be a
-/// key that stands in the wrong place.
+/// "invalid type: string "…", expected a map" without the string, which may be a
+/// key that stands in the wrong place, and without the names of Rust's types.
 fn without_value(message: &str) -> String {
-    for prefix in ["invalid type: string ", "invalid value: string "] {
-        if let Some((_, expected)) =
-            message.strip_prefix(prefix).and_then(|rest| rest.rsplit_once(", expected "))
-        {
-            return format!("a text stands where there should be {expected}");
+    let Some((found, expected)) =
+        message.strip_prefix("invalid ").and_then(|rest| rest.rsplit_once(", expected "))
+    else {
+        return message.to_owned();
+    };
+    let map = ["struct ", "internally tagged enum ", "newtype variant", "map with a single key"];
+    let expected = if map.iter().any(|kind| expected.starts_with(kind)) {
+        match expected {
+            "map with a single key" => "a map with one key",
+            _ => "a map of its fields",
         }
+    } else {
+        expected
+    };
+    match found.split_once(' ').map(|(_, value)| value) {
+        Some("unit variant") | None => format!("there should be {expected}"),
+        Some(value) if value.starts_with("string ") => {
+            format!("a text stands where there should be {expected}")
+        }
+        Some(value) => format!("{value} stands where there should be {expected}"),
     }
-    message.to_owned()
 }
 
 #[cfg(test)]
@@ -80,12 +80,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_suggested_and_a_far_one_is_not() {
-        let known = ["start_date", "end_date", "tickers"];
-        assert_eq!(nearest("startdate", known), Some("start_date"));
-        assert_eq!(nearest("Tickers", known), Some("tickers"));
-        assert_eq!(nearest("password", known), None);
-        assert_eq!(suggest("x", ["only"]), "write `only`");
+    fn a_far_name_gets_the_list_instead() {
+        assert_eq!(suggest("startdate", ["start_date", "end_date"]), "did you mean `start_date`?");
+        assert_eq!(suggest("x", ["start_date", "end_date"]), "there are `start_date`, `end_date`");
+        assert_eq!(suggest("xyz", ["only"]), "write `only`");
         assert_eq!(suggest("x", []), "remove it");
     }
 
@@ -119,12 +117,12 @@ mod tests {
             ),
             (
                 serde_json::json!({"start_date": true}),
-                "`start_date` of the sample: invalid type: boolean `true`, expected a string \
+                "`start_date` of the sample: boolean `true` stands where there should be a string \
                  (hint: put the value in quotes)",
             ),
             (
                 serde_json::json!("sk-secret"),
-                "the sample: a text stands where there should be struct Sample",
+                "the sample: a text stands where there should be a map of its fields",
             ),
         ];
         for (value, expected) in cases {

@@ -3,6 +3,7 @@
 
 pub mod environment;
 pub mod explain;
+pub mod pipeline;
 pub mod schema;
 pub mod source;
 mod yaml;

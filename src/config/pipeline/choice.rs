@@ -1,0 +1,71 @@
+//! An entry of a pipeline's `streams`: a name, or a name and a mode.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use crate::sink::WriteMode;
+
+/// A stream and how the sink keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawChoice {
+    /// The stream's name.
+    pub stream: String,
+    /// The stream's best mode when absent.
+    pub mode: Option<WriteMode>,
+}
+
+/// The long form.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Long {
+    /// The stream's name.
+    stream: String,
+    /// How rows are kept: `append` adds every row, `append_dedup` replaces the row
+    /// with the same key, `overwrite` replaces the table at the end of the run.
+    /// The stream's best mode when absent.
+    mode: Option<WriteMode>,
+}
+
+impl<'de> Deserialize<'de> for RawChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ChoiceVisitor)
+    }
+}
+
+struct ChoiceVisitor;
+
+impl<'de> Visitor<'de> for ChoiceVisitor {
+    type Value = RawChoice;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a stream, or {stream: name, mode: append}")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<RawChoice, E> {
+        Ok(RawChoice { stream: name.to_owned(), mode: None })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawChoice, A::Error> {
+        let Long { stream, mode } = Long::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(RawChoice { stream, mode })
+    }
+}
+
+impl JsonSchema for RawChoice {
+    fn schema_name() -> Cow<'static, str> {
+        "Stream".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let long = Long::json_schema(generator);
+        json_schema!({
+            "description": "A stream's name, or its name and its mode.",
+            "anyOf": [{ "type": "string" }, long]
+        })
+    }
+}

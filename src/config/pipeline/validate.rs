@@ -1,0 +1,169 @@
+//! Checks a pipeline field by field. Each mistake comes with the path of the
+//! field it is in.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{
+    COMMIT_ROWS, COMMIT_SECONDS, Choice, NAME_MAX, Pipeline, RawChoice, RawCommit, RawPipeline, RawSource,
+    SinkConfig,
+};
+use crate::catalog::{self, BarSize, Partition, STREAMS, Sizes, Stream};
+use crate::clock::Clock;
+use crate::config::explain::suggest;
+use crate::config::source::SourceConfig;
+use crate::error::{Error, Result};
+
+/// A mistake and the path of the field it is in.
+type Misplaced = (String, Error);
+
+/// Longer is a mistake: a crash would lose hours of requests.
+const COMMIT_SECONDS_MAX: u64 = 86_400;
+
+impl RawPipeline {
+    /// Checks every field.
+    pub(super) fn validate(self, path: &Path, clock: Clock) -> Result<Pipeline, Misplaced> {
+        check_name(&self.name).map_err(|error| ("name".to_owned(), error))?;
+        let source = match self.source {
+            RawSource::Polygon(raw) => raw.validate(clock).map_err(|error| inside("source.polygon", error))?,
+        };
+        match &self.sink {
+            SinkConfig::DuckDb(config) if config.path.trim().is_empty() => {
+                let error = Error::config("`path` of the duckdb sink is empty")
+                    .hint("name a file, such as market.duckdb");
+                return Err(("sink.duckdb.path".to_owned(), error));
+            }
+            SinkConfig::DuckDb(_) => {}
+            SinkConfig::Snowflake(config) => {
+                config.validate().map_err(|error| inside("sink.snowflake", error))?;
+            }
+        }
+        let (commit_rows, commit_interval) = check_commit(self.commit)?;
+        Ok(Pipeline {
+            name: self.name,
+            path: path.to_owned(),
+            streams: choose(&self.streams, &source)?,
+            source,
+            sink: self.sink,
+            commit_rows,
+            commit_interval,
+        })
+    }
+}
+
+/// Adds an example to a mistake in the shape of the document.
+pub(super) fn with_example(field: &str, error: Error) -> Error {
+    let example = match field {
+        "source" | "source.polygon" => "write `source: {polygon: {api_key: \"${POLYGON_API_KEY}\", start_date: 2024-01-02}}`",
+        "sink" | "sink.duckdb" => "write one sink, such as `sink: {duckdb: {path: market.duckdb}}`",
+        "." => "`tapeline init` writes a pipeline to start from, with every field explained",
+        field if field.starts_with("streams[") => return error.or_hint(list_streams),
+        _ => return error,
+    };
+    let misses_streams = field == "." && error.to_string().contains("`streams`");
+    if misses_streams { error.or_hint(list_streams) } else { error.or_hint(|| example.to_owned()) }
+}
+
+fn list_streams() -> String {
+    let names: Vec<_> = STREAMS
+        .iter()
+        .map(|spec| match spec.sizes {
+            Sizes::None => spec.name.to_owned(),
+            Sizes::Bars => format!("{0}_1_minute, {0}_1_day", spec.name),
+        })
+        .collect();
+    format!("list the streams to read: {}", names.join(", "))
+}
+
+/// Puts the path of a section before the field that the message names first.
+fn inside(section: &str, error: Error) -> Misplaced {
+    let text = error.to_string();
+    let field = text.split('`').nth(1).unwrap_or_default();
+    (format!("{section}.{field}"), error)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let well_formed = name.len() <= NAME_MAX
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if well_formed {
+        return Ok(());
+    }
+    Err(Error::config(format!("`name` {name:?} is not a name for a pipeline")).hint(format!(
+        "begin with a letter and go on with letters, digits, `_` and `-`, at most {NAME_MAX} in all"
+    )))
+}
+
+fn check_commit(commit: RawCommit) -> Result<(u64, Duration), Misplaced> {
+    let wrong = |field: &str, message: &str, hint: &str| {
+        Err((format!("commit.{field}"), Error::config(format!("`commit.{field}` {message}")).hint(hint)))
+    };
+    let rows = commit.rows.unwrap_or(COMMIT_ROWS);
+    let seconds = commit.seconds.unwrap_or(COMMIT_SECONDS);
+    if rows == 0 {
+        return wrong("rows", "is 0", "write 1 or more, or leave it out");
+    }
+    if seconds == 0 || seconds > COMMIT_SECONDS_MAX {
+        return wrong("seconds", "is not between 1 and 86400", "write 60, or leave it out");
+    }
+    Ok((rows, Duration::from_secs(seconds)))
+}
+
+fn choose(raw: &[RawChoice], source: &SourceConfig) -> Result<Vec<Choice>, Misplaced> {
+    if raw.is_empty() {
+        return Err(("streams".to_owned(), Error::config("`streams` is empty").hint(list_streams())));
+    }
+    let known = catalog::streams(&source.bar_sizes);
+    let mut chosen: Vec<Choice> = Vec::with_capacity(raw.len());
+    for (index, entry) in raw.iter().enumerate() {
+        let stream = find(&entry.stream, &known, source)
+            .and_then(|stream| match chosen.iter().any(|earlier| earlier.stream.name == stream.name) {
+                true => Err(Error::config(format!("`streams` names {} twice", stream.name))
+                    .hint("keep one of the two: a table has one mode")),
+                false => Ok(stream),
+            })
+            .map_err(|error| (format!("streams[{index}]"), error))?;
+        chosen.push(Choice { mode: entry.mode.unwrap_or(stream.spec.best_mode), stream });
+    }
+    Ok(chosen)
+}
+
+fn find(name: &str, known: &[Stream], source: &SourceConfig) -> Result<Stream> {
+    let Some(stream) = known.iter().find(|stream| stream.name == name) else {
+        let names = known.iter().map(|stream| stream.name.as_str());
+        return Err(Error::config(format!("there is no stream `{name}`"))
+            .hint(about_sizes(name, known).unwrap_or_else(|| suggest(name, names))));
+    };
+    if stream.spec.partition == Partition::Ticker && source.tickers.is_empty() {
+        return Err(Error::config(format!("{name} is read ticker by ticker, and `tickers` is empty"))
+            .hint("add `tickers: [AAPL]` to the source"));
+    }
+    Ok(stream.clone())
+}
+
+/// What to say about a stream that has sizes when the size is missing, is not
+/// configured, or is none.
+fn about_sizes(name: &str, known: &[Stream]) -> Option<String> {
+    let sized: Vec<_> = STREAMS.iter().filter(|spec| spec.sizes == Sizes::Bars).collect();
+    for spec in sized {
+        let Some(suffix) = name.strip_prefix(spec.name) else { continue };
+        let size: Option<BarSize> = suffix.replace('_', "").parse().ok();
+        let configured: Vec<_> = known.iter().filter(|stream| stream.spec.name == spec.name).collect();
+        return Some(match size {
+            Some(size) if configured.iter().any(|stream| stream.size == Some(size)) => {
+                format!("did you mean `{}_{}`?", spec.name, size.suffix())
+            }
+            Some(size) => format!(
+                "`{}_{}` needs `{size}` in `bar_sizes` of the source",
+                spec.name,
+                size.suffix()
+            ),
+            None if suffix.is_empty() => {
+                let names: Vec<_> = configured.iter().map(|stream| format!("`{}`", stream.name)).collect();
+                format!("there is one for each of the source's `bar_sizes`: {}", names.join(", "))
+            }
+            None => return None,
+        });
+    }
+    None
+}
