@@ -94,6 +94,11 @@ impl Checkpoint {
         self.positions.get(partition)
     }
 
+    /// The last day that every partition with a position has reached.
+    pub fn reached(&self) -> Option<Date> {
+        self.positions.values().map(|position| position.through).min()
+    }
+
     /// As of when a partition of a stream without time was last read in full.
     pub fn whole_as_of(&self, partition: &str) -> Option<Timestamp> {
         self.whole.get(partition).copied()

@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::civil::Date;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -67,6 +68,9 @@ pub struct StreamReport {
     pub rows: u64,
     /// Slices made durable by this run.
     pub slices: u64,
+    /// The day that every partition with progress has reached, this run's or an
+    /// earlier one's; none for a stream without days.
+    pub reached: Option<Date>,
     /// Failures: of partitions, or of the whole stream.
     pub errors: Vec<Error>,
 }
@@ -117,7 +121,7 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
         for job in jobs {
             let name = &job.stream.name;
             let mut stream_report =
-                StreamReport { stream: name.clone(), rows: 0, slices: 0, errors: Vec::new() };
+                StreamReport { stream: name.clone(), rows: 0, slices: 0, reached: None, errors: Vec::new() };
             let outcome = self.run_stream(sink, job, &mut stream_report).await;
             let fatal = outcome.map_err(|error| error.in_stream(name)).err();
             if let Some(error) = &fatal {
@@ -145,6 +149,7 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
             None => Checkpoint::new(options),
             Some(text) => Checkpoint::from_json(&text, options)?,
         };
+        report.reached = checkpoint.reached();
         let reading = match job.target.mode {
             WriteMode::Append => Reading::Once,
             WriteMode::AppendDedup => Reading::Mutable,
@@ -350,6 +355,7 @@ impl StreamRun<'_> {
             Receipt::Accepted => return Err(Error::bug("the sink took a commit that is not durable")),
         }
         self.checkpoint = checkpoint;
+        self.report.reached = self.checkpoint.reached();
         let done = std::mem::take(&mut self.uncommitted);
         self.report.rows += done.rows;
         self.report.slices += done.covers.len() as u64;

@@ -1,14 +1,162 @@
-//! To come.
+//! `sync`: runs a pipeline, from the API into a warehouse.
 
+mod summary;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use tokio::sync::watch;
+
+use super::signals;
+use crate::clock::Clock;
+use crate::config::pipeline::{Choice, Pipeline, SinkConfig};
+use crate::config::source::SourceConfig;
+use crate::engine::{CommitPolicy, Engine, Job, Report};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limit::Limiter;
+use crate::polygon::PolygonSource;
+use crate::progress::{Progress, When};
+use crate::sink::duckdb::DuckDbSink;
+use crate::sink::snowflake::SnowflakeSink;
+use crate::sink::{Sink, Target};
+use crate::telemetry::{self, LogFormat};
+use crate::terminal::{Paint, counted};
+
+use summary::Summary;
+
+/// Failures shown in full; a thousand unknown tickers are one mistake.
+const ERRORS_SHOWN_MAX: usize = 10;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The pipeline; `tapeline init` writes one to start from.
+    #[arg(value_name = "PIPELINE.YAML")]
+    pipeline: PathBuf,
+    /// Only this stream of the pipeline; can be given several times.
+    #[arg(long, value_name = "STREAM")]
+    select: Vec<String>,
+    /// How the log on stderr and the summary on stdout look.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// Whether to draw progress bars: they need a terminal.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    progress: When,
+}
 
-/// Runs it.
-pub async fn run(_args: Args) -> Result<ExitCode> {
-    Err(Error::bug("not there yet"))
+/// Runs the pipeline and prints a summary on stdout.
+///
+/// # Errors
+/// What kept it from beginning. What happens later is in the exit code, and told
+/// on stderr.
+pub async fn run(args: Args) -> Result<ExitCode> {
+    let clock = Clock::from_environment()?;
+    let mut pipeline = Pipeline::read(&args.pipeline, clock)?;
+    pipeline.select(&args.select)?;
+    let stop = signals::stop_on_signal()?;
+    let progress = Progress::new(
+        &pipeline.name,
+        pipeline.streams.len(),
+        Limiter::new(pipeline.source.plan).per_minute(),
+        args.progress,
+        args.log_format,
+    );
+    telemetry::init(args.log_format, progress.screen())?;
+    announce_stop(stop.clone());
+
+    let outcome = run_pipeline(&pipeline, clock, &progress, stop).await;
+    progress.finish();
+    let report = outcome?;
+    let summary = Summary::of(&pipeline, &report, &progress.tally());
+    match args.log_format {
+        LogFormat::Text => print!("{}", summary.text(Paint::stdout())),
+        LogFormat::Json => println!("{}", summary.json()),
+    }
+    tell_errors(&report, args.log_format);
+    Ok(report.worst().map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.kind().policy().exit_code)))
+}
+
+async fn run_pipeline(
+    pipeline: &Pipeline,
+    clock: Clock,
+    progress: &Arc<Progress>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Report> {
+    let jobs: Vec<_> = pipeline.streams.iter().map(|choice| job(&pipeline.name, choice)).collect();
+    let policy = CommitPolicy { rows: pipeline.commit_rows, interval: pipeline.commit_interval };
+    let connecting = connect(&pipeline.sink);
+    // A server that does not answer must not outlast Ctrl-C.
+    let mut sink = tokio::select! {
+        sink = connecting => sink?,
+        _ = stop.wait_for(|stop| *stop) => {
+            return Err(Error::new(ErrorKind::Interrupted, "stopped on request before anything was read"));
+        }
+    };
+    read_into(pipeline.source.clone(), clock, &mut *sink, &jobs, policy, progress, stop).await
+}
+
+/// Reads the jobs' streams from the API into a sink.
+///
+/// # Errors
+/// When the source cannot be set up. Failures of the run are in its report.
+pub(super) async fn read_into(
+    source: SourceConfig,
+    clock: Clock,
+    sink: &mut dyn Sink,
+    jobs: &[Job],
+    policy: CommitPolicy,
+    progress: &Arc<Progress>,
+    stop: watch::Receiver<bool>,
+) -> Result<Report> {
+    let source = PolygonSource::new(source, clock, Arc::<Progress>::clone(progress))?;
+    let engine = Engine::new(&source, Arc::<Progress>::clone(progress), policy, stop);
+    Ok(engine.run(sink, jobs).await)
+}
+
+/// A stream of the pipeline as the engine runs it.
+pub(super) fn job(pipeline: &str, choice: &Choice) -> Job {
+    let stream = choice.stream.clone();
+    let target = Target {
+        progress_key: Pipeline::progress_key(pipeline, &stream.name),
+        table: Arc::clone(&stream.table),
+        mode: choice.mode,
+    };
+    Job { stream, target }
+}
+
+async fn connect(sink: &SinkConfig) -> Result<Box<dyn Sink>> {
+    Ok(match sink {
+        SinkConfig::DuckDb(config) => Box::new(DuckDbSink::connect(config).await?),
+        SinkConfig::Snowflake(config) => Box::new(SnowflakeSink::connect(config).await?),
+    })
+}
+
+/// Says that the first signal was heard.
+fn announce_stop(mut stop: watch::Receiver<bool>) {
+    tokio::spawn(async move {
+        if stop.wait_for(|stop| *stop).await.is_ok() {
+            tracing::warn!("stopping: what was read is being committed (again to end at once)");
+        }
+    });
+}
+
+/// Each failure as one sentence with what to do about it.
+fn tell_errors(report: &Report, format: LogFormat) {
+    let errors: Vec<_> =
+        report.streams.iter().flat_map(|stream| &stream.errors).chain(&report.error).collect();
+    for error in errors.iter().take(ERRORS_SHOWN_MAX) {
+        let stream = error.stream().unwrap_or_default();
+        match format {
+            LogFormat::Json => {
+                let exit_code = error.kind().policy().exit_code;
+                tracing::error!(stream, exit_code, "{}", error.report());
+            }
+            LogFormat::Text if stream.is_empty() => eprintln!("error: {}", error.report()),
+            LogFormat::Text => eprintln!("error: {stream}: {}", error.report()),
+        }
+    }
+    if let Some(more) = errors.len().checked_sub(ERRORS_SHOWN_MAX).filter(|more| *more > 0) {
+        tracing::error!("and {} more", counted(more as u64, "error"));
+    }
 }

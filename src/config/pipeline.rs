@@ -180,9 +180,9 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Under what the sink keeps the progress of a stream.
-    pub fn progress_key(&self, stream: &str) -> String {
-        format!("{}/{stream}", self.name)
+    /// Under what the sink keeps the progress of a pipeline's stream.
+    pub fn progress_key(pipeline: &str, stream: &str) -> String {
+        format!("{pipeline}/{stream}")
     }
 }
 

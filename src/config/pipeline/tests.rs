@@ -41,7 +41,7 @@ fn the_example_is_read() {
         streams,
         [("stock_bars_1_minute", WriteMode::AppendDedup), ("splits", WriteMode::Overwrite)]
     );
-    assert_eq!(pipeline.progress_key("splits"), "us_stocks/splits");
+    assert_eq!(Pipeline::progress_key(&pipeline.name, "splits"), "us_stocks/splits");
     assert_eq!((pipeline.commit_rows, pipeline.commit_interval.as_secs()), (COMMIT_ROWS, COMMIT_SECONDS));
     let SinkConfig::DuckDb(duckdb) = &pipeline.sink else { panic!("duckdb") };
     assert_eq!(duckdb.path, "market.duckdb");

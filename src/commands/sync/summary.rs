@@ -1,0 +1,179 @@
+//! What a run did, for stdout: a table for people, or an object for machines.
+
+use std::path::absolute;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::config::pipeline::{Pipeline, SinkConfig};
+use crate::engine::{Report, StreamReport};
+use crate::progress::Tally;
+use crate::terminal::table::{Align, Table};
+use crate::terminal::{Paint, count, duration};
+
+/// What became of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Complete,
+    /// Some tickers failed, the others are complete.
+    Partial,
+    Failed,
+    Stopped,
+    /// The run ended before it.
+    NotBegun,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::NotBegun => "not begun",
+        }
+    }
+}
+
+/// A stream's line.
+#[derive(Debug)]
+struct Line {
+    stream: String,
+    outcome: Outcome,
+    rows: u64,
+    requests: u64,
+    reached: Option<String>,
+    took: Duration,
+}
+
+/// What a run did.
+#[derive(Debug)]
+pub(super) struct Summary {
+    pipeline: String,
+    place: String,
+    lines: Vec<Line>,
+    requests: u64,
+    took: Duration,
+}
+
+impl Summary {
+    /// Sums up a run that has ended now.
+    pub(super) fn of(pipeline: &Pipeline, report: &Report, tally: &Tally) -> Self {
+        let now = Instant::now();
+        let ended_by = report.error.as_ref().and_then(|error| error.stream());
+        let lines = pipeline
+            .streams
+            .iter()
+            .map(|choice| {
+                let name = &choice.stream.name;
+                let done = report.streams.iter().find(|done| done.stream == *name);
+                let counts = tally.stream(name);
+                Line {
+                    stream: name.clone(),
+                    outcome: outcome(done, ended_by == Some(name.as_str()), report, counts.is_some_and(|counts| counts.failed)),
+                    rows: done.map_or(0, |done| done.rows),
+                    requests: counts.map_or(0, |counts| counts.requests),
+                    reached: done.and_then(|done| done.reached).map(|date| date.to_string()),
+                    took: counts.map_or(Duration::ZERO, |counts| counts.elapsed(now)),
+                }
+            })
+            .collect();
+        Self {
+            pipeline: pipeline.name.clone(),
+            place: place(&pipeline.sink),
+            lines,
+            requests: tally.requests,
+            took: now.saturating_duration_since(tally.began),
+        }
+    }
+
+    fn rows(&self) -> u64 {
+        self.lines.iter().map(|line| line.rows).sum()
+    }
+
+    /// A table.
+    pub(super) fn text(&self, paint: Paint) -> String {
+        let mut table = Table::new(&[
+            ("stream", Align::Left),
+            ("rows", Align::Right),
+            ("requests", Align::Right),
+            ("reached", Align::Left),
+            ("took", Align::Right),
+            ("", Align::Left),
+        ]);
+        for line in &self.lines {
+            table.row([
+                line.stream.clone(),
+                count(line.rows),
+                count(line.requests),
+                line.reached.clone().unwrap_or_default(),
+                duration(line.took),
+                line.outcome.as_str().to_owned(),
+            ]);
+        }
+        table.total([
+            "total".to_owned(),
+            count(self.rows()),
+            count(self.requests),
+            String::new(),
+            duration(self.took),
+        ]);
+        let title = format!("{} → {}", self.pipeline, self.place);
+        format!("{}\n{}", paint.bold(&title), table.render(paint))
+    }
+
+    /// One JSON object.
+    pub(super) fn json(&self) -> Value {
+        let streams: Vec<_> = self
+            .lines
+            .iter()
+            .map(|line| {
+                json!({
+                    "stream": line.stream,
+                    "outcome": line.outcome.as_str().replace(' ', "_"),
+                    "rows": line.rows,
+                    "requests": line.requests,
+                    "reached": line.reached,
+                    "seconds": seconds(line.took),
+                })
+            })
+            .collect();
+        json!({
+            "pipeline": self.pipeline,
+            "sink": self.place,
+            "streams": streams,
+            "rows": self.rows(),
+            "requests": self.requests,
+            "seconds": seconds(self.took),
+        })
+    }
+}
+
+fn outcome(done: Option<&StreamReport>, ended_the_run: bool, report: &Report, failed: bool) -> Outcome {
+    let Some(done) = done else { return Outcome::NotBegun };
+    let stopped = report.error.as_ref().is_some_and(|error| error.kind() == crate::error::ErrorKind::Interrupted);
+    match (ended_the_run, done.errors.is_empty()) {
+        (true, _) if stopped => Outcome::Stopped,
+        (true, _) => Outcome::Failed,
+        (false, true) => Outcome::Complete,
+        (false, false) if done.slices > 0 || !failed => Outcome::Partial,
+        (false, false) => Outcome::Failed,
+    }
+}
+
+/// Where the rows are, as a person finds them.
+fn place(sink: &SinkConfig) -> String {
+    match sink {
+        SinkConfig::DuckDb(config) => {
+            let path = absolute(&config.path).map_or_else(|_| config.path.clone(), |path| path.display().to_string());
+            format!("{path}, schema {}", config.schema)
+        }
+        SinkConfig::Snowflake(config) => {
+            format!("Snowflake {}, {}.{}", config.account, config.database, config.schema)
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000.0).round() / 1_000.0
+}
