@@ -1,8 +1,11 @@
 //! What users configure. Each type is parsed as written, then validated into a
 //! type that cannot be wrong; its JSON Schema is what `spec` prints.
 
+pub mod environment;
+pub mod explain;
 pub mod schema;
 pub mod source;
+mod yaml;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,10 +17,15 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 /// # Errors
 /// [`ErrorKind::Config`], naming the path of the field.
 pub fn parse<T: DeserializeOwned>(value: Value, what: &str) -> Result<T> {
+    parse_at(value, what).map_err(|(_, error)| error)
+}
+
+/// [`parse`] that also says at which path the mistake is.
+fn parse_at<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, (String, Error)> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
-        let place = if path == "." { what.to_owned() } else { format!("`{path}` of {what}") };
-        Error::config(format!("{place}: {}", error.inner()))
+        let sentence = explain::explain(&path, &error.inner().to_string(), what);
+        (path, sentence)
     })
 }
 
@@ -42,45 +50,5 @@ pub(crate) fn without_platform_keys(value: Value) -> Value {
             map.into_iter().filter(|(key, value)| !key.starts_with('_') && !value.is_null()).collect(),
         ),
         other => other,
-    }
-}
-
-/// The candidate that `word` is most likely a misspelling of, if any is near.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // One mistake in three letters; more is another word.
-    let most = (word.chars().count() / 3).max(1);
-    candidates
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= most)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein's: the insertions, deletions and replacements between two words.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, letter) in left.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
-        for (column, other) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[right.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_misspelling_finds_its_word() {
-        let words = ["start_date", "end_date", "tickers"];
-        assert_eq!(nearest("star_date", words.into_iter()), Some("start_date"));
-        assert_eq!(nearest("Tickers", words.into_iter()), Some("tickers"));
-        assert_eq!(nearest("password", words.into_iter()), None);
-        assert_eq!(nearest("", words.into_iter()), None);
     }
 }

@@ -1,0 +1,135 @@
+//! Turns serde's messages into sentences that name the field, suggest the
+//! nearest name, and never show a value.
+
+use crate::error::Error;
+
+/// Names at least this alike are suggested for each other.
+const ALIKE_MIN: f64 = 0.8;
+
+/// A longer list of names is of no help in a hint.
+const NAMES_MAX: usize = 40;
+
+/// The name among `known` that `name` was probably meant to be.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_lowercase()), candidate))
+        .filter(|(alike, _)| *alike >= ALIKE_MIN)
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// A hint for a name that is not known: the nearest one, else all there are.
+pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    if let Some(nearest) = nearest(name, known.clone()) {
+        return format!("did you mean `{nearest}`?");
+    }
+    let mut names: Vec<_> = known.into_iter().map(|name| format!("`{name}`")).collect();
+    let more = names.len().saturating_sub(NAMES_MAX);
+    names.truncate(NAMES_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    match names.as_slice() {
+        [] => "remove it".to_owned(),
+        [only] => format!("write {only}"),
+        several => format!("there are {}{more}", several.join(", ")),
+    }
+}
+
+/// The sentence for a message of serde about the value at `path` (`.` is the
+/// whole) of `what`.
+pub(super) fn explain(path: &str, message: &str, what: &str) -> Error {
+    let place = if path == "." { what.to_owned() } else { format!("`{path}` of {what}") };
+    if let Some((name, known)) = unknown(message, "unknown field `") {
+        let field = if path == "." { name } else { path };
+        return Error::config(format!("unknown field `{field}` of {what}")).hint(suggest(name, known));
+    }
+    if let Some((name, known)) = unknown(message, "unknown variant `") {
+        return Error::config(format!("{place} does not know `{name}`")).hint(suggest(name, known));
+    }
+    if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        let field = if path == "." { field.to_owned() } else { format!("{path}.{field}") };
+        return Error::config(format!("`{field}` of {what} is missing"));
+    }
+    let error = Error::config(format!("{place}: {}", without_value(message)));
+    if message.ends_with("expected a string") { error.hint("put the value in quotes") } else { error }
+}
+
+/// The name and the known ones of "unknown field `x`, expected one of `a`, `b`".
+fn unknown<'a>(message: &'a str, prefix: &str) -> Option<(&'a str, Vec<&'a str>)> {
+    let (name, rest) = message.strip_prefix(prefix)?.split_once('`')?;
+    // Every second piece is between two backticks.
+    Some((name, rest.split('`').skip(1).step_by(2).collect()))
+}
+
+/// "invalid type: string "…", expected a map" without the string: it may be a
+/// key that stands in the wrong place.
+fn without_value(message: &str) -> String {
+    for prefix in ["invalid type: string ", "invalid value: string "] {
+        if let Some((_, expected)) =
+            message.strip_prefix(prefix).and_then(|rest| rest.rsplit_once(", expected "))
+        {
+            return format!("a text stands where there should be {expected}");
+        }
+    }
+    message.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_suggested_and_a_far_one_is_not() {
+        let known = ["start_date", "end_date", "tickers"];
+        assert_eq!(nearest("startdate", known), Some("start_date"));
+        assert_eq!(nearest("Tickers", known), Some("tickers"));
+        assert_eq!(nearest("password", known), None);
+        assert_eq!(suggest("x", ["only"]), "write `only`");
+        assert_eq!(suggest("x", []), "remove it");
+    }
+
+    #[test]
+    fn serde_is_understood() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only the messages matter")]
+        struct Sample {
+            start_date: String,
+            kind: Kind,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Kind {
+            Free,
+            Paid,
+        }
+        let fail = |value: serde_json::Value| {
+            super::super::parse::<Sample>(value, "the sample").unwrap_err().user_message()
+        };
+        let cases = [
+            (
+                serde_json::json!({"start_dat": 1}),
+                "unknown field `start_dat` of the sample (hint: did you mean `start_date`?)",
+            ),
+            (serde_json::json!({"kind": "free"}), "`start_date` of the sample is missing"),
+            (
+                serde_json::json!({"kind": "xyz"}),
+                "`kind` of the sample does not know `xyz` (hint: there are `free`, `paid`)",
+            ),
+            (
+                serde_json::json!({"start_date": true}),
+                "`start_date` of the sample: invalid type: boolean `true`, expected a string \
+                 (hint: put the value in quotes)",
+            ),
+            (
+                serde_json::json!("sk-secret"),
+                "the sample: a text stands where there should be struct Sample",
+            ),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(fail(value), expected);
+        }
+        let _ = (Kind::Free, Kind::Paid);
+    }
+}
