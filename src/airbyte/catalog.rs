@@ -1,6 +1,6 @@
 //! The catalogue that `discover` prints, and the one that `read` is given.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::catalog::{Column, ColumnType, Derived, EXTRA_COLUMN, Stream};
@@ -145,7 +145,13 @@ pub struct Selected {
 /// are ignored: platforms send more, and more nulls, than they need.
 #[derive(Debug, Deserialize)]
 struct RawCatalog {
-    streams: Option<Vec<RawStream>>,
+    #[serde(deserialize_with = "nullable")]
+    streams: Vec<RawStream>,
+}
+
+/// The key itself must be there: without it the file is another one.
+fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawStream>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Debug, Deserialize)]
@@ -169,7 +175,7 @@ struct RawDescriptor {
 pub fn select(catalog: Value, streams: &[Stream]) -> Result<Vec<Selected>> {
     let raw: RawCatalog = crate::config::parse(catalog, "the configured catalogue")?;
     let mut selected: Vec<Selected> = Vec::new();
-    for raw in raw.streams.unwrap_or_default() {
+    for raw in raw.streams {
         let name = &raw.stream.name;
         if selected.iter().any(|selected| selected.stream.name == *name) {
             return Err(Error::config(format!("the catalogue configures stream {name} twice"))
@@ -177,9 +183,10 @@ pub fn select(catalog: Value, streams: &[Stream]) -> Result<Vec<Selected>> {
         }
         let stream = streams.iter().find(|stream| stream.name == *name);
         let stream = stream.ok_or_else(|| unknown(name, streams))?;
+        let sync_mode = sync_mode(raw.sync_mode.as_deref(), stream)?;
         selected.push(Selected {
-            sync_mode: sync_mode(raw.sync_mode.as_deref(), stream)?,
-            mode: write_mode(raw.destination_sync_mode.as_deref(), name)?,
+            sync_mode,
+            mode: write_mode(raw.destination_sync_mode.as_deref(), sync_mode, name)?,
             stream: stream.clone(),
             descriptor: StreamDescriptor { name: name.clone(), namespace: raw.stream.namespace },
         });
@@ -189,11 +196,8 @@ pub fn select(catalog: Value, streams: &[Stream]) -> Result<Vec<Selected>> {
 
 fn unknown(name: &str, streams: &[Stream]) -> Error {
     let names = streams.iter().map(|stream| stream.name.as_str());
-    let error = Error::config(format!("there is no stream {name:?}"));
-    match crate::config::nearest(name, names) {
-        Some(nearest) => error.hint(format!("did you mean {nearest}? `discover` lists the streams")),
-        None => error.hint("`discover` lists the streams of this configuration"),
-    }
+    Error::config(format!("the configured catalogue names stream {name:?}, which does not exist"))
+        .hint(crate::config::explain::suggest(name, names))
 }
 
 fn sync_mode(mode: Option<&str>, stream: &Stream) -> Result<SyncMode> {
@@ -209,14 +213,15 @@ fn sync_mode(mode: Option<&str>, stream: &Stream) -> Result<SyncMode> {
     }
 }
 
-fn write_mode(mode: Option<&str>, name: &str) -> Result<WriteMode> {
-    match mode {
+fn write_mode(mode: Option<&str>, sync_mode: SyncMode, name: &str) -> Result<WriteMode> {
+    match (mode, sync_mode) {
         // The protocol's default.
-        None | Some("append") => Ok(WriteMode::Append),
-        Some("overwrite") => Ok(WriteMode::Overwrite),
-        // These replace rows by key as well.
-        Some("append_dedup" | "update" | "soft_delete") => Ok(WriteMode::AppendDedup),
-        Some(other) => {
+        (None | Some("append"), _) => Ok(WriteMode::Append),
+        (Some("overwrite"), SyncMode::FullRefresh) => Ok(WriteMode::Overwrite),
+        // All of these can take a row that they already have: days that may still
+        // change are read again.
+        (Some("overwrite" | "append_dedup" | "update" | "soft_delete"), _) => Ok(WriteMode::AppendDedup),
+        (Some(other), _) => {
             Err(Error::config(format!("destination_sync_mode {other:?} of stream {name} does not exist"))
                 .hint("use append, append_dedup or overwrite"))
         }

@@ -1,15 +1,28 @@
 //! Turns serde's messages into sentences that name the field, suggest the
 //! nearest name, and never show a value.
 
-use super::nearest;
 use crate::error::Error;
+
+/// Names at least this alike are suggested for each other.
+const ALIKE_MIN: f64 = 0.8;
 
 /// A longer list of names is of no help in a hint.
 const NAMES_MAX: usize = 40;
 
+/// The name among `known` that `name` was probably meant to be.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_lowercase()), candidate))
+        .filter(|(alike, _)| *alike >= ALIKE_MIN)
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map(|(_, candidate)| candidate)
+}
+
 /// A hint for a name that is not known: the nearest one, else all there are.
 pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    if let Some(nearest) = nearest(name, known.clone().into_iter()) {
+    if let Some(nearest) = nearest(name, known.clone()) {
         return format!("did you mean `{nearest}`?");
     }
     let mut names: Vec<_> = known.into_iter().map(|name| format!("`{name}`")).collect();
@@ -78,6 +91,14 @@ fn without_value(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nearest_name_is_found_and_a_far_one_is_not() {
+        let known = ["start_date", "end_date", "tickers"];
+        assert_eq!(nearest("startdate", known), Some("start_date"));
+        assert_eq!(nearest("Tickers", known), Some("tickers"));
+        assert_eq!(nearest("password", known), None);
+    }
 
     #[test]
     fn a_far_name_gets_the_list_instead() {

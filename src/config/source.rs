@@ -140,9 +140,10 @@ impl SourceConfig {
     /// [`crate::error::ErrorKind::Config`], naming the field.
     pub fn from_json(value: serde_json::Value, clock: Clock) -> Result<Self> {
         let value = super::without_platform_keys(value);
-        super::schema::check::<RawSourceConfig>(&value, WHAT)?;
-        let raw: RawSourceConfig = super::parse(value, WHAT)?;
-        raw.validate(clock)
+        let raw: RawSourceConfig = super::parse(value.clone(), WHAT)?;
+        let config = raw.validate(clock)?;
+        super::schema::conform::<RawSourceConfig>(&value, WHAT)?;
+        Ok(config)
     }
 }
 
