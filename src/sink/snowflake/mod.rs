@@ -91,6 +91,15 @@ impl SnowflakeSink {
         })
     }
 
+    /// Runs one statement and returns its rows as text. A query must cast its
+    /// columns to VARCHAR; others come back as NULL.
+    ///
+    /// # Errors
+    /// As the statement fails.
+    pub async fn query(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+        self.session.execute(Statement::new(sql)).await
+    }
+
     fn stream(&mut self, id: StreamId) -> Result<&mut Stream> {
         self.streams.get_mut(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))
     }
