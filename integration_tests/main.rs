@@ -1,1 +1,3 @@
-fn main() {}
+//! Tests over real services and the built program: one binary, a module each.
+
+mod snowflake;

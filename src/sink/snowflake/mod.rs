@@ -1,1 +1,325 @@
-//! Snowflake.
+//! Snowflake, through the crate `snowflake-api` and one middleware layer.
+//!
+//! # The way of a row
+//! Rows are written as compressed JSON files to a stage that only this session
+//! sees. `commit` opens a transaction, copies the files into a temporary table,
+//! takes the typed rows from there into the target (INSERT, or MERGE by key),
+//! moves the progress and commits: rows and progress are one transaction. In
+//! [`WriteMode::Overwrite`] the target of a run is a table beside the real one;
+//! `finish` replaces the contents of the real one, again together with the
+//! progress.
+//!
+//! # Guarantees
+//! The progress moves only from the version that this sink saw when it opened
+//! the stream, and only while the loaded rows are in the same transaction; after
+//! COMMIT it is read back. See [`progress`].
+
+mod client;
+mod config;
+mod ddl;
+mod layer;
+mod merge;
+mod progress;
+mod write;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use self::client::{Client, Statement, Warehouse};
+pub use self::config::SnowflakeConfig;
+use self::ddl::{LOAD, Place, STAGE, ident};
+use self::layer::server_code;
+use self::merge::Upsert;
+use self::progress::Provided;
+use self::write::{File, Writer};
+use super::{Receipt, Sink, StreamId, Target, WriteMode};
+use crate::batch::Batch;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+
+/// Compressed bytes of all streams together that may wait in memory.
+const WAITING_BYTES_MAX: usize = 3 * write::FILE_BYTES_MAX;
+
+/// A session with Snowflake that takes rows.
+pub struct SnowflakeSink {
+    session: Box<dyn Warehouse>,
+    place: Place,
+    streams: Vec<Stream>,
+    upsert: Upsert,
+    /// Keeps this session's files apart from everybody else's on servers whose
+    /// temporary stages are not private.
+    folder: String,
+    /// Whether files are taken from the stage as soon as they are committed.
+    cleans_stage: bool,
+}
+
+struct Stream {
+    target: Target,
+    /// Full name of the table that rows go to until `finish`.
+    into: String,
+    version: i64,
+    generation: i64,
+    writer: Option<Writer>,
+    /// Lines and files uploaded since the last commit.
+    lines: u64,
+    files: u64,
+    /// Counts folders, so that rolled back files are never copied.
+    attempt: u64,
+}
+
+impl SnowflakeSink {
+    /// Signs in, and creates the schema and the table of progress where needed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] or [`ErrorKind::Sink`], naming the field that is wrong.
+    pub async fn connect(config: &SnowflakeConfig) -> Result<Self> {
+        config.validate()?;
+        let place = Place { database: config.database.clone(), schema: config.schema.clone() };
+        Self::over(Box::new(Client::new(config)?), place, &config.warehouse).await
+    }
+
+    async fn over(session: Box<dyn Warehouse>, place: Place, warehouse: &str) -> Result<Self> {
+        place.prepare(session.as_ref(), warehouse).await?;
+        progress::ensure(session.as_ref(), &place).await?;
+        Ok(Self {
+            session,
+            place,
+            streams: Vec::new(),
+            upsert: Upsert::Merge,
+            folder: Uuid::new_v4().simple().to_string(),
+            cleans_stage: true,
+        })
+    }
+
+    /// Runs one statement and returns its rows as text. A query must cast its
+    /// columns to VARCHAR; others come back as NULL.
+    ///
+    /// # Errors
+    /// As the statement fails.
+    pub async fn query(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+        self.session.execute(Statement::new(sql)).await
+    }
+
+    fn stream(&mut self, id: StreamId) -> Result<&mut Stream> {
+        self.streams.get_mut(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))
+    }
+
+    async fn run(&self, sql: impl Into<String>) -> Result<()> {
+        self.session.execute(Statement::new(sql)).await.map(|_| ())
+    }
+
+    /// `@stage/session/stream/attempt/`: where the files of the open transaction are.
+    fn files_of(&self, id: StreamId) -> Result<String> {
+        let stream = self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))?;
+        Ok(format!("@{}/{}/{}/{}-{}/", ident(STAGE), self.folder, id.0, stream.version, stream.attempt))
+    }
+
+    async fn upload(&mut self, id: StreamId, file: File) -> Result<()> {
+        let place = self.files_of(id)?;
+        let stream = self.stream(id)?;
+        let name = format!("{:06}.json.gz", stream.files);
+        stream.files += 1;
+        stream.lines += file.lines;
+        self.session.upload(&place, &name, Bytes::from(file.bytes)).await
+    }
+
+    /// Uploads what waits of a stream.
+    async fn flush(&mut self, id: StreamId) -> Result<()> {
+        let stream = self.stream(id)?;
+        let file = stream.writer.as_mut().ok_or_else(broken)?.take()?;
+        match file {
+            Some(file) => self.upload(id, file).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the sum of all waiting bytes within its bound.
+    async fn make_room(&mut self) -> Result<()> {
+        loop {
+            let waiting = |stream: &Stream| stream.writer.as_ref().map_or(0, Writer::bytes);
+            let sum: usize = self.streams.iter().map(waiting).sum();
+            let largest = (0..self.streams.len()).max_by_key(|index| waiting(&self.streams[*index]));
+            match largest {
+                Some(index) if sum > WAITING_BYTES_MAX => self.flush(StreamId(index)).await?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// The transaction of [`Sink::commit`], up to and including COMMIT.
+    async fn load(&self, id: StreamId, progress: &str) -> Result<()> {
+        let stream = self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))?;
+        let table = &stream.target.table;
+        let move_rows = match stream.target.mode {
+            WriteMode::AppendDedup => merge::upsert(self.upsert, &stream.into, table, stream.generation),
+            WriteMode::Append | WriteMode::Overwrite => merge::append(&stream.into, table, stream.generation),
+        };
+        self.run("BEGIN TRANSACTION").await?;
+        self.run(format!(
+            "COPY INTO {} FROM {} FILE_FORMAT = (TYPE = JSON COMPRESSION = GZIP)",
+            ident(LOAD),
+            self.files_of(id)?
+        ))
+        .await?;
+        for sql in move_rows {
+            self.run(sql).await?;
+        }
+        let lines = i64::try_from(stream.lines).or_fail(ErrorKind::Bug, || "too many rows".to_owned())?;
+        let key = &stream.target.progress_key;
+        let provided = Provided::Loaded(lines);
+        progress::advance(self.session.as_ref(), &self.place, key, stream.version, Some(progress), provided).await?;
+        self.run(format!("DELETE FROM {}", ident(LOAD))).await?;
+        self.run("COMMIT").await
+    }
+
+    /// [`Self::load`], with the other way of replacing rows when the server cannot
+    /// MERGE inside a transaction.
+    async fn load_or_fall_back(&mut self, id: StreamId, progress: &str) -> Result<()> {
+        let Err(error) = self.load(id, progress).await else { return Ok(()) };
+        let error = progress::rolled_back(self.session.as_ref(), error).await;
+        let dedups = self.stream(id)?.target.mode == WriteMode::AppendDedup;
+        // Only test servers answer so to a MERGE; nothing of it was committed.
+        if dedups && self.upsert == Upsert::Merge && server_code(&error) == Some("261000") {
+            tracing::debug!(error = error.report(), "no MERGE in a transaction: deleting and inserting instead");
+            self.upsert = Upsert::DeleteInsert;
+            let Err(error) = self.load(id, progress).await else { return Ok(()) };
+            return Err(progress::rolled_back(self.session.as_ref(), error).await);
+        }
+        Err(error)
+    }
+
+    /// Takes files off the stage; Snowflake does it itself when the session ends.
+    async fn clean(&mut self, files: &str) {
+        if self.cleans_stage
+            && let Err(error) = self.run(format!("REMOVE {files}")).await
+        {
+            tracing::debug!(error = error.report(), "leaving files on the stage until the session ends");
+            self.cleans_stage = false;
+        }
+    }
+}
+
+fn broken() -> Error {
+    Error::bug("a stream is used after its rows failed to be written")
+}
+
+/// The table that an overwritten stream is collected in.
+fn next_table(name: &str) -> String {
+    format!("_TAPELINE_NEXT_{name}")
+}
+
+#[async_trait]
+impl Sink for SnowflakeSink {
+    async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)> {
+        let session = self.session.as_ref();
+        let table = &target.table;
+        let overwrite = target.mode == WriteMode::Overwrite;
+        let mut kept = self.place.ensure(session, &table.name, "TABLE", table).await?;
+        let mut into = self.place.table(&table.name);
+        if overwrite {
+            let next = next_table(&table.name);
+            kept = self.place.ensure(session, &next, "TRANSIENT TABLE", table).await?;
+            into = self.place.table(&next);
+        }
+        let claim = progress::claim(session, &self.place, &target.progress_key, target.mode, kept).await?;
+        if claim.fresh {
+            self.run(format!("DELETE FROM {into}")).await?;
+        }
+        self.streams.push(Stream {
+            target: target.clone(),
+            into,
+            version: claim.version,
+            generation: claim.generation,
+            writer: Some(Writer::new(table)),
+            lines: 0,
+            files: 0,
+            attempt: 0,
+        });
+        Ok((StreamId(self.streams.len() - 1), claim.progress))
+    }
+
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
+        let mut writer = self.stream(stream)?.writer.take().ok_or_else(broken)?;
+        let work = tokio::task::spawn_blocking(move || writer.push(&batch).map(|files| (writer, files)));
+        let (writer, files) = work.await.or_fail(ErrorKind::Bug, || "compressing rows failed unexpectedly".to_owned())??;
+        self.stream(stream)?.writer = Some(writer);
+        for file in files {
+            self.upload(stream, file).await?;
+        }
+        self.make_room().await?;
+        Ok(Receipt::Accepted)
+    }
+
+    async fn commit(&mut self, stream: StreamId, progress: &str) -> Result<Receipt> {
+        self.flush(stream).await?;
+        let files = self.files_of(stream)?;
+        let open = self.stream(stream)?;
+        let (key, version, lines) = (open.target.progress_key.clone(), open.version, open.lines);
+        if lines == 0 {
+            let session = self.session.as_ref();
+            progress::advance(session, &self.place, &key, version, Some(progress), Provided::Nothing).await?;
+        } else {
+            self.load_or_fall_back(stream, progress).await?;
+            progress::must_be_at(self.session.as_ref(), &self.place, &key, version + 1).await?;
+            self.clean(&files).await;
+        }
+        let open = self.stream(stream)?;
+        open.version += 1;
+        open.begin();
+        Ok(Receipt::Durable)
+    }
+
+    async fn rollback(&mut self, stream: StreamId) -> Result<()> {
+        let files = self.files_of(stream)?;
+        let open = self.stream(stream)?;
+        let uploaded = open.files > 0;
+        open.attempt += 1;
+        open.writer.get_or_insert_with(|| Writer::new(&open.target.table));
+        open.begin();
+        if uploaded {
+            self.clean(&files).await;
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, stream: StreamId) -> Result<()> {
+        let open = self.stream(stream)?;
+        if open.lines > 0 || open.writer.as_ref().is_some_and(|writer| writer.bytes() > 0) {
+            return Err(Error::bug("a stream is finished with rows that were not committed"));
+        }
+        if open.target.mode != WriteMode::Overwrite {
+            return Ok(());
+        }
+        let (key, version, generation) = (open.target.progress_key.clone(), open.version, open.generation);
+        let (table, next) = (open.target.table.clone(), open.into.clone());
+        open.version += 1;
+        let target = self.place.table(&table.name);
+        let session = self.session.as_ref();
+        let replaced = async {
+            self.run("BEGIN TRANSACTION").await?;
+            self.run(merge::replace(&target, &next, &table)).await?;
+            let provided = Provided::Sql(merge::is_replaced(&target, &next, generation));
+            progress::advance(session, &self.place, &key, version, None, provided).await?;
+            self.run("COMMIT").await
+        };
+        if let Err(error) = replaced.await {
+            return Err(progress::rolled_back(session, error).await);
+        }
+        progress::must_be_at(session, &self.place, &key, version + 1).await?;
+        if let Err(error) = self.run(format!("DROP TABLE IF EXISTS {next}")).await {
+            tracing::warn!(error = error.report(), table = next, "could not drop the table of a finished run");
+        }
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// Forgets what the last transaction held.
+    fn begin(&mut self) {
+        self.lines = 0;
+        self.files = 0;
+        if let Some(writer) = &mut self.writer {
+            writer.reset();
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Names, types and tables.
+//!
+//! Snowflake commits the open transaction before any DDL, so all of it happens
+//! in [`super::SnowflakeSink::connect`], `open` and after `finish`, never between
+//! BEGIN and COMMIT.
+
+use super::client::{Statement, Warehouse};
+use super::layer::server_code;
+use crate::catalog::{Column, ColumnType, Table};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The temporary stage of a session. Nobody else sees it, and Snowflake drops it
+/// with its files when the session ends.
+pub(super) const STAGE: &str = "_TAPELINE_STAGE";
+/// The temporary table of a session that takes files as they are, a row each.
+pub(super) const LOAD: &str = "_TAPELINE_LOAD";
+/// The one column of [`LOAD`].
+pub(super) const LOAD_COLUMN: &str = "_TAPELINE_ROW";
+
+/// Airbyte's columns, as destination-snowflake has them, with their types.
+pub(super) const METADATA: [(&str, &str); 4] = [
+    ("_AIRBYTE_RAW_ID", "VARCHAR NOT NULL"),
+    ("_AIRBYTE_EXTRACTED_AT", "TIMESTAMP_TZ(9) NOT NULL"),
+    ("_AIRBYTE_META", "VARIANT NOT NULL"),
+    (GENERATION, "NUMBER(38,0)"),
+];
+/// Which run of an overwritten stream a row belongs to.
+pub(super) const GENERATION: &str = "_AIRBYTE_GENERATION_ID";
+
+/// A name as SQL: upper case, quoted. The one place that does it.
+pub(super) fn ident(name: &str) -> String {
+    format!("\"{}\"", name.to_uppercase().replace('"', "\"\""))
+}
+
+/// Several names, with commas.
+pub(super) fn idents<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().map(ident).collect::<Vec<_>>().join(", ")
+}
+
+/// Where tables are.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub database: String,
+    pub schema: String,
+}
+
+impl Place {
+    /// The full name of a table.
+    pub fn table(&self, name: &str) -> String {
+        format!("{}.{}.{}", ident(&self.database), ident(&self.schema), ident(name))
+    }
+
+    fn schema(&self) -> String {
+        format!("{}.{}", ident(&self.database), ident(&self.schema))
+    }
+
+    /// Uses the warehouse and the schema, creating the latter and the session's
+    /// temporary objects.
+    pub async fn prepare(&self, session: &dyn Warehouse, warehouse: &str) -> Result<()> {
+        session
+            .execute(Statement::new(format!("USE WAREHOUSE {}", ident(warehouse))))
+            .await
+            .map_err(|error| missing(error, "warehouse", warehouse))?;
+        let schemas = format!(
+            "SELECT CAST(SCHEMA_NAME AS VARCHAR) FROM {}.INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = ?",
+            ident(&self.database)
+        );
+        let found = session
+            .execute(Statement::new(schemas).text(self.schema.to_uppercase()))
+            .await
+            .map_err(|error| missing(error, "database", &self.database))?;
+        if found.is_empty() {
+            session
+                .execute(Statement::new(format!("CREATE SCHEMA IF NOT EXISTS {}", self.schema())))
+                .await
+                .map_err(|error| missing(error, "schema", &self.schema))?;
+        }
+        for sql in [
+            format!("USE SCHEMA {}", self.schema()),
+            format!("CREATE TEMPORARY STAGE IF NOT EXISTS {}", ident(STAGE)),
+            format!("CREATE OR REPLACE TEMPORARY TABLE {} ({} VARIANT)", ident(LOAD), ident(LOAD_COLUMN)),
+        ] {
+            session.execute(Statement::new(sql)).await.map_err(|error| missing(error, "schema", &self.schema))?;
+        }
+        Ok(())
+    }
+
+    /// The columns of a table; none when there is no such table.
+    pub async fn columns(&self, session: &dyn Warehouse, name: &str) -> Result<Vec<Existing>> {
+        let sql = format!(
+            "SELECT CAST(COLUMN_NAME AS VARCHAR), CAST(DATA_TYPE AS VARCHAR), CAST(NUMERIC_PRECISION AS VARCHAR), \
+             CAST(NUMERIC_SCALE AS VARCHAR) FROM {}.INFORMATION_SCHEMA.COLUMNS \
+             WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+            ident(&self.database)
+        );
+        let statement = Statement::new(sql).text(self.schema.to_uppercase()).text(name.to_uppercase());
+        let rows = session.execute(statement).await?;
+        let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+        rows.iter()
+            .map(|row| match row.as_slice() {
+                [Some(name), Some(ty), precision, scale] => Ok(Existing {
+                    name: name.clone(),
+                    ty: ty.clone(),
+                    precision: number(precision),
+                    scale: number(scale),
+                }),
+                _ => Err(Error::new(ErrorKind::Sink, "snowflake's INFORMATION_SCHEMA.COLUMNS is not understood")),
+            })
+            .collect()
+    }
+
+    /// Creates `name` with the columns of `table`, or adds those that it lacks.
+    /// Returns whether the table was there before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Sink`] when a column has a type that cannot take the rows.
+    pub async fn ensure(&self, session: &dyn Warehouse, name: &str, kind: &str, table: &Table) -> Result<bool> {
+        let existing = self.columns(session, name).await?;
+        if existing.is_empty() {
+            let columns: Vec<String> = table
+                .columns
+                .iter()
+                .map(|column| format!("{} {}", ident(&column.name), sql_type(column.ty)))
+                .chain(METADATA.iter().map(|(name, ty)| format!("{} {ty}", ident(name))))
+                .collect();
+            let sql = format!("CREATE {kind} IF NOT EXISTS {} ({})", self.table(name), columns.join(", "));
+            session.execute(Statement::new(sql)).await?;
+            return Ok(false);
+        }
+        let find = |name: &str| existing.iter().find(|column| column.name == name.to_uppercase());
+        for column in &table.columns {
+            match find(&column.name) {
+                Some(found) => found.must_hold(column, name)?,
+                None => self.add_column(session, name, &column.name, sql_type(column.ty)).await?,
+            }
+        }
+        for (column, ty) in METADATA {
+            if find(column).is_none() {
+                // Rows that are there already have no value for it.
+                self.add_column(session, name, column, ty.trim_end_matches(" NOT NULL")).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn add_column(&self, session: &dyn Warehouse, table: &str, column: &str, ty: &str) -> Result<()> {
+        tracing::info!(table, column, "adding a column");
+        let sql = format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {ty}", self.table(table), ident(column));
+        session.execute(Statement::new(sql)).await.map(|_| ())
+    }
+}
+
+/// A column that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Existing {
+    pub name: String,
+    ty: String,
+    precision: Option<u32>,
+    scale: Option<u32>,
+}
+
+impl Existing {
+    /// Whether every value of `column` fits without loss.
+    fn must_hold(&self, column: &Column, table: &str) -> Result<()> {
+        let (precision, scale) = (self.precision.unwrap_or(38), self.scale.unwrap_or(0));
+        let holds = match column.ty {
+            ColumnType::Text => matches!(self.ty.as_str(), "TEXT" | "VARCHAR"),
+            ColumnType::Boolean => self.ty == "BOOLEAN",
+            ColumnType::Integer => self.ty == "NUMBER" && scale == 0 && precision >= 19,
+            ColumnType::Decimal => {
+                self.ty == "NUMBER"
+                    && scale >= u32::from(ColumnType::DECIMAL_SCALE)
+                    && precision >= u32::from(ColumnType::DECIMAL_PRECISION)
+            }
+            ColumnType::Date => self.ty == "DATE",
+            ColumnType::Timestamp => matches!(self.ty.as_str(), "TIMESTAMP_TZ" | "TIMESTAMP_LTZ"),
+            ColumnType::Json => self.ty == "VARIANT",
+        };
+        if holds {
+            return Ok(());
+        }
+        let number = if self.ty == "NUMBER" { format!("({precision},{scale})") } else { String::new() };
+        Err(Error::new(
+            ErrorKind::Sink,
+            format!(
+                "column {} of table {} is {}{number}, the rows need {}",
+                self.name,
+                table.to_uppercase(),
+                self.ty,
+                sql_type(column.ty)
+            ),
+        )
+        .hint("rename or drop the column or the table, or choose another `schema`"))
+    }
+}
+
+/// The type of a column.
+pub(super) fn sql_type(ty: ColumnType) -> &'static str {
+    match ty {
+        ColumnType::Text => "VARCHAR",
+        ColumnType::Boolean => "BOOLEAN",
+        ColumnType::Integer => "NUMBER(38,0)",
+        ColumnType::Decimal => "NUMBER(38,18)",
+        ColumnType::Date => "DATE",
+        ColumnType::Timestamp => "TIMESTAMP_TZ(9)",
+        ColumnType::Json => "VARIANT",
+    }
+}
+
+/// Says of "does not exist or not authorized" which field of the configuration it is about.
+fn missing(error: Error, field: &str, name: &str) -> Error {
+    let sentence = match server_code(&error) {
+        Some("002003" | "002043" | "000606") => format!(
+            "snowflake's `{field}` {} does not exist, or the role may not use it",
+            name.to_uppercase()
+        ),
+        Some("003001") => format!("the role may not use or create snowflake's `{field}` {}", name.to_uppercase()),
+        _ => return error,
+    };
+    Error::new(ErrorKind::Sink, sentence).hint(format!("check `{field}` and `role`")).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_upper_case_and_quoted() {
+        assert_eq!(ident("stock_bars"), "\"STOCK_BARS\"");
+        assert_eq!(ident("a\"; DROP TABLE b; --"), "\"A\"\"; DROP TABLE B; --\"");
+        let place = Place { database: "db".to_owned(), schema: "my schema".to_owned() };
+        assert_eq!(place.table("t"), "\"DB\".\"MY SCHEMA\".\"T\"");
+    }
+
+    #[test]
+    fn a_column_that_would_round_is_refused() {
+        let column = Column { name: "price".to_owned(), ty: ColumnType::Decimal, doc: String::new() };
+        let existing = |ty: &str, precision, scale| Existing {
+            name: "PRICE".to_owned(),
+            ty: ty.to_owned(),
+            precision,
+            scale,
+        };
+        existing("NUMBER", Some(38), Some(18)).must_hold(&column, "t").unwrap();
+        let error = existing("NUMBER", Some(38), Some(9)).must_hold(&column, "t").unwrap_err();
+        assert_eq!(error.to_string(), "column PRICE of table T is NUMBER(38,9), the rows need NUMBER(38,18)");
+        assert!(existing("FLOAT", None, None).must_hold(&column, "t").is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! One exchange with the server: send, retry, read JSON.
+//!
+//! A retry sends the same `requestId`, so that Snowflake answers with the result
+//! of a statement that it ran already instead of running it twice; `retryCount`
+//! tells it to look.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Request, StatusCode};
+use reqwest_middleware::Next;
+use serde_json::Value;
+use url::Url;
+use uuid::Uuid;
+
+use super::super::config::Credential;
+use super::error;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Tries of one request. With doubled delays they span about half a minute.
+const TRIES_MAX: u32 = 8;
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const DELAY_MAX: Duration = Duration::from_secs(16);
+/// A longer Retry-After than this is not waited for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Where and as whom to ask.
+pub(super) struct Exchange {
+    host: Url,
+    credential: Credential,
+    first_delay: Duration,
+}
+
+/// A request to the server, to be sent as often as needed.
+pub(super) struct Ask {
+    pub method: Method,
+    /// Path below the host, and the query of the original request.
+    pub path: String,
+    pub query: Vec<(String, String)>,
+    pub accept: HeaderValue,
+    /// The token to sign with.
+    pub token: Option<String>,
+    pub body: Bytes,
+}
+
+/// The way down from the layer to the network.
+pub(super) struct Wire<'a, 'n> {
+    pub exchange: &'a Exchange,
+    pub next: Next<'n>,
+    pub extensions: &'a mut http::Extensions,
+}
+
+/// Why a try gave no answer.
+struct Missed {
+    reason: String,
+    /// Whether another try may help.
+    again: bool,
+    wait: Option<Duration>,
+    status: Option<StatusCode>,
+}
+
+impl Exchange {
+    pub fn new(host: Url, credential: Credential) -> Self {
+        Self { host, credential, first_delay: FIRST_DELAY }
+    }
+
+    #[cfg(test)]
+    pub fn without_delays(mut self) -> Self {
+        self.first_delay = Duration::from_millis(1);
+        self
+    }
+
+    /// Takes secrets out of a text that came from outside.
+    pub fn redact(&self, text: &str) -> String {
+        let (Credential::Key(secret) | Credential::Password(secret)) = &self.credential;
+        secret.redact(text).into_owned()
+    }
+
+    /// The URL of a path on the configured host; nothing else of `path` counts.
+    fn url(&self, path: &str) -> Url {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let mut url = self.host.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/{}", path.trim_start_matches('/')));
+        url.set_query(query);
+        url
+    }
+
+    fn delay(&self, tries: u32) -> Duration {
+        let bound = self.first_delay.saturating_mul(1 << tries.min(16)).min(DELAY_MAX);
+        bound.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}
+
+impl Ask {
+    /// The same question as the crate's own request, to the configured host.
+    pub fn of(request: &Request) -> Self {
+        let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default();
+        Self {
+            method: request.method().clone(),
+            path: request.url().path().to_owned(),
+            query: request.url().query_pairs().into_owned().filter(|(name, _)| name != "request_guid").collect(),
+            accept: request.headers().get(ACCEPT).cloned().unwrap_or(HeaderValue::from_static("application/json")),
+            token: None,
+            body: Bytes::copy_from_slice(body),
+        }
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_slice(&self.body).map_err(|error| Error::bug("a request without JSON").caused_by(error))
+    }
+}
+
+impl Wire<'_, '_> {
+    /// Sends `ask` until it is answered with JSON, whatever that says.
+    pub async fn ask(&mut self, ask: &Ask) -> Result<Value> {
+        let mut tries = 0;
+        let mut last: Option<StatusCode> = None;
+        loop {
+            let missed = match self.once(ask, tries, last).await {
+                Ok(answer) => return Ok(answer),
+                Err(missed) => missed,
+            };
+            tries += 1;
+            if !missed.again || tries >= TRIES_MAX {
+                return Err(self.give_up(&missed, tries));
+            }
+            last = missed.status;
+            let delay = missed.wait.unwrap_or_else(|| self.exchange.delay(tries - 1));
+            tracing::debug!(reason = missed.reason, ?delay, "snowflake request again");
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn once(&mut self, ask: &Ask, tries: u32, last: Option<StatusCode>) -> Result<Value, Missed> {
+        let request = self.request(ask, tries, last);
+        let response = self.next.clone().run(request, self.extensions).await.map_err(|error| {
+            let error = match error {
+                reqwest_middleware::Error::Reqwest(error) => error.without_url().to_string(),
+                reqwest_middleware::Error::Middleware(error) => error.to_string(),
+            };
+            Missed { reason: error, again: true, wait: None, status: None }
+        })?;
+        let status = response.status();
+        let wait = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs))
+            .filter(|wait| *wait <= RETRY_AFTER_MAX);
+        let body = response.bytes().await.map_err(|error| Missed {
+            reason: format!("the answer broke off: {}", error.without_url()),
+            again: true,
+            wait: None,
+            status: Some(status),
+        })?;
+        let parsed: Result<Value, _> = serde_json::from_slice(&body);
+        match parsed {
+            // An error that the server explains is an answer, with whatever status it comes.
+            Ok(answer) if answer.get("success").is_some() => Ok(answer),
+            _ if status.is_success() => Err(Missed {
+                reason: "the answer is not the JSON that Snowflake sends".to_owned(),
+                again: true,
+                wait: None,
+                status: Some(status),
+            }),
+            _ => Err(Missed {
+                reason: format!("HTTP status {status}"),
+                again: status.is_server_error()
+                    || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT),
+                wait,
+                status: Some(status),
+            }),
+        }
+    }
+
+    fn request(&self, ask: &Ask, tries: u32, last: Option<StatusCode>) -> Request {
+        let mut url = self.exchange.url(&ask.path);
+        {
+            let mut query = url.query_pairs_mut();
+            query.extend_pairs(&ask.query);
+            query.append_pair("request_guid", &Uuid::new_v4().to_string());
+            if tries > 0 {
+                query.append_pair("retryCount", &tries.to_string());
+                query.append_pair("retryReason", last.as_ref().map_or("0", StatusCode::as_str));
+            }
+        }
+        let mut request = Request::new(ask.method.clone(), url);
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, ask.accept.clone());
+        if let Some(token) = &ask.token
+            && let Ok(mut value) = HeaderValue::from_str(&format!("Snowflake Token=\"{token}\""))
+        {
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        if ask.method == Method::POST {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(ask.body.clone().into());
+        }
+        request
+    }
+
+    fn give_up(&self, missed: &Missed, tries: u32) -> Error {
+        let host = self.exchange.host.host_str().unwrap_or_default();
+        let times = if tries == 1 { String::new() } else { format!(" ({tries} tries)") };
+        let message = format!("no answer from Snowflake at {host}: {}{times}", missed.reason);
+        match missed.status {
+            Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Error::new(ErrorKind::Sink, message)
+                .hint("check `account` (or `host`): there is no such account at this address"),
+            Some(status) if status.is_redirection() => Error::new(ErrorKind::Sink, message)
+                .hint("check `account` (or `host`): the server redirects, and redirects are not followed"),
+            _ => Error::new(ErrorKind::SinkUnavailable, message)
+                .hint("check `account` (or `host`) and the network"),
+        }
+    }
+
+    /// [`Wire::ask`], where an answer with `success: false` is an error.
+    pub async fn ask_for_success(&mut self, ask: &Ask) -> Result<Value> {
+        let answer = self.ask(ask).await?;
+        self.succeeded(answer)
+    }
+
+    /// The answer, if it reports success.
+    pub fn succeeded(&self, answer: Value) -> Result<Value> {
+        if answer["success"].as_bool() == Some(true) {
+            Ok(answer)
+        } else {
+            Err(error::from_answer(&answer, |text| self.exchange.redact(text)))
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! From canonical rows to files: newline-delimited JSON, compressed.
+//!
+//! A line is the row itself with its number, time and metadata in front. Nulls
+//! are left out, decimals become JSON strings: Snowflake keeps either form of a
+//! number exactly, but not every JSON parser on the way does.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::merge::{LINE_EXTRACTED_AT, LINE_META, LINE_NUMBER};
+use crate::batch::{Batch, Change};
+use crate::catalog::{ColumnType, Table};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+
+/// Compressed bytes after which a file is uploaded. Snowflake reads files of this
+/// size in parallel, and it bounds what waits in memory.
+pub(super) const FILE_BYTES_MAX: usize = 16 << 20;
+
+/// A file that is ready to go.
+#[derive(Debug)]
+pub(super) struct File {
+    pub bytes: Vec<u8>,
+    pub lines: u64,
+}
+
+/// The file that rows of one stream are being added to.
+pub(super) struct Writer {
+    decimals: HashSet<Box<[u8]>>,
+    file: GzEncoder<Vec<u8>>,
+    lines: u64,
+    /// Lines since the last commit, over all files: the order of writing.
+    number: u64,
+    line: Vec<u8>,
+    file_bytes_max: usize,
+}
+
+impl Writer {
+    pub fn new(table: &Table) -> Self {
+        Self::with_files_of(table, FILE_BYTES_MAX)
+    }
+
+    fn with_files_of(table: &Table, file_bytes_max: usize) -> Self {
+        let decimals = table
+            .columns
+            .iter()
+            .filter(|column| column.ty == ColumnType::Decimal)
+            .map(|column| column.name.as_bytes().into())
+            .collect();
+        Self { decimals, file: encoder(), lines: 0, number: 0, line: Vec::new(), file_bytes_max }
+    }
+
+    /// Compressed bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.file.get_ref().len()
+    }
+
+    /// Adds a batch; returns the files that became full. Blocks for as long as
+    /// compressing takes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Bug`] when a row is not canonical.
+    pub fn push(&mut self, batch: &Batch) -> Result<Vec<File>> {
+        let extracted_at = jiff::Timestamp::from_millisecond(batch.extracted_at_ms)
+            .or_fail(ErrorKind::Bug, || "rows from an impossible time".to_owned())?;
+        let mut changes = batch.rows.changes().iter().peekable();
+        let mut full = Vec::new();
+        for (index, row) in batch.rows.iter().enumerate() {
+            let line = &mut self.line;
+            line.clear();
+            write!(line, "{{\"{LINE_NUMBER}\":{},\"{LINE_EXTRACTED_AT}\":\"{extracted_at}\",", self.number)
+                .and_then(|()| write!(line, "\"{LINE_META}\":{{\"changes\":["))
+                .or_fail(ErrorKind::Bug, || "cannot write to memory".to_owned())?;
+            let mut first = true;
+            while let Some(change) = changes.next_if(|change| change.row == index) {
+                push_change(line, &batch.table, change, &mut first);
+            }
+            line.extend_from_slice(b"]}");
+            push_members(line, row, &self.decimals)?;
+            line.extend_from_slice(b"}\n");
+            self.file.write_all(line).or_fail(ErrorKind::Bug, || "cannot compress".to_owned())?;
+            self.lines += 1;
+            self.number += 1;
+            if self.bytes() >= self.file_bytes_max {
+                full.extend(self.take()?);
+            }
+        }
+        Ok(full)
+    }
+
+    /// Ends the file, if there is anything in it.
+    pub fn take(&mut self) -> Result<Option<File>> {
+        if self.lines == 0 {
+            return Ok(None);
+        }
+        let bytes = std::mem::replace(&mut self.file, encoder())
+            .finish()
+            .or_fail(ErrorKind::Bug, || "cannot compress".to_owned())?;
+        Ok(Some(File { bytes, lines: std::mem::take(&mut self.lines) }))
+    }
+
+    /// Forgets what waits and begins to count anew.
+    pub fn reset(&mut self) {
+        self.file = encoder();
+        self.lines = 0;
+        self.number = 0;
+    }
+}
+
+fn encoder() -> GzEncoder<Vec<u8>> {
+    GzEncoder::new(Vec::new(), Compression::fast())
+}
+
+fn push_change(line: &mut Vec<u8>, table: &Table, change: &Change, first: &mut bool) {
+    if !std::mem::replace(first, false) {
+        line.push(b',');
+    }
+    let field = table.columns.get(change.column).map_or("", |column| column.name.as_str());
+    line.extend_from_slice(b"{\"field\":\"");
+    line.extend_from_slice(field.as_bytes());
+    line.extend_from_slice(b"\",\"change\":\"NULLED\",\"reason\":\"SOURCE_SERIALIZATION_ERROR\"}");
+}
+
+/// Appends the members of the object `row`, each with a comma before it.
+fn push_members(line: &mut Vec<u8>, row: &[u8], decimals: &HashSet<Box<[u8]>>) -> Result<()> {
+    let mut rest = Scan { row, at: 0 };
+    rest.expect(b'{')?;
+    if rest.peek()? == b'}' {
+        return Ok(());
+    }
+    loop {
+        let key = rest.value()?;
+        rest.expect(b':')?;
+        let value = rest.value()?;
+        if value != b"null" {
+            line.push(b',');
+            line.extend_from_slice(key);
+            line.push(b':');
+            let quoted = value.first() != Some(&b'"') && decimals.contains(key.trim_ascii_start().get(1..key.len() - 1).unwrap_or_default());
+            if quoted {
+                line.push(b'"');
+            }
+            line.extend_from_slice(value);
+            if quoted {
+                line.push(b'"');
+            }
+        }
+        match rest.next()? {
+            b',' => {}
+            b'}' => return Ok(()),
+            _ => return Err(not_canonical()),
+        }
+    }
+}
+
+/// Walks over JSON whose values are known to be valid: it only finds their ends.
+struct Scan<'a> {
+    row: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn peek(&mut self) -> Result<u8> {
+        while let Some(byte) = self.row.get(self.at) {
+            if !byte.is_ascii_whitespace() {
+                return Ok(*byte);
+            }
+            self.at += 1;
+        }
+        Err(not_canonical())
+    }
+
+    fn next(&mut self) -> Result<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<()> {
+        if self.next()? == byte { Ok(()) } else { Err(not_canonical()) }
+    }
+
+    /// The text of the next value.
+    fn value(&mut self) -> Result<&'a [u8]> {
+        let first = self.peek()?;
+        let start = self.at;
+        match first {
+            b'"' => self.skip_string()?,
+            b'{' | b'[' => self.skip_nested()?,
+            _ => {
+                let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b':') || byte.is_ascii_whitespace();
+                let length = self.row[start..].iter().position(ends).ok_or_else(not_canonical)?;
+                self.at += length;
+            }
+        }
+        if self.at == start { Err(not_canonical()) } else { Ok(&self.row[start..self.at]) }
+    }
+
+    fn skip_string(&mut self) -> Result<()> {
+        let mut at = self.at + 1;
+        loop {
+            let found = memchr::memchr2(b'"', b'\\', self.row.get(at..).unwrap_or_default());
+            at += found.ok_or_else(not_canonical)?;
+            if self.row[at] == b'"' {
+                self.at = at + 1;
+                return Ok(());
+            }
+            at += 2;
+        }
+    }
+
+    fn skip_nested(&mut self) -> Result<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.row.get(self.at) {
+                None => return Err(not_canonical()),
+                Some(b'"') => {
+                    self.skip_string()?;
+                    continue;
+                }
+                Some(b'{' | b'[') => depth += 1,
+                Some(b'}' | b']') => {
+                    depth -= 1;
+                    if depth == 0 {
+                        self.at += 1;
+                        return Ok(());
+                    }
+                }
+                Some(_) => {}
+            }
+            self.at += 1;
+        }
+    }
+}
+
+fn not_canonical() -> Error {
+    Error::bug("a row is not a JSON object")
+}
+
+#[cfg(test)]
+mod tests;

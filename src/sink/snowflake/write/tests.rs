@@ -1,0 +1,116 @@
+//! What a file holds.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use super::*;
+use crate::batch::Rows;
+use crate::catalog::Column;
+use crate::checkpoint::Cover;
+
+fn table() -> Arc<Table> {
+    let column = |name: &str, ty| Column { name: name.to_owned(), ty, doc: String::new() };
+    Arc::new(Table {
+        name: "t".to_owned(),
+        columns: vec![
+            column("ticker", ColumnType::Text),
+            column("price", ColumnType::Decimal),
+            column("volume", ColumnType::Integer),
+            column("extra", ColumnType::Json),
+        ],
+        key: vec!["ticker".to_owned()],
+        cursor: None,
+    })
+}
+
+fn batch(rows: &[&str]) -> Batch {
+    let mut all = Rows::default();
+    for row in rows {
+        all.push(row.as_bytes());
+    }
+    Batch { table: table(), rows: all, extracted_at_ms: 1_704_164_645_123, covers: Cover::Part }
+}
+
+fn text(file: &File) -> String {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(file.bytes.as_slice()).read_to_string(&mut text).unwrap();
+    text
+}
+
+fn lines(rows: &[&str]) -> Vec<String> {
+    let mut writer = Writer::new(&table());
+    assert!(writer.push(&batch(rows)).unwrap().is_empty());
+    let file = writer.take().unwrap().unwrap();
+    assert_eq!(usize::try_from(file.lines).unwrap(), rows.len());
+    let prefix = |number: usize| {
+        format!(r#"{{"N":{number},"AT":"2024-01-02T03:04:05.123Z","META":{{"changes":[]}}"#)
+    };
+    let text = text(&file);
+    text.lines()
+        .enumerate()
+        .map(|(number, line)| line.strip_prefix(&prefix(number)).expect(line).to_owned())
+        .collect()
+}
+
+#[test]
+fn decimals_are_text_and_nulls_are_absent() {
+    let rows = [
+        r#"{"ticker":"NA","price":12345678901234567890.123456789012345678,"volume":9223372036854775807,"extra":{"a":[1,{"b":"}\""}],"n":null}}"#,
+        r#"{"ticker":null,"price":-0.5,"volume":null}"#,
+        r"{}",
+        r#" { "ticker" : "a\"}{\\" , "price" : null , "extra" : [ ] } "#,
+        r#"{"extra":"price","ticker":""}"#,
+    ];
+    assert_eq!(
+        lines(&rows),
+        [
+            r#","ticker":"NA","price":"12345678901234567890.123456789012345678","volume":9223372036854775807,"extra":{"a":[1,{"b":"}\""}],"n":null}}"#,
+            r#","price":"-0.5"}"#,
+            r"}",
+            r#","ticker":"a\"}{\\","extra":[ ]}"#,
+            r#","extra":"price","ticker":""}"#,
+        ]
+    );
+}
+
+#[test]
+fn a_change_is_named_in_the_metadata() {
+    let mut batch = batch(&[r#"{"ticker":"A"}"#]);
+    batch.rows.note_change(1);
+    batch.rows.note_change(2);
+    batch.rows.push(br#"{"ticker":"B"}"#);
+    let mut writer = Writer::new(&table());
+    writer.push(&batch).unwrap();
+    let text = text(&writer.take().unwrap().unwrap());
+    let second = text.lines().nth(1).unwrap();
+    assert!(
+        second.contains(r#""META":{"changes":[{"field":"price","change":"NULLED","reason":"SOURCE_SERIALIZATION_ERROR"},{"field":"volume","#),
+        "{second}"
+    );
+    serde_json::from_str::<serde_json::Value>(second).unwrap();
+}
+
+#[test]
+fn files_are_bounded_and_their_lines_are_numbered_on() {
+    let mut writer = Writer::with_files_of(&table(), 1);
+    let rows: Vec<String> =
+        (0..20_000).map(|n| format!(r#"{{"ticker":"T{n}","price":{n}.{}}}"#, fastrand::u32(..))).collect();
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    let mut files = writer.push(&batch(&rows)).unwrap();
+    assert!(files.len() > 1);
+    files.extend(writer.take().unwrap());
+    assert_eq!(files.iter().map(|file| file.lines).sum::<u64>(), 20_000);
+    let all: String = files.iter().map(text).collect();
+    for (number, line) in all.lines().enumerate() {
+        assert!(line.starts_with(&format!("{{\"N\":{number},")), "{line}");
+    }
+    assert!(writer.take().unwrap().is_none());
+}
+
+#[test]
+fn a_cut_row_is_an_error() {
+    for row in ["", "{", r#"{"a""#, r#"{"a":"#, r#"{"a":1"#, r#"{"a":"b"#, r#"{"a":[1}"#, "[]"] {
+        let mut writer = Writer::new(&table());
+        assert!(writer.push(&batch(&[row])).is_err(), "{row}");
+    }
+}
