@@ -15,5 +15,6 @@ pub mod limit;
 pub mod observe;
 pub mod polygon;
 pub mod secret;
+pub mod simulator;
 pub mod sink;
 pub mod source;

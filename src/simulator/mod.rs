@@ -1,0 +1,20 @@
+//! A seeded synthetic market that looks like the vendor's API.
+mod api;
+mod bars;
+mod cache;
+mod columns;
+mod decimal;
+mod dice;
+mod dividends;
+mod fixed;
+mod market;
+mod named;
+mod news;
+mod page;
+mod plan;
+mod price;
+mod query;
+mod reference;
+mod splits;
+mod tape;
+mod universe;
