@@ -1,7 +1,7 @@
 //! Bars: what a span of the tape comes to.
 
-use jiff::civil::{Date, date};
 use jiff::ToSpan;
+use jiff::civil::{Date, date};
 
 use crate::catalog::{BarSize, Timespan};
 

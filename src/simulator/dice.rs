@@ -55,7 +55,8 @@ pub fn signed_unit(bits: u64) -> f64 {
 pub fn mix(parts: &[u64]) -> u64 {
     let mut state = 0x51_7C_C1_B7_27_22_0A_95_u64;
     for part in parts {
-        state = finish((state ^ *part).wrapping_mul(0xD6E8_FEB8_6659_FD93).wrapping_add(0x9E37_79B9_7F4A_7C15));
+        state =
+            finish((state ^ *part).wrapping_mul(0xD6E8_FEB8_6659_FD93).wrapping_add(0x9E37_79B9_7F4A_7C15));
     }
     state
 }

@@ -103,7 +103,11 @@ impl Dividends {
             add_dividends(&mut all, seed, universe, splits, listing);
         }
         all.sort_by(|one, other| {
-            (one.ex_dividend_date, &one.symbol, &one.id).cmp(&(other.ex_dividend_date, &other.symbol, &other.id))
+            (one.ex_dividend_date, &one.symbol, &one.id).cmp(&(
+                other.ex_dividend_date,
+                &other.symbol,
+                &other.id,
+            ))
         });
         let mut by_security = vec![Vec::new(); universe.securities.len()];
         for (index, dividend) in all.iter().enumerate() {
@@ -214,18 +218,13 @@ impl Fact for OldDividendFact<'_> {
 }
 
 /// Adds what a listing pays while it has its symbol; about two in five pay.
-fn add_dividends(
-    all: &mut Vec<Dividend>,
-    seed: u64,
-    universe: &Universe,
-    splits: &Splits,
-    listing: usize,
-) {
+fn add_dividends(all: &mut Vec<Dividend>, seed: u64, universe: &Universe, splits: &Splits, listing: usize) {
     let listed = &universe.listings[listing];
     let security = universe.security_of(listing);
     let mut dice = Dice::of(&[security.key, hash_text("dividends")]);
     let pays = dice.below(5) < 2 || matches!(listed.symbol.as_str(), "AAPL" | "MSFT" | "SPY" | "O" | "AGNC");
-    let frequency = if matches!(listed.symbol.as_str(), "O" | "AGNC") { 12 } else { dice.pick(&[4, 4, 4, 4, 12, 2, 1]) };
+    let frequency =
+        if matches!(listed.symbol.as_str(), "O" | "AGNC") { 12 } else { dice.pick(&[4, 4, 4, 4, 12, 2, 1]) };
     let yield_basis_points = dice.between(40, 600);
     let day_in_period = dice.between(0, 24);
     if !pays || listed.kind == "WARRANT" {
@@ -244,7 +243,16 @@ fn add_dividends(
             let growth = 100 + i64::from(ex_date.year() - FIRST_DAY.year()) * 3;
             // Millionths: cents x 10^4, a yearly yield in basis points, growth in percent.
             let yearly = security.cents * yield_basis_points * growth / 100;
-            all.push(dividend(seed, universe, splits, listing, ex_date, yearly / frequency, frequency, &mut dice));
+            all.push(dividend(
+                seed,
+                universe,
+                splits,
+                listing,
+                ex_date,
+                yearly / frequency,
+                frequency,
+                &mut dice,
+            ));
             if dice.one_in(60) {
                 let special = dividend(seed, universe, splits, listing, ex_date, yearly, 0, &mut dice);
                 all.push(special);
@@ -254,7 +262,11 @@ fn add_dividends(
 }
 
 #[expect(clippy::too_many_arguments, reason = "all of them make the dividend")]
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "amounts are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "amounts are far below 2^53"
+)]
 fn dividend(
     seed: u64,
     universe: &Universe,
@@ -266,7 +278,8 @@ fn dividend(
     dice: &mut Dice,
 ) -> Dividend {
     let listed = &universe.listings[listing];
-    let name = [seed, hash_text(&listed.symbol), day_number(ex_date).unsigned_abs(), frequency.unsigned_abs(), 5];
+    let name =
+        [seed, hash_text(&listed.symbol), day_number(ex_date).unsigned_abs(), frequency.unsigned_abs(), 5];
     let shares = splits.shares_later(listed.security, ex_date.saturating_sub(1.days()));
     // Most amounts have two to five digits after the point.
     let step = dice.pick(&[10_000, 1_000, 100, 10, 2_500]);

@@ -29,7 +29,18 @@ const fn us(
     [acronym, mic, operating_mic, participant]: [&'static str; 4],
     url: &'static str,
 ) -> Exchange {
-    Exchange { id, kind, asset_class: "stocks", locale: "us", name, acronym, mic, operating_mic, participant, url }
+    Exchange {
+        id,
+        kind,
+        asset_class: "stocks",
+        locale: "us",
+        name,
+        acronym,
+        mic,
+        operating_mic,
+        participant,
+        url,
+    }
 }
 
 const fn coins(id: i64, name: &'static str, url: &'static str) -> Exchange {

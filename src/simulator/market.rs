@@ -162,7 +162,8 @@ impl Market {
         } else {
             bars::fold_bars(&self.minute_bars(listing, day, query.as_of), day_start, step)
         };
-        let adjusted = folded.into_iter().map(|bar| self.adjust(bar, listing, day, query.adjusted, query.as_of));
+        let adjusted =
+            folded.into_iter().map(|bar| self.adjust(bar, listing, day, query.adjusted, query.as_of));
         adjusted.map(|bar| self.fact(bar, query.size, listing)).collect()
     }
 
@@ -211,7 +212,12 @@ impl Market {
     }
 
     fn fact(&self, bar: Bar, size: BarSize, listing: usize) -> BarFact {
-        BarFact::new(bar, size, self.universe.security_of(listing).key, self.universe.listings[listing].is_otc())
+        BarFact::new(
+            bar,
+            size,
+            self.universe.security_of(listing).key,
+            self.universe.listings[listing].is_otc(),
+        )
     }
 }
 

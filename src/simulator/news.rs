@@ -55,7 +55,8 @@ pub fn articles(seed: u64, universe: &Universe, day: Date) -> Vec<Article> {
     for _ in 0..dice.between(2, 9) {
         let chance = utc_midnight(day) + dice.between(0, 86_399).seconds();
         // Now and then two articles have one time.
-        let published = articles.last().map(|last| last.published).filter(|_| dice.one_in(8)).unwrap_or(chance);
+        let published =
+            articles.last().map(|last| last.published).filter(|_| dice.one_in(8)).unwrap_or(chance);
         articles.push(article(seed, universe, &open, published, &mut dice));
     }
     articles.sort_by(|one, other| (one.published, &one.id).cmp(&(other.published, &other.id)));
@@ -70,7 +71,13 @@ fn article(seed: u64, universe: &Universe, open: &[usize], published: Timestamp,
             tickers.push(symbol.clone());
         }
     }
-    let verb = dice.pick(&["beats estimates", "warns of weaker demand", "names a new chief", "– what analysts say", "and \"the Fed\""]);
+    let verb = dice.pick(&[
+        "beats estimates",
+        "warns of weaker demand",
+        "names a new chief",
+        "– what analysts say",
+        "and \"the Fed\"",
+    ]);
     let title = format!("{} {verb}", tickers[0]);
     let after = |minutes: i64| published + minutes.minutes();
     let known = if dice.one_in(30) { after(dice.between(600, 1_400)) } else { after(dice.between(0, 9)) };
@@ -81,7 +88,12 @@ fn article(seed: u64, universe: &Universe, open: &[usize], published: Timestamp,
         published,
         edited: dice.one_in(12).then(|| (after(dice.between(30, 1_800)), format!("{title} (updated)"))),
         title,
-        author: dice.pick(&["Sam Boughedda", "MarketWatch", "Zacks Equity Research", "The Motley Fool, Jane O'Neil"]),
+        author: dice.pick(&[
+            "Sam Boughedda",
+            "MarketWatch",
+            "Zacks Equity Research",
+            "The Motley Fool, Jane O'Neil",
+        ]),
         publisher: dice.pick(&[
             ("Investing.com", "https://www.investing.com/"),
             ("MarketWatch", "https://www.marketwatch.com/"),
@@ -89,8 +101,11 @@ fn article(seed: u64, universe: &Universe, open: &[usize], published: Timestamp,
         ]),
         has_amp: dice.one_in(3),
         has_image: !dice.one_in(5),
-        description: (!dice.one_in(6)).then(|| format!("What happened to {} today, in one sentence.\nAnd a second one.", tickers.join(" and "))),
-        keywords: (!dice.one_in(3)).then(|| vec!["earnings", dice.pick(&["markets", "interest rates", "AI"])]),
+        description: (!dice.one_in(6)).then(|| {
+            format!("What happened to {} today, in one sentence.\nAnd a second one.", tickers.join(" and "))
+        }),
+        keywords: (!dice.one_in(3))
+            .then(|| vec!["earnings", dice.pick(&["markets", "interest rates", "AI"])]),
         known,
         insights: (!dice.one_in(4)).then_some((insights_at, sentiments)),
         tickers,

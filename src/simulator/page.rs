@@ -179,7 +179,8 @@ impl Refusal {
                 "You've exceeded the maximum requests per minute, please wait or upgrade your subscription to continue. https://polygon.io/pricing",
             ),
         };
-        let mut out = format!("{{\"status\":\"{status}\",\"request_id\":\"{request_id}\",\"{name}\":").into_bytes();
+        let mut out =
+            format!("{{\"status\":\"{status}\",\"request_id\":\"{request_id}\",\"{name}\":").into_bytes();
         write_text(&mut out, text);
         out.push(b'}');
         out

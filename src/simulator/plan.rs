@@ -178,12 +178,10 @@ mod tests {
     fn five_requests_in_any_sixty_seconds() {
         let limiter = Limiter::new(Plan::Free, LimitWindow::Sliding);
         let at = |seconds: u64| limiter.began + Duration::from_secs(seconds);
-        let admitted: Vec<bool> =
-            [0, 50, 51, 52, 53, 54, 59, 60, 61, 109, 110, 111].map(|second| limiter.admit("key", at(second))).to_vec();
-        assert_eq!(
-            admitted,
-            [true, true, true, true, true, false, false, true, false, false, true, true]
-        );
+        let admitted: Vec<bool> = [0, 50, 51, 52, 53, 54, 59, 60, 61, 109, 110, 111]
+            .map(|second| limiter.admit("key", at(second)))
+            .to_vec();
+        assert_eq!(admitted, [true, true, true, true, true, false, false, true, false, false, true, true]);
         assert!(limiter.admit("another key", at(54)));
     }
 

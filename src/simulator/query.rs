@@ -59,7 +59,9 @@ impl Query {
         let Some((_, cursor)) = pairs.iter().find(|(name, _)| name == "cursor") else {
             return Ok(Self { pairs, is_continuation: false });
         };
-        let decoded = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| Refusal::bad("The parameter 'cursor' is not valid"))?;
+        let decoded = URL_SAFE_NO_PAD
+            .decode(cursor)
+            .map_err(|_| Refusal::bad("The parameter 'cursor' is not valid"))?;
         Ok(Self { pairs: form_urlencoded::parse(&decoded).into_owned().collect(), is_continuation: true })
     }
 
@@ -91,7 +93,9 @@ impl Query {
             return Ok(default);
         };
         let limit = text.parse().ok().filter(|limit| (1..=maximum).contains(limit));
-        limit.ok_or_else(|| Refusal::bad(format!("The parameter 'limit' must be a number from 1 to {maximum}")))
+        limit.ok_or_else(|| {
+            Refusal::bad(format!("The parameter 'limit' must be a number from 1 to {maximum}"))
+        })
     }
 
     /// Whether the order is descending.
@@ -117,7 +121,9 @@ impl Query {
             return Ok(words[0]);
         };
         let found = words.iter().copied().find(|word| *word == text);
-        found.ok_or_else(|| Refusal::bad(format!("The parameter '{name}' must be one of {}", words.join(", "))))
+        found.ok_or_else(|| {
+            Refusal::bad(format!("The parameter '{name}' must be one of {}", words.join(", ")))
+        })
     }
 
     /// A filter that is an equality.
@@ -131,7 +137,9 @@ impl Query {
     /// A value that `parse` does not take.
     pub fn bounds<T>(&self, field: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Bounds<T>, Refusal> {
         let read = |name: &str, text: &str| {
-            parse(text).ok_or_else(|| Refusal::bad(format!("The parameter '{name}' has a value that cannot be read")))
+            parse(text).ok_or_else(|| {
+                Refusal::bad(format!("The parameter '{name}' has a value that cannot be read"))
+            })
         };
         let one = |suffix: &str| {
             let name = format!("{field}{suffix}");

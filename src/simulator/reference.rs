@@ -105,9 +105,12 @@ impl<'a> DetailsFact<'a> {
     }
 
     fn tell_company(&self, columns: &mut impl Columns, dice: &mut Dice) {
-        let street = format!("{} {} STREET", dice.between(1, 9_900), dice.pick(&["WALL", "MAIN", "MARKET", "ELM"]));
-        let (city, state) = dice.pick(&[("NEW YORK", "NY"), ("CUPERTINO", "CA"), ("OMAHA", "NE"), ("AUSTIN", "TX")]);
-        columns.text("phone_number", &format!("({}) 555-{:04}", dice.between(201, 989), dice.between(0, 9_999)));
+        let street =
+            format!("{} {} STREET", dice.between(1, 9_900), dice.pick(&["WALL", "MAIN", "MARKET", "ELM"]));
+        let (city, state) =
+            dice.pick(&[("NEW YORK", "NY"), ("CUPERTINO", "CA"), ("OMAHA", "NE"), ("AUSTIN", "TX")]);
+        columns
+            .text("phone_number", &format!("({}) 555-{:04}", dice.between(201, 989), dice.between(0, 9_999)));
         let code = dice.between(10_001, 99_950);
         let second = if dice.one_in(4) { "\"address2\":\"SUITE 100\"," } else { "" };
         columns.json(
@@ -116,7 +119,10 @@ impl<'a> DetailsFact<'a> {
         );
         columns.text(
             "description",
-            &format!("{} makes and sells what the seed made of it – \"quoted\", with\na second line.", self.ticker.listing.name),
+            &format!(
+                "{} makes and sells what the seed made of it – \"quoted\", with\na second line.",
+                self.ticker.listing.name
+            ),
         );
         let (code, industry) = dice.pick(&[
             ("3571", "ELECTRONIC COMPUTERS"),
@@ -165,9 +171,17 @@ impl Fact for DetailsFact<'_> {
             columns.text("homepage_url", &format!("https://www.{host}.example.com"));
             columns.integer("total_employees", dice.between(12, 230_000));
             let mut logo = Vec::new();
-            write_text(&mut logo, &format!("https://api.massive.com/v1/reference/company-branding/{host}/images/2024-05-01_logo.svg"));
+            write_text(
+                &mut logo,
+                &format!(
+                    "https://api.massive.com/v1/reference/company-branding/{host}/images/2024-05-01_logo.svg"
+                ),
+            );
             let logo = String::from_utf8(logo).unwrap_or_default();
-            columns.json("branding", &format!("{{\"logo_url\":{logo},\"icon_url\":{}}}", logo.replace("_logo.svg", "_icon.png")));
+            columns.json(
+                "branding",
+                &format!("{{\"logo_url\":{logo},\"icon_url\":{}}}", logo.replace("_logo.svg", "_icon.png")),
+            );
         }
         columns.date("list_date", listing.from);
         columns.decimal("share_class_shares_outstanding", Decimal::integer(self.class_shares));

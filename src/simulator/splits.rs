@@ -188,7 +188,8 @@ impl Fact for OldSplitFact<'_> {
 
 fn split(seed: u64, universe: &Universe, listing: usize, day: Date, from: i64, to: i64) -> Split {
     let symbol = &universe.listings[listing].symbol;
-    let name = [seed, hash_text(symbol), super::universe::day_number(day).unsigned_abs(), from.unsigned_abs()];
+    let name =
+        [seed, hash_text(symbol), super::universe::day_number(day).unsigned_abs(), from.unsigned_abs()];
     let mut dice = Dice::of(&name);
     Split {
         id: format!("E{}", hex(&name, 64)),
@@ -212,7 +213,8 @@ fn add_chance_splits(all: &mut Vec<Split>, seed: u64, universe: &Universe, listi
     for year in FIRST_DAY.year() + 1..=LAST_DAY.year() {
         let chosen = dice.one_in(14);
         let day = calendar::next_trading_day(date(year, 1, 1).saturating_add(dice.between(0, 360).days()));
-        let (from, to) = dice.pick(&[(100, 200), (100, 200), (100, 300), (200, 300), (100, 500), (1000, 100), (100, 105)]);
+        let (from, to) =
+            dice.pick(&[(100, 200), (100, 200), (100, 300), (200, 300), (100, 500), (1000, 100), (100, 105)]);
         if chosen && day > listed.from && listed.covers(day) {
             all.push(split(seed, universe, listing, day, from, to));
         }
@@ -235,9 +237,11 @@ fn add_bad_splits(all: &mut Vec<Split>, seed: u64, universe: &Universe) {
         let after = dice.between(10, 40);
         let (from, to) = dice.pick(&[(100, 1000), (1000, 100), (100, 400)]);
         let choice = dice.roll();
-        let open: Vec<usize> =
-            (0..universe.listings.len().min(200)).filter(|index| universe.listings[*index].covers(day)).collect();
-        let Some(listing) = usize::try_from(choice % (open.len().max(1) as u64)).ok().and_then(|index| open.get(index))
+        let open: Vec<usize> = (0..universe.listings.len().min(200))
+            .filter(|index| universe.listings[*index].covers(day))
+            .collect();
+        let Some(listing) =
+            usize::try_from(choice % (open.len().max(1) as u64)).ok().and_then(|index| open.get(index))
         else {
             continue;
         };
@@ -281,7 +285,9 @@ mod tests {
         let universe = Universe::new(7, 60);
         let splits = Splits::new(7, &universe);
         let shown = |symbol: &str, day: Date, as_of: &str| {
-            splits.facts(at(as_of)).any(|fact| fact.split.symbol == symbol && fact.split.execution_date == day)
+            splits
+                .facts(at(as_of))
+                .any(|fact| fact.split.symbol == symbol && fact.split.execution_date == day)
         };
         assert!(!shown("NVDA", date(2024, 6, 10), "2024-04-20T12:00:00Z"));
         assert!(shown("NVDA", date(2024, 6, 10), "2024-06-07T12:00:00Z"));

@@ -74,8 +74,7 @@ impl Trade {
 /// Condition codes: 12 extended hours, 14 intermarket sweep, 15 official close,
 /// 37 odd lot, 41 trade-through exempt.
 const OFFICIAL_CLOSE: &[i64] = &[15];
-const CONDITIONS: [&[i64]; 8] =
-    [&[], &[37], &[14], &[14, 37], &[12], &[12, 37], &[12, 14], &[12, 14, 37]];
+const CONDITIONS: [&[i64]; 8] = [&[], &[37], &[14], &[14, 37], &[12], &[12, 37], &[12, 14], &[12, 14, 37]];
 
 /// A trade as the API shows it at some moment.
 pub struct TradeFact<'a> {
@@ -293,7 +292,11 @@ impl Maker {
 
 /// Nanoseconds since the UNIX epoch.
 pub fn nanos(moment: Timestamp) -> i64 {
-    i64::try_from(moment.as_nanosecond()).unwrap_or(if moment < Timestamp::UNIX_EPOCH { i64::MIN } else { i64::MAX })
+    i64::try_from(moment.as_nanosecond()).unwrap_or(if moment < Timestamp::UNIX_EPOCH {
+        i64::MIN
+    } else {
+        i64::MAX
+    })
 }
 
 #[cfg(test)]
@@ -331,7 +334,9 @@ mod tests {
             let settled = nanos(settled_at(day));
             let evening = nanos(calendar::day_start(day.tomorrow().unwrap()));
             assert!(trades.iter().all(|trade| trade.known_ns < settled));
-            assert!(trades.iter().all(|trade| trade.cancelled_ns.is_none_or(|cancelled| cancelled < settled)));
+            assert!(
+                trades.iter().all(|trade| trade.cancelled_ns.is_none_or(|cancelled| cancelled < settled))
+            );
             changed += trades.iter().filter(|trade| trade.counts(settled) != trade.counts(evening)).count();
         }
         assert!(changed > 10, "{changed} trades changed after their day");

@@ -85,8 +85,7 @@ pub struct Universe {
 impl Universe {
     /// The first `count` listings of the named table, and generated ones after them.
     pub fn new(seed: u64, count: usize) -> Self {
-        let mut universe =
-            Self { securities: Vec::new(), listings: Vec::new(), by_symbol: HashMap::new() };
+        let mut universe = Self { securities: Vec::new(), listings: Vec::new(), by_symbol: HashMap::new() };
         universe.add_named(seed, count);
         universe.add_generated(seed, count);
         for (index, listing) in universe.listings.iter().enumerate() {
@@ -151,10 +150,18 @@ impl Universe {
             let cents = dice.pick(&[150, 480, 900, 1_600, 2_700, 4_300, 7_500, 14_000, 31_000]);
             self.securities.push(security(seed, &symbol, from, cents, activity));
             self.listings.push(Listing {
-                name: format!("{} {}", symbol, dice.pick(&["Holdings Inc.", "Corp", "Ltd.", "Trust", "Group, Inc."])),
+                name: format!(
+                    "{} {}",
+                    symbol,
+                    dice.pick(&["Holdings Inc.", "Corp", "Ltd.", "Trust", "Group, Inc."])
+                ),
                 symbol,
                 kind: dice.pick(&["CS", "CS", "CS", "ETF", "ADRC", "PFD", "FUND"]),
-                exchange: if dice.one_in(12) { None } else { Some(dice.pick(&["XNAS", "XNYS", "ARCX", "XASE", "BATS"])) },
+                exchange: if dice.one_in(12) {
+                    None
+                } else {
+                    Some(dice.pick(&["XNAS", "XNYS", "ARCX", "XASE", "BATS"]))
+                },
                 from,
                 until,
                 security: self.securities.len() - 1,

@@ -37,7 +37,8 @@ pub fn splits(call: &Call<'_>) -> Result<Page, Refusal> {
 /// `/v3/reference/splits`
 pub fn old_splits(call: &Call<'_>) -> Result<Page, Refusal> {
     let limit = call.query.limit(OLD_LIMIT_DEFAULT, OLD_LIMIT_MAX)?;
-    let reverse = call.query.get("reverse_split").map(|_| call.query.flag("reverse_split", false)).transpose()?;
+    let reverse =
+        call.query.get("reverse_split").map(|_| call.query.flag("reverse_split", false)).transpose()?;
     let mut facts = matching_splits(call)?;
     facts.retain(|fact| reverse.is_none_or(|reverse| (fact.split.to < fact.split.from) == reverse));
     let order = old_order(call, &["execution_date", "ticker"])?;
@@ -68,7 +69,8 @@ pub fn dividends(call: &Call<'_>) -> Result<Page, Refusal> {
     let as_of = call.access.now;
     let mut found = matching_dividends(call)?;
     found.retain(|dividend| types.admit(&dividend.distribution_type(as_of).to_owned()));
-    let order = sort_columns(call, &["ticker.asc", "ex_dividend_date", "frequency", "distribution_type", "id"])?;
+    let order =
+        sort_columns(call, &["ticker.asc", "ex_dividend_date", "frequency", "distribution_type", "id"])?;
     sort(&mut found, &order, |dividend, column| match column {
         "ex_dividend_date" => dividend.ex_dividend_date.to_string(),
         "ticker" => dividend.symbol.clone(),
@@ -167,7 +169,8 @@ fn old_order(call: &Call<'_>, columns: &[&'static str]) -> Result<Vec<(&'static 
 /// Sorts stably: rows that are equal keep the order of date and symbol.
 fn sort<T>(rows: &mut [T], order: &[(&'static str, bool)], value: impl Fn(&T, &str) -> String) {
     let keys = |row: &T| order.iter().map(|(column, _)| value(row, column)).collect::<Vec<_>>();
-    let mut keyed: Vec<(Vec<String>, usize)> = rows.iter().enumerate().map(|(index, row)| (keys(row), index)).collect();
+    let mut keyed: Vec<(Vec<String>, usize)> =
+        rows.iter().enumerate().map(|(index, row)| (keys(row), index)).collect();
     keyed.sort_by(|(one, one_index), (other, other_index)| {
         for (column, (_, descending)) in order.iter().enumerate() {
             let ordering = one[column].cmp(&other[column]);

@@ -1,7 +1,7 @@
 //! `/v2/aggs`: bars of a ticker, and the whole market's day.
 
-use jiff::civil::{Date, time};
 use jiff::ToSpan;
+use jiff::civil::{Date, time};
 
 use crate::calendar;
 use crate::catalog::{BarSize, Timespan};
@@ -39,7 +39,11 @@ pub fn grouped(call: &Call<'_>, day: &str) -> Result<Page, Refusal> {
 }
 
 /// The bars of a ticker; `[multiplier, timespan, from, to]` as in the path.
-pub fn range(call: &Call<'_>, ticker: &str, [multiplier, timespan, from, to]: [&str; 4]) -> Result<Page, Refusal> {
+pub fn range(
+    call: &Call<'_>,
+    ticker: &str,
+    [multiplier, timespan, from, to]: [&str; 4],
+) -> Result<Page, Refusal> {
     let size = size(multiplier, timespan)?;
     let (from_ms, _) = moment(from, "from")?;
     let (_, to_ms) = moment(to, "to")?;
@@ -88,7 +92,14 @@ pub fn range(call: &Call<'_>, ticker: &str, [multiplier, timespan, from, to]: [&
 
 /// Path and query of the next page: the vendor moves the path's `from` to the
 /// end of the last bar; descending, here its `to` to before the last bar.
-fn next(call: &Call<'_>, ticker: &str, size: BarSize, last_ms: i64, [from, to]: [&str; 2], descending: bool) -> String {
+fn next(
+    call: &Call<'_>,
+    ticker: &str,
+    size: BarSize,
+    last_ms: i64,
+    [from, to]: [&str; 2],
+    descending: bool,
+) -> String {
     let (from, to) = if descending {
         (from.to_owned(), (last_ms - 1).to_string())
     } else {
@@ -138,7 +149,8 @@ fn size(multiplier: &str, timespan: &str) -> Result<BarSize, Refusal> {
         Timespan::Year,
     ];
     let timespan = known.into_iter().find(|known| known.as_str() == timespan);
-    let timespan = timespan.ok_or_else(|| Refusal::bad("The parameter 'timespan' is not one that is known"))?;
+    let timespan =
+        timespan.ok_or_else(|| Refusal::bad("The parameter 'timespan' is not one that is known"))?;
     Ok(BarSize { multiplier, timespan })
 }
 
@@ -158,5 +170,7 @@ fn moment(text: &str, name: &'static str) -> Result<(i64, i64), Refusal> {
 }
 
 fn unreadable(name: &str) -> Refusal {
-    Refusal::bad(format!("Could not parse the time parameter: '{name}'. Use YYYY-MM-DD or Unix MS Timestamps"))
+    Refusal::bad(format!(
+        "Could not parse the time parameter: '{name}'. Use YYYY-MM-DD or Unix MS Timestamps"
+    ))
 }

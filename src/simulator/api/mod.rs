@@ -93,7 +93,11 @@ fn paged_by_offset<T>(
         push(page, row);
     }
     if rest.next().is_some() {
-        let place = [("ap", (shown + page.rows.len()).to_string()), ("as", String::new()), ("limit", limit.to_string())];
+        let place = [
+            ("ap", (shown + page.rows.len()).to_string()),
+            ("as", String::new()),
+            ("limit", limit.to_string()),
+        ];
         page.next = Some(format!("{}?cursor={}", call.path, call.query.cursor(&place, &[])));
     }
     Ok(())

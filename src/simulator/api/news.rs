@@ -34,7 +34,8 @@ pub fn list(call: &Call<'_>) -> Result<Page, Refusal> {
         for article in in_order.filter(|article| article.is_visible(as_of)) {
             let published = nanos(article.published);
             let key = (article.published, article.id.clone());
-            let is_shown = after.as_ref().is_some_and(|after| if descending { key >= *after } else { key <= *after });
+            let is_shown =
+                after.as_ref().is_some_and(|after| if descending { key >= *after } else { key <= *after });
             if published < low || published > high || is_shown {
                 continue;
             }
@@ -78,8 +79,9 @@ fn days((low, high): (i64, i64), as_of: Timestamp, descending: bool) -> Vec<Date
     let bound = |moment: i64| Timestamp::from_nanosecond(moment.into()).map_or(Date::MIN, utc_day);
     let first = bound(low).max(FIRST_NEWS_DAY);
     let last = bound(high).min(utc_day(as_of));
-    let mut days: Vec<Date> =
-        std::iter::successors(Some(first), |day| day.tomorrow().ok()).take_while(|day| *day <= last).collect();
+    let mut days: Vec<Date> = std::iter::successors(Some(first), |day| day.tomorrow().ok())
+        .take_while(|day| *day <= last)
+        .collect();
     if descending {
         days.reverse();
     }

@@ -103,8 +103,9 @@ fn day(call: &Call<'_>) -> Result<Date, Refusal> {
     match call.query.get("date") {
         None => Ok(today),
         Some(text) => {
-            let day: Date =
-                text.parse().map_err(|_| Refusal::bad("The parameter 'date' has a value that cannot be read"))?;
+            let day: Date = text
+                .parse()
+                .map_err(|_| Refusal::bad("The parameter 'date' has a value that cannot be read"))?;
             Ok(day.min(today))
         }
     }

@@ -66,7 +66,8 @@ fn place(query: &Query, bound: i64) -> Result<Option<(i64, i64)>, Refusal> {
 }
 
 fn next(call: &Call<'_>, limit: usize, descending: bool, (sip_ns, sequence): (i64, i64)) -> String {
-    let moment = Timestamp::from_nanosecond(sip_ns.into()).map_or_else(|_| String::new(), |moment| moment.to_string());
+    let moment =
+        Timestamp::from_nanosecond(sip_ns.into()).map_or_else(|_| String::new(), |moment| moment.to_string());
     let (bound, dropped, order) = if descending {
         ("timestamp.lte", ["timestamp.lt"], "desc")
     } else {
@@ -99,7 +100,8 @@ fn days<'a>(
         return Box::new(std::iter::empty());
     }
     if descending {
-        let days = std::iter::successors(Some(last), |day| day.yesterday().ok()).take_while(move |day| first <= *day);
+        let days = std::iter::successors(Some(last), |day| day.yesterday().ok())
+            .take_while(move |day| first <= *day);
         Box::new(days.filter(|day| calendar::is_trading_day(*day)))
     } else {
         Box::new(calendar::trading_days(first, last))
@@ -115,7 +117,9 @@ fn span(text: &str) -> Option<(i64, i64)> {
     if let Ok(moment) = text.parse::<i64>() {
         return Some((moment, moment));
     }
-    if let Ok(day) = text.parse::<Date>().or(Err(())).and_then(|day| if text.len() == 10 { Ok(day) } else { Err(()) }) {
+    if let Ok(day) =
+        text.parse::<Date>().or(Err(())).and_then(|day| if text.len() == 10 { Ok(day) } else { Err(()) })
+    {
         let next = calendar::day_start(day.saturating_add(1.days()));
         return Some((nanos(calendar::day_start(day)), nanos(next) - 1));
     }
