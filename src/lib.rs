@@ -17,6 +17,7 @@ pub mod polygon;
 pub mod progress;
 pub mod retry;
 pub mod secret;
+pub mod simulator;
 pub mod sink;
 pub mod source;
 pub mod telemetry;
