@@ -1,3 +1,5 @@
 //! Tests over real services and the built program: one binary, a module each.
 
+mod demo;
 mod snowflake;
+mod sync;

@@ -10,7 +10,7 @@ pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -131,8 +131,9 @@ mod tests {
 
     #[test]
     fn durations_have_two_units() {
-        let shown: Vec<_> =
-            [0.44, 9.96, 37.0, 59.6, 312.0, 12_000.0, 187_200.0].map(|s| duration(Duration::from_secs_f64(s))).into();
+        let shown: Vec<_> = [0.44, 9.96, 37.0, 59.6, 312.0, 12_000.0, 187_200.0]
+            .map(|s| duration(Duration::from_secs_f64(s)))
+            .into();
         assert_eq!(shown, ["0.4 s", "10 s", "37 s", "1 m 0 s", "5 m 12 s", "3 h 20 m", "2 d 4 h"]);
     }
 }

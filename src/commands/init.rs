@@ -68,7 +68,11 @@ fn write(path: &Path, text: &str, force: bool) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true);
     // The check and the creation are one step: nothing is overwritten by a race.
-    if force { options.create(true).truncate(true) } else { options.create_new(true) };
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
     let mut file = options.open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => Error::config(format!("{} exists", path.display()))
             .hint("give another `--path`, or `--force` to replace it"),
@@ -155,12 +159,22 @@ mod tests {
     #[test]
     fn the_commented_fields_are_right() {
         let text = pipeline(SinkKind::DuckDb, TODAY);
-        let shown = ["end_date:", "base_url:", "memory_limit_mb:", "threads:", "- ", "commit:", "  rows:", "  seconds:"];
+        let shown = [
+            "end_date:",
+            "base_url:",
+            "memory_limit_mb:",
+            "threads:",
+            "- ",
+            "commit:",
+            "  rows:",
+            "  seconds:",
+        ];
         let uncommented: String = text
             .lines()
             .map(|line| {
                 let body = line.trim_start();
-                let hit = body.strip_prefix("# ").filter(|body| shown.iter().any(|field| body.starts_with(field)));
+                let hit =
+                    body.strip_prefix("# ").filter(|body| shown.iter().any(|field| body.starts_with(field)));
                 let indent = &line[..line.len() - body.len()];
                 hit.map_or_else(|| format!("{line}\n"), |body| format!("{indent}{body}\n"))
             })

@@ -77,7 +77,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     Ok(report.worst().map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.kind().policy().exit_code)))
 }
 
-async fn run_pipeline(
+pub(super) async fn run_pipeline(
     pipeline: &Pipeline,
     clock: Clock,
     progress: &Arc<Progress>,
@@ -100,7 +100,7 @@ async fn run_pipeline(
 ///
 /// # Errors
 /// When the source cannot be set up. Failures of the run are in its report.
-pub(super) async fn read_into(
+async fn read_into(
     source: SourceConfig,
     clock: Clock,
     sink: &mut dyn Sink,
@@ -115,7 +115,7 @@ pub(super) async fn read_into(
 }
 
 /// A stream of the pipeline as the engine runs it.
-pub(super) fn job(pipeline: &str, choice: &Choice) -> Job {
+fn job(pipeline: &str, choice: &Choice) -> Job {
     let stream = choice.stream.clone();
     let target = Target {
         progress_key: Pipeline::progress_key(pipeline, &stream.name),

@@ -147,9 +147,8 @@ impl Pipeline {
         };
         let document = Document::parse(text).map_err(|(place, error)| at(place, error))?;
         let mut value = document.value.clone();
-        let substituted = environment::substitute(&mut value, lookup).map_err(|(field, error)| {
-            at(document.place(&field), error.context(format_args!("`{field}`")))
-        })?;
+        let substituted = environment::substitute(&mut value, lookup)
+            .map_err(|(field, error)| at(document.place(&field), error.context(format_args!("`{field}`"))))?;
         let show = |(field, error): (String, Error)| {
             at(document.place(&field), error.redacted(|text| substituted.redact(text)))
         };
@@ -189,13 +188,14 @@ impl Pipeline {
 /// The JSON Schema of a pipeline, for editors: it describes the file as it is
 /// written, where a variable may stand for any text.
 pub fn schema() -> serde_json::Value {
-    let settings = schemars::generate::SchemaSettings::draft2020_12()
-        .with_transform(RecursiveTransform(|schema: &mut schemars::Schema| {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().with_transform(RecursiveTransform(
+        |schema: &mut schemars::Schema| {
             if let Some(serde_json::Value::String(pattern)) = schema.get_mut("pattern") {
                 pattern.push_str(r"|\$\{");
                 schema.remove("format");
             }
-        }));
+        },
+    ));
     settings.into_generator().into_root_schema_for::<RawPipeline>().to_value()
 }
 

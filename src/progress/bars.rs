@@ -44,7 +44,12 @@ impl Bars {
         stream.set_style(
             style("{spinner:.cyan} {name} {wide_bar:.cyan/dim} {stats}")
                 .with_key("name", key(tally, |tally, _| name_of(tally.active())))
-                .with_key("stats", key(tally, |tally, now| tally.active().map_or_else(String::new, |active| stats(active, now)))),
+                .with_key(
+                    "stats",
+                    key(tally, |tally, now| {
+                        tally.active().map_or_else(String::new, |active| stats(active, now))
+                    }),
+                ),
         );
         let run = screen.add(ProgressBar::new(0));
         run.set_style(style("  {run}").with_key("run", key(tally, run_line)));
@@ -85,9 +90,7 @@ pub(super) fn shown(event: &Event<'_>, tally: &Tally, now: Instant) -> Shown {
         }
         Event::StreamFinished { stream, .. } | Event::StreamFailed { stream, .. } => {
             let paint = Paint::stderr();
-            tally
-                .stream(stream)
-                .map_or(Shown::Nothing, |stream| Shown::Ended(ended_line(stream, paint, now)))
+            tally.stream(stream).map_or(Shown::Nothing, |stream| Shown::Ended(ended_line(stream, paint, now)))
         }
         Event::Request { .. }
         | Event::Retry { .. }
@@ -136,10 +139,8 @@ fn stats(stream: &StreamTally, now: Instant) -> String {
 /// `us_stocks 3/5 · 108 requests · 16 m 48 s left · waiting 37 s for the rate limit`
 fn run_line(tally: &Tally, now: Instant) -> String {
     let begun = tally.streams.len().min(tally.streams_total);
-    let mut parts = vec![
-        format!("{} {begun}/{}", tally.run, tally.streams_total),
-        counted(tally.requests, "request"),
-    ];
+    let mut parts =
+        vec![format!("{} {begun}/{}", tally.run, tally.streams_total), counted(tally.requests, "request")];
     if let Some(left) = tally.active().and_then(|active| active.left(tally.requests_per_minute, now)) {
         parts.push(format!("ETA {}", duration(left)));
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::seconds;
-use super::tally::{StreamTally, Tally};
+use super::tally::{StreamTally, Tally, Told};
 use crate::observe::Event;
 use crate::telemetry::LogFormat;
 use crate::terminal::{count, counted, duration, short};
@@ -46,7 +46,7 @@ impl Lines {
 
     pub(super) fn show(&self, event: &Event<'_>, tally: &mut Tally, now: Instant) {
         let Some((stream, line)) = due(event, tally, now) else { return };
-        tally.stream_mut(stream, now).told = Some(now);
+        tally.stream_mut(stream, now).told = Some(Told { at: now, was_pause: line == Line::Waiting });
         let requests_per_minute = tally.requests_per_minute;
         let waiting = tally.waiting(now).map(|(_, left)| left);
         let Some(stream) = tally.stream(stream) else { return };
@@ -88,7 +88,12 @@ fn due<'a>(event: &'a Event<'a>, tally: &Tally, now: Instant) -> Option<(&'a str
         | Event::Warning { .. } => return None,
     };
     let told = tally.stream(stream).and_then(|stream| stream.told);
-    told.is_none_or(|told| now.saturating_duration_since(told) >= LINE_EVERY).then_some((stream, line))
+    let is_old = told.is_none_or(|told| now.saturating_duration_since(told.at) >= LINE_EVERY);
+    // Why nothing will move for a while is worth a line at once.
+    let is_pause = line == Line::Waiting
+        && told.is_some_and(|told| !told.was_pause)
+        && tally.waiting(now).is_some_and(|(_, left)| left >= LINE_EVERY);
+    (is_old || is_pause).then_some((stream, line))
 }
 
 /// `stock_trades: 42 of 126 slices, 42,000 rows, 42 requests, 12k rows/s, ETA 16 m 48 s`
@@ -138,7 +143,7 @@ mod tests {
             let now = begin + Duration::from_secs_f64(after);
             tally.apply(event, now);
             if let Some((stream, line)) = due(event, &tally, now) {
-                tally.stream_mut(stream, now).told = Some(now);
+                tally.stream_mut(stream, now).told = Some(Told { at: now, was_pause: line == Line::Waiting });
                 let waiting = tally.waiting(now).map(|(_, left)| left);
                 lines.push(text(tally.stream(stream).unwrap(), line, 5, waiting, now));
             }
@@ -149,7 +154,9 @@ mod tests {
             show(&Event::Request { stream: Some("news"), bytes: 1 }, after);
             show(&Event::SliceRead { stream: "news", partition: "", rows: 1_000 }, after);
         }
-        show(&Event::RateLimited { stream: Some("news"), delay: Duration::from_secs(50) }, 10.0);
+        for after in [9.95, 10.0] {
+            show(&Event::RateLimited { stream: Some("news"), delay: Duration::from_secs(50) }, after);
+        }
         show(&Event::StreamFinished { stream: "news", rows: 100_000 }, 11.0);
         assert_eq!(
             lines,

@@ -35,7 +35,7 @@ pub struct StreamTally {
     pub rows: u64,
     /// Requests answered.
     pub requests: u64,
-    /// Requests sent again.
+    /// Partitions that failed while the others went on.
     pub partitions_failed: u64,
     /// When it began.
     pub began: Instant,
@@ -43,8 +43,17 @@ pub struct StreamTally {
     pub ended: Option<Instant>,
     /// Whether it failed.
     pub failed: bool,
-    /// When a line of it was last written to a log.
-    pub(super) told: Option<Instant>,
+    /// The last line of it in a log.
+    pub(super) told: Option<Told>,
+}
+
+/// A line that was written to a log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// When.
+    pub(super) at: Instant,
+    /// Whether it said that nothing moves.
+    pub(super) was_pause: bool,
 }
 
 /// Why nothing is moving.

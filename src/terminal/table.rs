@@ -68,7 +68,13 @@ impl Table {
         text + &rule("└", "┴", "┘")
     }
 
-    fn line(&self, cells: &[String], widths: &[usize], paint: Paint, mark: impl Fn(&str) -> String) -> String {
+    fn line(
+        &self,
+        cells: &[String],
+        widths: &[usize],
+        paint: Paint,
+        mark: impl Fn(&str) -> String,
+    ) -> String {
         let bar = paint.dim("│");
         let mut text = bar.clone();
         for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(&self.columns) {

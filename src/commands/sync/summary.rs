@@ -70,7 +70,12 @@ impl Summary {
                 let counts = tally.stream(name);
                 Line {
                     stream: name.clone(),
-                    outcome: outcome(done, ended_by == Some(name.as_str()), report, counts.is_some_and(|counts| counts.failed)),
+                    outcome: outcome(
+                        done,
+                        ended_by == Some(name.as_str()),
+                        report,
+                        counts.is_some_and(|counts| counts.failed),
+                    ),
                     rows: done.map_or(0, |done| done.rows),
                     requests: counts.map_or(0, |counts| counts.requests),
                     reached: done.and_then(|done| done.reached).map(|date| date.to_string()),
@@ -151,7 +156,8 @@ impl Summary {
 
 fn outcome(done: Option<&StreamReport>, ended_the_run: bool, report: &Report, failed: bool) -> Outcome {
     let Some(done) = done else { return Outcome::NotBegun };
-    let stopped = report.error.as_ref().is_some_and(|error| error.kind() == crate::error::ErrorKind::Interrupted);
+    let stopped =
+        report.error.as_ref().is_some_and(|error| error.kind() == crate::error::ErrorKind::Interrupted);
     match (ended_the_run, done.errors.is_empty()) {
         (true, _) if stopped => Outcome::Stopped,
         (true, _) => Outcome::Failed,
@@ -165,7 +171,8 @@ fn outcome(done: Option<&StreamReport>, ended_the_run: bool, report: &Report, fa
 fn place(sink: &SinkConfig) -> String {
     match sink {
         SinkConfig::DuckDb(config) => {
-            let path = absolute(&config.path).map_or_else(|_| config.path.clone(), |path| path.display().to_string());
+            let path = absolute(&config.path)
+                .map_or_else(|_| config.path.clone(), |path| path.display().to_string());
             format!("{path}, schema {}", config.schema)
         }
         SinkConfig::Snowflake(config) => {

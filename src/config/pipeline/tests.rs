@@ -37,10 +37,7 @@ fn the_example_is_read() {
     assert_eq!(pipeline.source.tickers, ["AAPL", "BRK.B", "ON"].map(Into::into));
     let streams: Vec<_> =
         pipeline.streams.iter().map(|choice| (choice.stream.name.as_str(), choice.mode)).collect();
-    assert_eq!(
-        streams,
-        [("stock_bars_1_minute", WriteMode::AppendDedup), ("splits", WriteMode::Overwrite)]
-    );
+    assert_eq!(streams, [("stock_bars_1_minute", WriteMode::AppendDedup), ("splits", WriteMode::Overwrite)]);
     assert_eq!(Pipeline::progress_key(&pipeline.name, "splits"), "us_stocks/splits");
     assert_eq!((pipeline.commit_rows, pipeline.commit_interval.as_secs()), (COMMIT_ROWS, COMMIT_SECONDS));
     let SinkConfig::DuckDb(duckdb) = &pipeline.sink else { panic!("duckdb") };
@@ -71,27 +68,99 @@ fn mistakes_are_named() {
             "start_dat",
             "p.yaml:3:64: unknown field `source.polygon.start_dat` of the pipeline (hint: did you mean `start_date`?)",
         ),
-        ("type: free", "type: fre", "p.yaml:3:51: `source.polygon.plan.type` of the pipeline does not know `fre` (hint: did you mean `free`?)"),
-        ("{type: free}", "free", "p.yaml:3:44: `source.polygon.plan` of the pipeline: a text stands where there should be a map of its fields"),
-        ("2024-01-02", "2024-13-02", "p.yaml:3:64: `start_date` \"2024-13-02\" is not a date (hint: use YYYY-MM-DD)"),
-        ("[AAPL, BRK.B, ON]", "[AAPL, TRUE]", "p.yaml:3:104: `source.polygon.tickers[1]` of the pipeline: boolean `true` stands where there should be a string (hint: put the value in quotes)"),
-        ("[AAPL, BRK.B, ON]", "[]", "p.yaml:7:5: stock_bars_1_minute is read ticker by ticker, and `tickers` is empty (hint: add `tickers: [AAPL]` to the source)"),
-        ("duckdb:", "duckbd:", "p.yaml:4:1: `sink` of the pipeline does not know `duckbd` (hint: did you mean `duckdb`?)"),
-        ("duckdb: {path: market.duckdb, schema: polygon}", "duckdb", "`sink.duckdb` of the pipeline: there should be a map of its fields (hint: write one sink, such as `sink: {duckdb: {path: market.duckdb}}`)"),
-        ("sink:", "sink:\n  snowflake: {}", "`sink` of the pipeline: map stands where there should be a map with one key"),
+        (
+            "type: free",
+            "type: fre",
+            "p.yaml:3:51: `source.polygon.plan.type` of the pipeline does not know `fre` (hint: did you mean `free`?)",
+        ),
+        (
+            "{type: free}",
+            "free",
+            "p.yaml:3:44: `source.polygon.plan` of the pipeline: a text stands where there should be a map of its fields",
+        ),
+        (
+            "2024-01-02",
+            "2024-13-02",
+            "p.yaml:3:64: `start_date` \"2024-13-02\" is not a date (hint: use YYYY-MM-DD)",
+        ),
+        (
+            "[AAPL, BRK.B, ON]",
+            "[AAPL, TRUE]",
+            "p.yaml:3:104: `source.polygon.tickers[1]` of the pipeline: boolean `true` stands where there should be a string (hint: put the value in quotes)",
+        ),
+        (
+            "[AAPL, BRK.B, ON]",
+            "[]",
+            "p.yaml:7:5: stock_bars_1_minute is read ticker by ticker, and `tickers` is empty (hint: add `tickers: [AAPL]` to the source)",
+        ),
+        (
+            "duckdb:",
+            "duckbd:",
+            "p.yaml:4:1: `sink` of the pipeline does not know `duckbd` (hint: did you mean `duckdb`?)",
+        ),
+        (
+            "duckdb: {path: market.duckdb, schema: polygon}",
+            "duckdb",
+            "`sink.duckdb` of the pipeline: there should be a map of its fields (hint: write one sink, such as `sink: {duckdb: {path: market.duckdb}}`)",
+        ),
+        (
+            "sink:",
+            "sink:\n  snowflake: {}",
+            "`sink` of the pipeline: map stands where there should be a map with one key",
+        ),
         ("path: market.duckdb, ", "", "p.yaml:5:3: `sink.duckdb.path` of the pipeline is missing"),
-        ("path: market.duckdb", "path: ''", "p.yaml:5:12: `path` of the duckdb sink is empty (hint: name a file, such as market.duckdb)"),
-        ("stock_bars_1_minute ", "stock_bars_5_minute ", "p.yaml:7:5: there is no stream `stock_bars_5_minute` (hint: `stock_bars_5_minute` needs `5minute` in `bar_sizes` of the source)"),
+        (
+            "path: market.duckdb",
+            "path: ''",
+            "p.yaml:5:12: `path` of the duckdb sink is empty (hint: name a file, such as market.duckdb)",
+        ),
+        (
+            "stock_bars_1_minute ",
+            "stock_bars_5_minute ",
+            "p.yaml:7:5: there is no stream `stock_bars_5_minute` (hint: `stock_bars_5_minute` needs `5minute` in `bar_sizes` of the source)",
+        ),
         ("stock_bars_1_minute ", "stock_bars_1minute ", "(hint: did you mean `stock_bars_1_minute`?)"),
-        ("stock_bars_1_minute ", "stock_bars ", "(hint: there is one for each of the source's `bar_sizes`: `stock_bars_1_minute`)"),
-        ("stock_bars_1_minute ", "dividend ", "there is no stream `dividend` (hint: did you mean `dividends`?)"),
-        ("stock_bars_1_minute ", "splits ", "p.yaml:8:5: `streams` names splits twice (hint: keep one of the two: a table has one mode)"),
-        ("stock_bars_1_minute ", "7 ", "p.yaml:7:5: `streams[0]` of the pipeline: integer `7` stands where there should be the name of a stream, or {stream: name, mode: append}"),
-        ("mode: overwrite", "mode: replace", "does not know `replace` (hint: there are `append`, `append_dedup`, `overwrite`)"),
-        ("mode: overwrite", "mod: overwrite", "p.yaml:8:22: unknown field `streams[1].mod` of the pipeline (hint: did you mean `mode`?)"),
-        ("us_stocks", "'a b'", "p.yaml:1:1: `name` \"a b\" is not a name for a pipeline (hint: begin with a letter"),
+        (
+            "stock_bars_1_minute ",
+            "stock_bars ",
+            "(hint: there is one for each of the source's `bar_sizes`: `stock_bars_1_minute`)",
+        ),
+        (
+            "stock_bars_1_minute ",
+            "dividend ",
+            "there is no stream `dividend` (hint: did you mean `dividends`?)",
+        ),
+        (
+            "stock_bars_1_minute ",
+            "splits ",
+            "p.yaml:8:5: `streams` names splits twice (hint: keep one of the two: a table has one mode)",
+        ),
+        (
+            "stock_bars_1_minute ",
+            "7 ",
+            "p.yaml:7:5: `streams[0]` of the pipeline: integer `7` stands where there should be the name of a stream, or {stream: name, mode: append}",
+        ),
+        (
+            "mode: overwrite",
+            "mode: replace",
+            "does not know `replace` (hint: there are `append`, `append_dedup`, `overwrite`)",
+        ),
+        (
+            "mode: overwrite",
+            "mod: overwrite",
+            "p.yaml:8:22: unknown field `streams[1].mod` of the pipeline (hint: did you mean `mode`?)",
+        ),
+        (
+            "us_stocks",
+            "'a b'",
+            "p.yaml:1:1: `name` \"a b\" is not a name for a pipeline (hint: begin with a letter",
+        ),
         ("sink:", "commit: {rows: 0}\nsink:", "p.yaml:4:10: `commit.rows` is 0"),
-        ("sink:", "commit: {seconds: 90000}\nsink:", "p.yaml:4:10: `commit.seconds` is not between 1 and 86400"),
+        (
+            "sink:",
+            "commit: {seconds: 90000}\nsink:",
+            "p.yaml:4:10: `commit.seconds` is not between 1 and 86400",
+        ),
         ("name: us_stocks\n", "", "p.yaml: `name` of the pipeline is missing (hint: `tapeline init` writes"),
         ("sink:", "sink: [", "p.yaml:6:1: not valid YAML: "),
         ("sink:", "name: again\nsink:", "p.yaml:4:1: not valid YAML"),
@@ -124,7 +193,16 @@ fn missing_or_empty_streams_are_listed() {
 fn a_key_in_the_wrong_place_is_not_shown() {
     let key = "\"${POLYGON_API_KEY}\"";
     let literal = format!("\"{KEY}\"");
-    let places = ["us_stocks", "2024-01-02", "{type: free}", "free", "AAPL", "1minute", "stock_bars_1_minute", "overwrite"];
+    let places = [
+        "us_stocks",
+        "2024-01-02",
+        "{type: free}",
+        "free",
+        "AAPL",
+        "1minute",
+        "stock_bars_1_minute",
+        "overwrite",
+    ];
     for place in places {
         let message = with(place, key).map(|_| ()).map_or_else(|error| error.report(), |()| String::new());
         assert!(!message.contains(KEY), "{place}: {message}");
@@ -164,7 +242,13 @@ fn the_schema_that_is_checked_in_is_current() {
     let accepts = |text: &str| schema.is_valid(&Document::parse(text).ok().unwrap().value);
     assert!(accepts(GOOD));
     assert!(accepts(&GOOD.replace("2024-01-02", "\"${START}\"")));
-    for (piece, wrong) in [("start_date", "start_dat"), ("2024-01-02", "2.1.2024"), ("overwrite", "replace"), ("us_stocks", "a b"), ("duckdb:", "duckbd:")] {
+    for (piece, wrong) in [
+        ("start_date", "start_dat"),
+        ("2024-01-02", "2.1.2024"),
+        ("overwrite", "replace"),
+        ("us_stocks", "a b"),
+        ("duckdb:", "duckbd:"),
+    ] {
         assert!(!accepts(&GOOD.replace(piece, wrong)), "{wrong}");
     }
 }

@@ -25,7 +25,9 @@ impl RawPipeline {
     pub(super) fn validate(self, path: &Path, clock: Clock) -> Result<Pipeline, Misplaced> {
         check_name(&self.name).map_err(|error| ("name".to_owned(), error))?;
         let source = match self.source {
-            RawSource::Polygon(raw) => raw.validate(clock).map_err(|error| inside("source.polygon", error))?,
+            RawSource::Polygon(raw) => {
+                raw.validate(clock).map_err(|error| inside("source.polygon", error))?
+            }
         };
         match &self.sink {
             SinkConfig::DuckDb(config) if config.path.trim().is_empty() => {
@@ -54,7 +56,9 @@ impl RawPipeline {
 /// Adds an example to a mistake in the shape of the document.
 pub(super) fn with_example(field: &str, error: Error) -> Error {
     let example = match field {
-        "source" | "source.polygon" => "write `source: {polygon: {api_key: \"${POLYGON_API_KEY}\", start_date: 2024-01-02}}`",
+        "source" | "source.polygon" => {
+            "write `source: {polygon: {api_key: \"${POLYGON_API_KEY}\", start_date: 2024-01-02}}`"
+        }
         "sink" | "sink.duckdb" => "write one sink, such as `sink: {duckdb: {path: market.duckdb}}`",
         "." => "`tapeline init` writes a pipeline to start from, with every field explained",
         field if field.starts_with("streams[") => return error.or_hint(list_streams),
@@ -153,11 +157,9 @@ fn about_sizes(name: &str, known: &[Stream]) -> Option<String> {
             Some(size) if configured.iter().any(|stream| stream.size == Some(size)) => {
                 format!("did you mean `{}_{}`?", spec.name, size.suffix())
             }
-            Some(size) => format!(
-                "`{}_{}` needs `{size}` in `bar_sizes` of the source",
-                spec.name,
-                size.suffix()
-            ),
+            Some(size) => {
+                format!("`{}_{}` needs `{size}` in `bar_sizes` of the source", spec.name, size.suffix())
+            }
             None if suffix.is_empty() => {
                 let names: Vec<_> = configured.iter().map(|stream| format!("`{}`", stream.name)).collect();
                 format!("there is one for each of the source's `bar_sizes`: {}", names.join(", "))

@@ -1,0 +1,229 @@
+//! `tapeline sync` and `init`, as a user runs them, against the simulator.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use tapeline::simulator::{self, Config, Plan, Running};
+
+const KEY: &str = "sk-sync-test-8d1f20c7";
+
+/// A pipeline whose key and address are variables.
+const PIPELINE: &str = r#"name: test
+source:
+  polygon:
+    api_key: "${POLYGON_API_KEY}"
+    base_url: "${MARKET}"
+    plan: {type: custom, requests_per_minute: 6000000}
+    start_date: 2024-06-20
+    tickers: [AAPL, BRK.B]
+    bar_sizes: [1minute]
+sink:
+  duckdb: {path: market.duckdb}
+streams:
+  - stock_daily_bars
+  - {stream: splits, mode: append}
+  - stock_bars_1_minute
+"#;
+
+struct World {
+    folder: tempfile::TempDir,
+    market: Running,
+}
+
+impl World {
+    async fn new(config: Config) -> Self {
+        let market = simulator::serve(config).await.unwrap();
+        let world = Self { folder: tempfile::tempdir().unwrap(), market };
+        world.write("p.yaml", PIPELINE);
+        world
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tapeline"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("POLYGON_API_KEY", KEY)
+            .env("MARKET", self.market.url())
+            .env("TAPELINE_NOW", self.market.now().to_string())
+            .env_remove("TAPELINE_LOG");
+        command
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Outcome {
+        let mut command = self.command(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        Outcome::of(&output)
+    }
+
+    fn rows(&self, table: &str) -> u64 {
+        let connection = duckdb::Connection::open(self.folder.path().join("market.duckdb")).unwrap();
+        connection.query_row(&format!("SELECT count(*) FROM polygon.{table}"), [], |row| row.get(0)).unwrap()
+    }
+}
+
+#[derive(Debug)]
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Outcome {
+    fn of(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let outcome =
+            Self { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
+        assert!(!outcome.stdout.contains(KEY) && !outcome.stderr.contains(KEY), "the key shows: {outcome:?}");
+        outcome
+    }
+
+    fn summary(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_moves_everything_and_the_next_one_only_what_is_new() {
+    let world = World::new(Config::default()).await;
+    let first = world.run(&["sync", "p.yaml", "--log-format", "json"]).await;
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let summary = first.summary();
+    let moved =
+        |summary: &serde_json::Value, index: usize| summary["streams"][index]["rows"].as_u64().unwrap();
+    assert_eq!(summary["streams"][0]["requests"], 7, "{summary}");
+    assert_eq!(summary["streams"][0]["reached"], "2024-06-27");
+    assert_eq!(moved(&summary, 0), world.rows("stock_daily_bars"));
+    assert_eq!(moved(&summary, 2), world.rows("stock_bars_1_minute"));
+    for line in first.stderr.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        assert!(line["timestamp"].is_string() && line["level"].is_string());
+    }
+
+    let second = world.run(&["sync", "p.yaml", "--select", "stock_daily_bars"]).await;
+    assert_eq!(second.code, Some(0), "{second:?}");
+    assert!(second.stdout.contains("│ stock_daily_bars │    0 │"), "{}", second.stdout);
+    assert!(!second.stdout.contains("splits"), "{}", second.stdout);
+    assert!(second.stderr.contains("INFO stock_daily_bars: finished, 0 rows"), "{}", second.stderr);
+    world.market.shutdown().await;
+}
+
+/// The first Ctrl-C keeps what is complete, and the next run goes on there.
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_commits_and_the_next_run_goes_on() {
+    let world = World::new(Config { plan: Plan::Free, ..Config::default() }).await;
+    let pipeline = PIPELINE
+        .replace("{type: custom, requests_per_minute: 6000000}", "{type: free}")
+        .replace("  - {stream: splits, mode: append}\n  - stock_bars_1_minute\n", "");
+    world.write("p.yaml", &pipeline);
+    let mut child =
+        world.command(&["sync", "p.yaml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Five of the seven days go at once, then the limit has them wait.
+    while world.market.requests() < 5 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let killed = Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    let outcome = Outcome::of(&output);
+    assert_eq!(outcome.code, Some(130), "{outcome:?}");
+    assert!(outcome.stderr.contains("stopped on request; everything read so far is kept"), "{outcome:?}");
+    assert!(outcome.stderr.contains("run the same command again to go on"), "{outcome:?}");
+    assert!(outcome.stderr.contains("for the rate limit"), "{outcome:?}");
+    assert!(outcome.stdout.contains("stopped"), "{outcome:?}");
+    let kept = world.rows("stock_daily_bars");
+    assert!(kept > 0);
+
+    // Without the limit now: a key that may do more.
+    world.write("p.yaml", &PIPELINE.replace("  - {stream: splits, mode: append}\n", ""));
+    world.market.shutdown().await;
+    let world = World { market: simulator::serve(Config::default()).await.unwrap(), ..world };
+    let rest = world.run(&["sync", "p.yaml", "--select", "stock_daily_bars", "--log-format", "json"]).await;
+    assert_eq!(rest.code, Some(0), "{rest:?}");
+    assert_eq!(rest.summary()["streams"][0]["requests"], 2, "what was kept is not read again: {rest:?}");
+    world.market.shutdown().await;
+}
+
+/// Each mistake is one clear sentence and the right exit code.
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_are_one_sentence_and_an_exit_code() {
+    let world = World::new(Config::default()).await;
+    let cases: [(&str, &str, &[&str], i32, &str); 7] = [
+        (
+            "",
+            "",
+            &["sync", "absent.yaml"],
+            2,
+            "error: cannot read the pipeline absent.yaml (hint: `tapeline init`",
+        ),
+        (
+            "api_key:",
+            "api_kee:",
+            &["sync", "p.yaml"],
+            2,
+            "error: p.yaml:4:5: unknown field `source.polygon.api_kee`",
+        ),
+        (
+            "${POLYGON_API_KEY}",
+            "${NO_SUCH}",
+            &["sync", "p.yaml"],
+            2,
+            "the environment variable NO_SUCH is not set",
+        ),
+        (
+            "splits",
+            "splitz",
+            &["sync", "p.yaml"],
+            2,
+            "there is no stream `splitz` (hint: did you mean `splits`?)",
+        ),
+        ("", "", &["sync", "p.yaml", "--select", "news"], 2, "p.yaml has no such stream"),
+        ("path: market.duckdb", "path: no/such/folder/x.duckdb", &["sync", "p.yaml"], 2, "no/such/folder"),
+        (
+            "2024-06-20",
+            "2031-01-01",
+            &["sync", "p.yaml"],
+            2,
+            "p.yaml:7:5: `start_date` 2031-01-01 is in the future",
+        ),
+    ];
+    for (piece, replacement, arguments, code, message) in cases {
+        world.write(
+            "p.yaml",
+            &if piece.is_empty() { PIPELINE.to_owned() } else { PIPELINE.replace(piece, replacement) },
+        );
+        let outcome = world.run(arguments).await;
+        assert_eq!(outcome.code, Some(code), "{outcome:?}");
+        assert!(outcome.stderr.contains(message), "{message}: {outcome:?}");
+        assert_eq!(outcome.stderr.matches("error:").count(), 1, "{outcome:?}");
+        assert!(outcome.stdout.is_empty(), "{outcome:?}");
+    }
+    world.market.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_writes_what_sync_reads() {
+    let world = World::new(Config::default()).await;
+    let outcome = world.run(&["init"]).await;
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let path = world.folder.path().join("pipeline.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(world.run(&["init"]).await.code, Some(2), "it must not overwrite");
+    std::fs::write(
+        &path,
+        text.replace("# base_url: https://api.massive.com", "base_url: \"${MARKET}\"")
+            .replace("{type: free}\n", "{type: paid}\n"),
+    )
+    .unwrap();
+    let outcome = world.run(&["sync", "pipeline.yaml"]).await;
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(world.rows("stock_daily_bars") > 0 && Path::exists(&path));
+    world.market.shutdown().await;
+}
