@@ -204,6 +204,11 @@ async fn mistakes_are_one_sentence_and_an_exit_code() {
         assert!(outcome.stderr.contains(message), "{message}: {outcome:?}");
         assert_eq!(outcome.stderr.matches("error:").count(), 1, "{outcome:?}");
         assert!(outcome.stdout.is_empty(), "{outcome:?}");
+
+        let outcome = world.run(&[arguments, &["--log-format", "json"]].concat()).await;
+        assert_eq!(outcome.code, Some(code), "{outcome:?}");
+        let line: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
+        assert_eq!((&line["level"], &line["exit_code"]), (&"ERROR".into(), &code.into()), "{outcome:?}");
     }
     world.market.shutdown().await;
 }

@@ -4,6 +4,7 @@
 
 mod bars;
 mod lines;
+mod screen;
 mod tally;
 
 use std::io::IsTerminal;
@@ -12,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
 
-use crate::error::Error;
+use crate::error::ErrorKind;
 use crate::observe::{Event, Observer};
 use crate::telemetry::LogFormat;
 
 use bars::Bars;
 use lines::Lines;
-pub use tally::{StreamTally, Tally};
+pub use tally::{End, StreamTally, Tally};
 
 /// When to draw bars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -54,7 +55,9 @@ impl Progress {
         format: LogFormat,
     ) -> Arc<Self> {
         let tally = Arc::new(Mutex::new(Tally::new(run, streams, requests_per_minute, Instant::now())));
-        let draws = when == When::Auto && format == LogFormat::Text && std::io::stderr().is_terminal();
+        let is_capable =
+            std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let draws = when == When::Auto && format == LogFormat::Text && is_capable;
         let view = match draws {
             true => View::Bars(Bars::new(&tally)),
             false => View::Lines(Lines::new(format)),
@@ -89,7 +92,7 @@ impl Observer for Progress {
         let now = Instant::now();
         let mut tally = self.tally();
         tally.apply(event, now);
-        tell(event);
+        tell(event, &mut tally, now);
         match &self.view {
             View::Bars(bars) => {
                 let shown = bars::shown(event, &tally, now);
@@ -104,16 +107,22 @@ impl Observer for Progress {
 
 /// What a log says in either view. Failures of streams are told at the run's end,
 /// once and in full.
-fn tell(event: &Event<'_>) {
+fn tell(event: &Event<'_>, tally: &mut Tally, now: Instant) {
     match event {
         Event::Warning { stream: Some(stream), message } => tracing::warn!(stream, "{stream}: {message}"),
         Event::Warning { stream: None, message } => tracing::warn!("{message}"),
         Event::Retry { error, delay } => {
-            let retry_in_seconds = seconds(*delay);
-            tracing::debug!(retry_in_seconds, "{} (again in {retry_in_seconds} s)", sentence(error));
+            let message = error.report().replace("\n  caused by", ", caused by");
+            let delay = seconds(*delay);
+            // A limit is waited for, and shown as that; a server in trouble fails in many places at once.
+            if error.kind() != ErrorKind::RateLimited && tally.is_retry_worth_telling(now) {
+                tracing::warn!("{message}; again in {delay} s");
+            } else {
+                tracing::debug!("{message}; again in {delay} s");
+            }
         }
         Event::PartitionFailed { stream, partition, error } => {
-            tracing::debug!(stream, partition, "{stream}: {partition} failed: {}", sentence(error));
+            tracing::debug!(stream, partition, "{stream}: {partition} failed: {}", error.user_message());
         }
         Event::StreamStarted { .. }
         | Event::Request { .. }
@@ -123,10 +132,6 @@ fn tell(event: &Event<'_>) {
         | Event::StreamFinished { .. }
         | Event::StreamFailed { .. } => {}
     }
-}
-
-fn sentence(error: &Error) -> String {
-    error.user_message()
 }
 
 /// To a tenth: more is noise in a log.

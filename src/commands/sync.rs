@@ -51,6 +51,19 @@ pub struct Args {
 /// What kept it from beginning. What happens later is in the exit code, and told
 /// on stderr.
 pub async fn run(args: Args) -> Result<ExitCode> {
+    match args.log_format {
+        LogFormat::Text => run_told(args).await,
+        LogFormat::Json => {
+            telemetry::init(LogFormat::Json, None)?;
+            run_told(args).await.or_else(|error| {
+                tell(&error, LogFormat::Json);
+                Ok(ExitCode::from(error.kind().policy().exit_code))
+            })
+        }
+    }
+}
+
+async fn run_told(args: Args) -> Result<ExitCode> {
     let clock = Clock::from_environment()?;
     let mut pipeline = Pipeline::read(&args.pipeline, clock)?;
     pipeline.select(&args.select)?;
@@ -62,7 +75,9 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         args.progress,
         args.log_format,
     );
-    telemetry::init(args.log_format, progress.screen())?;
+    if args.log_format == LogFormat::Text {
+        telemetry::init(LogFormat::Text, progress.screen())?;
+    }
     announce_stop(stop.clone());
 
     let outcome = run_pipeline(&pipeline, clock, &progress, stop).await;
@@ -146,17 +161,22 @@ fn tell_errors(report: &Report, format: LogFormat) {
     let errors: Vec<_> =
         report.streams.iter().flat_map(|stream| &stream.errors).chain(&report.error).collect();
     for error in errors.iter().take(ERRORS_SHOWN_MAX) {
-        let stream = error.stream().unwrap_or_default();
-        match format {
-            LogFormat::Json => {
-                let exit_code = error.kind().policy().exit_code;
-                tracing::error!(stream, exit_code, "{}", error.report());
-            }
-            LogFormat::Text if stream.is_empty() => eprintln!("error: {}", error.report()),
-            LogFormat::Text => eprintln!("error: {stream}: {}", error.report()),
-        }
+        tell(error, format);
     }
     if let Some(more) = errors.len().checked_sub(ERRORS_SHOWN_MAX).filter(|more| *more > 0) {
         tracing::error!("and {} more", counted(more as u64, "error"));
+    }
+}
+
+fn tell(error: &Error, format: LogFormat) {
+    let stream = error.stream().unwrap_or_default();
+    match format {
+        LogFormat::Json => {
+            let exit_code = error.kind().policy().exit_code;
+            tracing::error!(stream, exit_code, "{}", error.report());
+        }
+        LogFormat::Text if error.kind() == ErrorKind::Interrupted => eprintln!("{}", error.user_message()),
+        LogFormat::Text if stream.is_empty() => eprintln!("error: {}", error.report()),
+        LogFormat::Text => eprintln!("error: {stream}: {}", error.report()),
     }
 }

@@ -5,14 +5,18 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::tally::{StreamTally, Tally};
+use super::screen::Screen;
+use super::tally::{End, StreamTally, Tally};
 use crate::observe::Event;
 use crate::terminal::{Paint, count, counted, duration, short};
 
 /// Often enough for a countdown of seconds to look even.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// At most: what moves faster is a blur.
+const DRAWS_A_SECOND: u8 = 20;
 
 /// The names of streams line up up to this length.
 const NAME_WIDTH: usize = 22;
@@ -39,7 +43,8 @@ pub(super) enum Shown {
 
 impl Bars {
     pub(super) fn new(tally: &Arc<Mutex<Tally>>) -> Self {
-        let screen = MultiProgress::new();
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(Screen::new()), DRAWS_A_SECOND);
+        let screen = MultiProgress::with_draw_target(target);
         let stream = screen.add(ProgressBar::new(0));
         stream.set_style(
             style("{spinner:.cyan} {name} {wide_bar:.cyan/dim} {stats}")
@@ -152,7 +157,11 @@ fn run_line(tally: &Tally, now: Instant) -> String {
 
 /// `✓ splits                 12 rows · 1 request · 0.1 s`
 fn ended_line(stream: &StreamTally, paint: Paint, now: Instant) -> String {
-    let mark = if stream.failed { paint.red("✗") } else { paint.green("✓") };
+    let mark = match stream.ended {
+        Some((_, End::Finished)) => paint.green("✓"),
+        Some((_, End::Failed)) => paint.red("✗"),
+        Some((_, End::Stopped)) | None => paint.bold("■"),
+    };
     format!(
         "{mark} {:<NAME_WIDTH$} {} · {} · {}",
         stream.name,

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::seconds;
 use super::tally::{StreamTally, Tally, Told};
+use crate::error::ErrorKind;
 use crate::observe::Event;
 use crate::telemetry::LogFormat;
 use crate::terminal::{count, counted, duration, short};
@@ -25,6 +26,7 @@ enum Line {
     Waiting,
     Finished,
     Failed,
+    Stopped,
 }
 
 impl Line {
@@ -35,6 +37,7 @@ impl Line {
             Self::Waiting => "rate_limited",
             Self::Finished => "finished",
             Self::Failed => "failed",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -77,6 +80,9 @@ fn due<'a>(event: &'a Event<'a>, tally: &Tally, now: Instant) -> Option<(&'a str
     let (stream, line) = match event {
         Event::StreamStarted { stream, .. } => return Some((stream, Line::Started)),
         Event::StreamFinished { stream, .. } => return Some((stream, Line::Finished)),
+        Event::StreamFailed { stream, error } if error.kind() == ErrorKind::Interrupted => {
+            return Some((stream, Line::Stopped));
+        }
         Event::StreamFailed { stream, .. } => return Some((stream, Line::Failed)),
         Event::SliceRead { stream, .. } => (*stream, Line::Going),
         Event::RateLimited { stream: Some(stream), .. } => (*stream, Line::Waiting),
@@ -111,6 +117,7 @@ fn text(
         }
         Line::Finished => format!("{}: finished", stream.name),
         Line::Failed => format!("{}: failed", stream.name),
+        Line::Stopped => format!("{}: stopped", stream.name),
     }];
     if line != Line::Started {
         parts.push(counted(stream.rows, "row"));
@@ -118,7 +125,7 @@ fn text(
     }
     match line {
         Line::Going => parts.push(format!("{} rows/s", short(stream.pace(now)))),
-        Line::Finished | Line::Failed => parts.push(duration(stream.elapsed(now))),
+        Line::Finished | Line::Failed | Line::Stopped => parts.push(duration(stream.elapsed(now))),
         Line::Started | Line::Waiting => {}
     }
     if let Some(left) = stream.left(requests_per_minute, now) {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::error::ErrorKind;
 use crate::observe::Event;
 
 /// Counts of a run.
@@ -20,7 +21,12 @@ pub struct Tally {
     /// When the run began.
     pub began: Instant,
     waiting: Option<Waiting>,
+    /// When a retry was last told.
+    retry_told: Option<Instant>,
 }
+
+/// A retry is told at most this often.
+const RETRY_TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// Counts of a stream.
 #[derive(Debug)]
@@ -39,12 +45,21 @@ pub struct StreamTally {
     pub partitions_failed: u64,
     /// When it began.
     pub began: Instant,
-    /// When it ended, well or not.
-    pub ended: Option<Instant>,
-    /// Whether it failed.
-    pub failed: bool,
+    /// When and how it ended.
+    pub ended: Option<(Instant, End)>,
     /// The last line of it in a log.
     pub(super) told: Option<Told>,
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// All of it was read.
+    Finished,
+    /// Something went wrong.
+    Failed,
+    /// The user asked to stop.
+    Stopped,
 }
 
 /// A line that was written to a log.
@@ -76,7 +91,18 @@ impl Tally {
             requests_per_minute: requests_per_minute.max(1),
             began: now,
             waiting: None,
+            retry_told: None,
         }
+    }
+
+    /// Whether no retry was told for a while; then this one is.
+    pub(super) fn is_retry_worth_telling(&mut self, now: Instant) -> bool {
+        let told = self.retry_told;
+        let is_due = told.is_none_or(|told| now.saturating_duration_since(told) >= RETRY_TOLD_EVERY);
+        if is_due {
+            self.retry_told = Some(now);
+        }
+        is_due
     }
 
     /// Counts an event.
@@ -89,7 +115,6 @@ impl Tally {
             }
             Event::Request { stream, .. } => {
                 self.requests += 1;
-                self.waiting = None;
                 if let Some(stream) = stream {
                     self.stream_mut(stream, now).requests += 1;
                 }
@@ -102,16 +127,17 @@ impl Tally {
                 stream.rows += rows;
             }
             Event::PartitionFailed { stream, .. } => self.stream_mut(stream, now).partitions_failed += 1,
-            Event::StreamFinished { stream, .. } => self.end(stream, false, now),
-            Event::StreamFailed { stream, .. } => self.end(stream, true, now),
+            Event::StreamFinished { stream, .. } => self.end(stream, End::Finished, now),
+            Event::StreamFailed { stream, error } => {
+                let is_stop = error.kind() == ErrorKind::Interrupted;
+                self.end(stream, if is_stop { End::Stopped } else { End::Failed }, now);
+            }
             Event::Committed { .. } | Event::Warning { .. } => {}
         }
     }
 
-    fn end(&mut self, stream: &str, failed: bool, now: Instant) {
-        let stream = self.stream_mut(stream, now);
-        stream.ended = Some(now);
-        stream.failed = failed;
+    fn end(&mut self, stream: &str, end: End, now: Instant) {
+        self.stream_mut(stream, now).ended = Some((now, end));
         self.waiting = None;
     }
 
@@ -160,14 +186,13 @@ impl StreamTally {
             partitions_failed: 0,
             began: now,
             ended: None,
-            failed: false,
             told: None,
         }
     }
 
     /// How long it has been running, or ran.
     pub fn elapsed(&self, now: Instant) -> Duration {
-        self.ended.unwrap_or(now).saturating_duration_since(self.began)
+        self.ended.map_or(now, |(ended, _)| ended).saturating_duration_since(self.began)
     }
 
     /// Rows a second.
@@ -235,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_with_its_time_or_with_a_request() {
+    fn waiting_ends_with_its_time_and_not_with_an_answer_under_way() {
         let begin = Instant::now();
         let mut tally = Tally::new("p", 1, 5, begin);
         let delay = Duration::from_secs(37);
@@ -244,7 +269,7 @@ mod tests {
         assert_eq!(tally.waiting(after(7)), Some(("for the rate limit", Duration::from_secs(30))));
         assert_eq!(tally.waiting(after(37)), None);
         tally.apply(&REQUEST, after(1));
-        assert_eq!(tally.waiting(after(2)), None);
+        assert_eq!(tally.waiting(after(7)), Some(("for the rate limit", Duration::from_secs(30))));
     }
 
     #[test]
@@ -263,6 +288,6 @@ mod tests {
         assert_eq!(tally.streams[0].pace(begin + Duration::from_secs(9)), 21.0);
         let error = crate::error::Error::bug("x");
         tally.apply(&Event::StreamFailed { stream: "news", error: &error }, begin);
-        assert!(tally.stream("news").is_some_and(|stream| stream.failed));
+        assert_eq!(tally.stream("news").unwrap().ended, Some((begin, End::Failed)));
     }
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::config::pipeline::{Pipeline, SinkConfig};
 use crate::engine::{Report, StreamReport};
-use crate::progress::Tally;
+use crate::error::Scope;
+use crate::progress::{End, StreamTally, Tally};
 use crate::terminal::table::{Align, Table};
 use crate::terminal::{Paint, count, duration};
 
@@ -60,7 +61,6 @@ impl Summary {
     /// Sums up a run that has ended now.
     pub(super) fn of(pipeline: &Pipeline, report: &Report, tally: &Tally) -> Self {
         let now = Instant::now();
-        let ended_by = report.error.as_ref().and_then(|error| error.stream());
         let lines = pipeline
             .streams
             .iter()
@@ -70,12 +70,7 @@ impl Summary {
                 let counts = tally.stream(name);
                 Line {
                     stream: name.clone(),
-                    outcome: outcome(
-                        done,
-                        ended_by == Some(name.as_str()),
-                        report,
-                        counts.is_some_and(|counts| counts.failed),
-                    ),
+                    outcome: outcome(done, counts),
                     rows: done.map_or(0, |done| done.rows),
                     requests: counts.map_or(0, |counts| counts.requests),
                     reached: done.and_then(|done| done.reached).map(|date| date.to_string()),
@@ -154,16 +149,18 @@ impl Summary {
     }
 }
 
-fn outcome(done: Option<&StreamReport>, ended_the_run: bool, report: &Report, failed: bool) -> Outcome {
-    let Some(done) = done else { return Outcome::NotBegun };
-    let stopped =
-        report.error.as_ref().is_some_and(|error| error.kind() == crate::error::ErrorKind::Interrupted);
-    match (ended_the_run, done.errors.is_empty()) {
-        (true, _) if stopped => Outcome::Stopped,
-        (true, _) => Outcome::Failed,
-        (false, true) => Outcome::Complete,
-        (false, false) if done.slices > 0 || !failed => Outcome::Partial,
-        (false, false) => Outcome::Failed,
+fn outcome(done: Option<&StreamReport>, counts: Option<&StreamTally>) -> Outcome {
+    let (Some(done), Some(counts)) = (done, counts) else { return Outcome::NotBegun };
+    let only_partitions = done.errors.iter().all(|error| error.kind().policy().scope == Scope::Partition);
+    match counts.ended {
+        Some((_, End::Finished)) => Outcome::Complete,
+        Some((_, End::Stopped)) => Outcome::Stopped,
+        Some((_, End::Failed)) | None
+            if counts.partitions_failed > 0 && only_partitions && done.slices > 0 =>
+        {
+            Outcome::Partial
+        }
+        Some((_, End::Failed)) | None => Outcome::Failed,
     }
 }
 
