@@ -31,6 +31,9 @@ use fetch::{Fetched, Fetcher};
 /// is written as it comes.
 const SLICE_HELD_MAX: usize = 8 << 20;
 
+/// Failed partitions that a message names; a log has them all.
+const FAILED_NAMED_MAX: usize = 5;
+
 /// A stream to run: what is read and how it is kept.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -364,14 +367,25 @@ impl StreamRun<'_> {
             self.observer
                 .event(&Event::StreamFinished { stream: &self.job.stream.name, rows: self.report.rows });
         } else {
-            let error = Error::new(
-                ErrorKind::NotFound,
-                format!("{} of its partitions could not be read", self.failed.len()),
-            )
-            .in_stream(&self.job.stream.name);
+            let error = self.partitions_failed();
             self.observer.event(&Event::StreamFailed { stream: &self.job.stream.name, error: &error });
         }
         Ok(())
+    }
+
+    /// The failures of partitions as one: each was told when it happened.
+    fn partitions_failed(&self) -> Error {
+        let mut names: Vec<&str> = self.failed.iter().map(AsRef::as_ref).collect();
+        names.sort_unstable();
+        let more = names.len().saturating_sub(FAILED_NAMED_MAX);
+        names.truncate(FAILED_NAMED_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        // They differ in the partition and hardly in the reason: the last one tells it.
+        let last = self.report.errors.last();
+        let kind = last.map_or(ErrorKind::NotFound, Error::kind);
+        let reason = last.map(|error| format!(": {}", error.user_message())).unwrap_or_default();
+        Error::new(kind, format!("{}{more} could not be read{reason}", names.join(", ")))
+            .in_stream(&self.job.stream.name)
     }
 }
 

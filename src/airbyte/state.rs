@@ -1,13 +1,34 @@
-//! The state that `read` is given.
+//! The states that `read` emits and is given.
+//!
+//! A stream's state is its progress as it is, with one addition: the platform
+//! fails a sync in which two states in a row are the same although records came
+//! between them. Rows of the day under way move no progress, so a state that would
+//! repeat the last one counts its repetitions under [`REPEAT`].
 
 use std::collections::HashMap;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// The passed progress of each stream, on one line, by the stream's name.
 pub type PassedStates = HashMap<String, String>;
+
+/// How often the progress was told before in the same sync; absent for never.
+const REPEAT: &str = "repeat";
+
+/// The state that holds `progress`, told `repeats` times before.
+///
+/// # Errors
+/// [`ErrorKind::Bug`] when the progress is not JSON.
+pub(super) fn stored(progress: &str, repeats: u64) -> Result<Box<RawValue>> {
+    let text = match progress.strip_suffix('}') {
+        Some(open) if repeats > 0 => format!("{open},\"{REPEAT}\":{repeats}}}"),
+        _ => progress.to_owned(),
+    };
+    RawValue::from_string(text).map_err(|error| Error::bug("progress is not JSON").caused_by(error))
+}
 
 /// Reads a state file's text. An empty file, `null`, `{}` and `[]` mean that there
 /// is none, and so does a stream whose state is null or empty. Streams are found
@@ -30,6 +51,8 @@ pub fn parse(text: &str) -> Result<PassedStates> {
     };
     let mut states = PassedStates::new();
     for (index, message) in messages.iter().enumerate() {
+        // A line of a sync's output as it is.
+        let message = message.get("state").filter(|state| state.is_object()).unwrap_or(message);
         let Some((name, state)) = stream_state(message, index)? else { continue };
         if states.insert(name.clone(), state).is_some() {
             return Err(malformed(&format!("it holds two states of stream {name}")));
@@ -64,7 +87,10 @@ fn stream_state(message: &Value, index: usize) -> Result<Option<(String, String)
         None => Ok(None),
         Some(Value::Object(state)) if state.is_empty() => Ok(None),
         // Written anew, it is one line whatever the file looks like.
-        Some(state @ Value::Object(_)) => Ok(Some((name, state.to_string()))),
+        Some(Value::Object(mut state)) => {
+            state.shift_remove(REPEAT);
+            Ok(Some((name, Value::Object(state).to_string())))
+        }
         Some(other) => {
             Err(malformed(&format!("the state of stream {name} is {}, not an object", type_name(&other))))
         }

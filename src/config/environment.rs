@@ -109,8 +109,9 @@ fn resolve(variable: &str, lookup: Lookup<'_>, substituted: &mut Substituted) ->
         && !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !well_formed {
-        return Err(Error::config(format!("`${{{name}}}` does not name an environment variable"))
-            .hint("write ${NAME} with letters, digits and underscores, or $${ for the characters themselves"));
+        return Err(Error::config(format!("`${{{name}}}` does not name an environment variable")).hint(
+            "write ${NAME} with letters, digits and underscores, or $${ for the characters themselves",
+        ));
     }
     match (lookup(name), default) {
         (Some(value), _) if !value.is_empty() => {

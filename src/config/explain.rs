@@ -122,10 +122,7 @@ mod tests {
                 "`start_date` of the sample: invalid type: boolean `true`, expected a string \
                  (hint: put the value in quotes)",
             ),
-            (
-                serde_json::json!("sk-secret"),
-                "the sample: a text stands where there should be struct Sample",
-            ),
+            (serde_json::json!("sk-secret"), "the sample: a text stands where there should be struct Sample"),
         ];
         for (value, expected) in cases {
             assert_eq!(fail(value), expected);

@@ -221,7 +221,12 @@ mod tests {
 
     #[test]
     fn broken_yaml_says_where_and_shows_nothing() {
-        for text in ["a: 1\nkey: \"sk-secret\n", "a: [sk-secret\nb: }", "a: 1\na: sk-secret\n", "a: &x sk-secret\nb: *sk-secret"] {
+        for text in [
+            "a: 1\nkey: \"sk-secret\n",
+            "a: [sk-secret\nb: }",
+            "a: 1\na: sk-secret\n",
+            "a: &x sk-secret\nb: *sk-secret",
+        ] {
             let (place, error) = Document::parse(text).err().unwrap();
             assert!(place.is_some(), "{text}");
             assert!(!error.report().contains("sk-secret"), "{}", error.report());
