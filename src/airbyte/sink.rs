@@ -204,3 +204,6 @@ fn record_prefix(stream: &StreamDescriptor) -> Vec<u8> {
     format!(r#"{{"type":"RECORD","record":{{{namespace}"stream":{},"data":"#, quoted(&stream.name))
         .into_bytes()
 }
+
+#[cfg(test)]
+mod tests;

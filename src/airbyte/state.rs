@@ -112,3 +112,74 @@ fn malformed(what: &str) -> Error {
     Error::new(ErrorKind::State, format!("the state cannot be used: {what}"))
         .hint("pass the STATE messages of the last sync, or none to read everything anew")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_state_has_many_forms() {
+        for text in ["", " \n", "null", "{}", "[]"] {
+            assert!(parse(text).unwrap().is_empty(), "{text:?}");
+        }
+        let descriptor = json!({"name": "s", "namespace": null});
+        for state in [json!(null), json!({})] {
+            let message = json!([{"type": "STREAM", "stream": {"stream_descriptor": descriptor, "stream_state": state},
+                "global": null, "data": null, "sourceStats": null, "destinationStats": null}]);
+            assert!(parse(&message.to_string()).unwrap().is_empty(), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_state_is_one_line_and_comes_as_its_message_or_its_line() {
+        let state = json!({"type": "STREAM", "stream": {"stream_descriptor": {"name": "s"},
+            "stream_state": {"version": 1, "complete": {"": "2024-01-02T00:00:00Z"}, "repeat": 3}}, "unknown": 1});
+        let expected = r#"{"version":1,"complete":{"":"2024-01-02T00:00:00Z"}}"#;
+        let untyped = json!({"stream": state["stream"]});
+        let line = json!({"type": "STATE", "state": state});
+        for text in [
+            format!("{:#}", json!([state])),
+            state.to_string(),
+            json!([untyped]).to_string(),
+            line.to_string(),
+        ] {
+            assert_eq!(parse(&text).unwrap()["s"], expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        let of = |state: Value| json!([{"type": "STREAM", "stream": {"stream_descriptor": {"name": "s"}, "stream_state": state}}]);
+        for (text, expected) in [
+            ("{".to_owned(), "it is not JSON"),
+            ("5".to_owned(), "it is a number, not a list"),
+            (
+                r#"[{"type": "GLOBAL", "global": {"stream_states": []}}]"#.to_owned(),
+                "entry 0 is a GLOBAL state",
+            ),
+            (r#"[{"type": "GLOBAL", "global_": {}}]"#.to_owned(), "entry 0 is a GLOBAL state"),
+            (r#"[{"data": {"cursor": 1}}]"#.to_owned(), "entry 0 is a LEGACY state"),
+            (r#"{"cursor": 1}"#.to_owned(), "entry 0 is a LEGACY state"),
+            (r#"[{"type": "STREAM", "stream": 5}]"#.to_owned(), "entry 0 does not name its stream"),
+            (r#"[{"type": "STREAM", "stream": null}]"#.to_owned(), "entry 0 does not name its stream"),
+            (of(json!("text")).to_string(), "the state of stream s is a string, not an object"),
+            (
+                json!([of(json!({"version": 1}))[0], of(json!({"version": 1}))[0]]).to_string(),
+                "it holds two states of stream s",
+            ),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::State, "{text}");
+            assert!(error.to_string().contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_repetition_differs() {
+        assert_eq!(stored(r#"{"version":1}"#, 0).unwrap().get(), r#"{"version":1}"#);
+        assert_eq!(stored(r#"{"version":1}"#, 2).unwrap().get(), r#"{"version":1,"repeat":2}"#);
+        assert_eq!(stored("nonsense", 1).unwrap_err().kind(), ErrorKind::Bug);
+    }
+}
