@@ -1,30 +1,11 @@
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::Mutex;
-
 use serde_json::{Value, json};
 
 use super::*;
+use crate::airbyte::output::tests::Captured;
 use crate::airbyte::state;
-use crate::airbyte::stdout::Lines;
 use crate::catalog::streams;
 use crate::error::ErrorKind;
 use crate::source::scripted::{Script, Scripted, failing, slice, unfinished, whole};
-
-/// What was written to stdout.
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 struct Run {
     report: Report,
@@ -43,16 +24,13 @@ fn catalog_of(configured: Configured<'_>) -> Value {
 }
 
 async fn read(scripts: &[(&str, Vec<Script>)], configured: Configured<'_>, state: &Value) -> Run {
-    let captured = Captured::default();
-    let output = Arc::new(Output::new(Lines::to(captured.clone()).unwrap()));
+    let (output, captured) = Captured::output();
     let selected = catalog::select(catalog_of(configured), &streams(&[])).unwrap();
     let passed = state::parse(&state.to_string()).unwrap();
     let source = Scripted(scripts.iter().map(|(name, list)| ((*name).to_owned(), list.clone())).collect());
     let (_keep, stop) = watch::channel(false);
     let report = run_streams(&output, selected, passed, stop, |_| Ok(source)).await.unwrap();
-    output.lines().close().unwrap();
-    let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-    Run { report, lines: text.lines().map(|line| serde_json::from_str(line).unwrap()).collect() }
+    Run { report, lines: captured.lines(&output) }
 }
 
 const TRADES: Configured<'_> = &[("stock_trades", "incremental", "append_dedup")];
@@ -252,11 +230,5 @@ async fn a_full_refresh_goes_on_only_where_it_can() {
     assert_eq!(both.records(), [1, 2, 7]);
     let again = read(&scripts, configured, &json!(states)).await;
     assert_eq!(again.records(), [7]);
-    let stories: BTreeMap<_, _> = again
-        .states()
-        .map(|state| {
-            (state["stream"]["stream_descriptor"]["name"].to_string(), &state["stream"]["stream_state"])
-        })
-        .collect();
-    assert!(stories.values().all(|state| state["version"] == 1));
+    assert!(again.states().all(|state| state["stream"]["stream_state"]["version"] == 1));
 }
