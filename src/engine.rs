@@ -31,6 +31,11 @@ use fetch::{Fetched, Fetcher};
 /// is written as it comes.
 const SLICE_HELD_MAX: usize = 8 << 20;
 
+/// Bytes of progress that a row is worth: with ten thousand partitions the text of
+/// the progress has a hundred kilobytes, and a commit after each small slice would
+/// write more of it than of rows. 4 are 2 % of a row of 200.
+const PROGRESS_BYTES_PER_ROW: usize = 4;
+
 /// Failed partitions that a message names; a log has them all.
 const FAILED_NAMED_MAX: usize = 5;
 
@@ -46,7 +51,7 @@ pub struct Job {
 /// When rows are committed, besides at the end of a stream. Always between slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitPolicy {
-    /// After this many rows.
+    /// After this many rows, or more where the progress itself is large.
     pub rows: u64,
     /// Or after this long.
     pub interval: Duration,
@@ -168,6 +173,7 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
             observer: &*self.observer,
             policy: self.policy,
             report,
+            progress_bytes: 0,
             written: 0,
             uncommitted: Uncommitted::default(),
             failed: HashSet::new(),
@@ -215,6 +221,8 @@ struct StreamRun<'a> {
     observer: &'a dyn Observer,
     policy: CommitPolicy,
     report: &'a mut StreamReport,
+    /// Bytes of the progress that was committed last.
+    progress_bytes: usize,
     /// Rows of the current slice that the sink was given before the slice's end.
     written: u64,
     uncommitted: Uncommitted,
@@ -244,7 +252,8 @@ impl StreamRun<'_> {
                 }
                 Err(failure) => return Err(failure),
             }
-            let due = self.uncommitted.rows >= self.policy.rows
+            let worth_it = (self.progress_bytes / PROGRESS_BYTES_PER_ROW) as u64;
+            let due = self.uncommitted.rows >= self.policy.rows.max(worth_it)
                 || self.uncommitted.since.elapsed() >= self.policy.interval;
             if due {
                 self.commit().await.map_err(Failure::Sink)?;
@@ -348,7 +357,9 @@ impl StreamRun<'_> {
         for cover in &self.uncommitted.covers {
             checkpoint.apply(cover)?;
         }
-        match self.sink.commit(self.id, &checkpoint.to_json()).await? {
+        let progress = checkpoint.to_json();
+        self.progress_bytes = progress.len();
+        match self.sink.commit(self.id, &progress).await? {
             Receipt::Durable => {}
             Receipt::Accepted => return Err(Error::bug("the sink took a commit that is not durable")),
         }

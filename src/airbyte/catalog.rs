@@ -171,7 +171,7 @@ struct RawDescriptor {
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::Config`] when it names a stream that is not in
-/// `streams`, a stream twice, or a mode that the stream does not have.
+/// `streams`, a stream twice, or a mode that does not exist.
 pub fn select(catalog: Value, streams: &[Stream]) -> Result<Vec<Selected>> {
     let raw: RawCatalog = crate::config::parse(catalog, "the configured catalogue")?;
     let mut selected: Vec<Selected> = Vec::new();
@@ -206,8 +206,8 @@ fn sync_mode(mode: Option<&str>, stream: &Stream) -> Result<SyncMode> {
         // The protocol's default.
         None | Some("full_refresh") => Ok(SyncMode::FullRefresh),
         Some("incremental") if stream.spec.is_incremental() => Ok(SyncMode::Incremental),
-        Some("incremental") => Err(Error::config(format!("stream {name} cannot be read incrementally"))
-            .hint("set its sync_mode to full_refresh")),
+        // PyAirbyte asks every stream for it, and Airbyte's own connectors then read in full.
+        Some("incremental") => Ok(SyncMode::FullRefresh),
         Some(other) => Err(Error::config(format!("sync_mode {other:?} of stream {name} does not exist"))
             .hint("use full_refresh or incremental")),
     }
@@ -274,10 +274,6 @@ mod tests {
                 "\"upsert\" of stream splits",
             ),
             (
-                json!({"streams": [{"stream": {"name": "exchanges"}, "sync_mode": "incremental"}]}),
-                "exchanges cannot be read incrementally",
-            ),
-            (
                 json!({"streams": [{"stream": {"name": null}}]}),
                 "`streams[0].stream.name` of the configured catalogue",
             ),
@@ -298,6 +294,7 @@ mod tests {
             stream("splits", "full_refresh", "overwrite"),
             stream("stock_trades", "incremental", "append"),
             stream("dividends", "incremental", "append_dedup"),
+            stream("exchanges", "incremental", "overwrite"),
         ]});
         let selected = select(catalog, &streams(&[])).unwrap();
         let modes: Vec<_> =
@@ -309,6 +306,8 @@ mod tests {
                 ("splits", WriteMode::Overwrite),
                 ("stock_trades", WriteMode::Append),
                 ("dividends", WriteMode::AppendDedup),
+                // It has no cursor: it is read in full.
+                ("exchanges", WriteMode::Overwrite),
             ]
         );
         assert_eq!(selected[0].descriptor.namespace.as_deref(), Some("n"));

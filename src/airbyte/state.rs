@@ -30,38 +30,38 @@ pub(super) fn stored(progress: &str, repeats: u64) -> Result<Box<RawValue>> {
     RawValue::from_string(text).map_err(|error| Error::bug("progress is not JSON").caused_by(error))
 }
 
-/// Reads a state file's text. An empty file, `null`, `{}` and `[]` mean that there
-/// is none, and so does a stream whose state is null or empty. Streams are found
-/// by name: a namespace is the user's choice, not ours.
+/// Reads a state file's text: a list of states of streams, or a sync's STATE lines
+/// one after the other; of several of a stream the last counts. An empty file,
+/// `null`, `{}` and `[]` mean that there is none, and so does a stream whose state
+/// is null or empty. Streams are found by name: a namespace is the user's choice.
 ///
 /// # Errors
-/// [`ErrorKind::State`] when it is not a list of states of streams.
+/// [`ErrorKind::State`] when it holds anything else.
 pub fn parse(text: &str) -> Result<PassedStates> {
-    if text.trim().is_empty() {
-        return Ok(PassedStates::new());
+    let mut messages = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter() {
+        match value.map_err(|error| malformed(&format!("it is not JSON: {error}")))? {
+            Value::Null => {}
+            Value::Object(map) if map.is_empty() => {}
+            Value::Object(map) => messages.push(Value::Object(map)),
+            Value::Array(list) => messages.extend(list),
+            other => return Err(malformed(&format!("it is {}, not a list", type_name(&other)))),
+        }
     }
-    let value = serde_json::from_str(text).map_err(|error| malformed(&format!("it is not JSON: {error}")))?;
-    let messages = match value {
-        Value::Null => Vec::new(),
-        Value::Object(map) if map.is_empty() => Vec::new(),
-        // What one STATE message holds, as a person may have cut it out.
-        Value::Object(map) => vec![Value::Object(map)],
-        Value::Array(messages) => messages,
-        other => return Err(malformed(&format!("it is {}, not a list", type_name(&other)))),
-    };
     let mut states = PassedStates::new();
     for (index, message) in messages.iter().enumerate() {
-        // A line of a sync's output as it is.
+        // A line of a sync's output holds the state one level deeper.
         let message = message.get("state").filter(|state| state.is_object()).unwrap_or(message);
-        let Some((name, state)) = stream_state(message, index)? else { continue };
-        if states.insert(name.clone(), state).is_some() {
-            return Err(malformed(&format!("it holds two states of stream {name}")));
-        }
+        match stream_state(message, index)? {
+            (name, Some(state)) => states.insert(name, state),
+            (name, None) => states.remove(&name),
+        };
     }
     Ok(states)
 }
 
-fn stream_state(message: &Value, index: usize) -> Result<Option<(String, String)>> {
+/// The stream and its progress, if it has any.
+fn stream_state(message: &Value, index: usize) -> Result<(String, Option<String>)> {
     let get = |value: &Value, key: &str| value.get(key).filter(|value| !value.is_null()).cloned();
     let state_type = get(message, "type");
     let stream = get(message, "stream");
@@ -84,12 +84,12 @@ fn stream_state(message: &Value, index: usize) -> Result<Option<(String, String)
         .and_then(|name| name.as_str().map(str::to_owned))
         .ok_or_else(|| malformed(&format!("entry {index} does not name its stream")))?;
     match stream.as_ref().and_then(|stream| get(stream, "stream_state")) {
-        None => Ok(None),
-        Some(Value::Object(state)) if state.is_empty() => Ok(None),
+        None => Ok((name, None)),
+        Some(Value::Object(state)) if state.is_empty() => Ok((name, None)),
         // Written anew, it is one line whatever the file looks like.
         Some(Value::Object(mut state)) => {
             state.shift_remove(REPEAT);
-            Ok(Some((name, Value::Object(state).to_string())))
+            Ok((name, Some(Value::Object(state).to_string())))
         }
         Some(other) => {
             Err(malformed(&format!("the state of stream {name} is {}, not an object", type_name(&other))))
@@ -150,6 +150,17 @@ mod tests {
     }
 
     #[test]
+    fn the_last_state_of_a_stream_counts() {
+        let line = |state: Value| {
+            json!({"type": "STATE", "state": {"type": "STREAM",
+                "stream": {"stream_descriptor": {"name": "s"}, "stream_state": state}}})
+        };
+        let lines = format!("{}\n{}\n", line(json!({"version": 1})), line(json!({"version": 2})));
+        assert_eq!(parse(&lines).unwrap()["s"], r#"{"version":2}"#);
+        assert!(parse(&format!("{lines}{}", line(json!(null)))).unwrap().is_empty());
+    }
+
+    #[test]
     fn what_is_none_is_refused() {
         let of = |state: Value| json!([{"type": "STREAM", "stream": {"stream_descriptor": {"name": "s"}, "stream_state": state}}]);
         for (text, expected) in [
@@ -165,10 +176,6 @@ mod tests {
             (r#"[{"type": "STREAM", "stream": 5}]"#.to_owned(), "entry 0 does not name its stream"),
             (r#"[{"type": "STREAM", "stream": null}]"#.to_owned(), "entry 0 does not name its stream"),
             (of(json!("text")).to_string(), "the state of stream s is a string, not an object"),
-            (
-                json!([of(json!({"version": 1}))[0], of(json!({"version": 1}))[0]]).to_string(),
-                "it holds two states of stream s",
-            ),
         ] {
             let error = parse(&text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::State, "{text}");

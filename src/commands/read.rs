@@ -25,9 +25,9 @@ use crate::source::Source;
 
 use super::{protocol, signals};
 
-/// A STATE often enough that little is read twice after a failure, and seldom
-/// enough that a platform, which stores each, does not feel it.
-const COMMIT_POLICY: CommitPolicy = CommitPolicy { rows: 10_000, interval: Duration::from_secs(15) };
+/// A STATE after each slice that had rows: little is read twice after a failure.
+/// A slice took a request at least, so they cannot be many.
+const COMMIT_POLICY: CommitPolicy = CommitPolicy { rows: 1, interval: Duration::from_secs(15) };
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
