@@ -32,6 +32,14 @@ use fetch::{Fetched, Fetcher};
 /// is written as it comes.
 const SLICE_HELD_MAX: usize = 8 << 20;
 
+/// Bytes of progress that a row is worth: with ten thousand partitions the text of
+/// the progress has a hundred kilobytes, and a commit after each small slice would
+/// write more of it than of rows. 4 are 2 % of a row of 200.
+const PROGRESS_BYTES_PER_ROW: usize = 4;
+
+/// Failed partitions that a message names; a log has them all.
+const FAILED_NAMED_MAX: usize = 5;
+
 /// A stream to run: what is read and how it is kept.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -44,7 +52,7 @@ pub struct Job {
 /// When rows are committed, besides at the end of a stream. Always between slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitPolicy {
-    /// After this many rows.
+    /// After this many rows, or more where the progress itself is large.
     pub rows: u64,
     /// Or after this long.
     pub interval: Duration,
@@ -170,6 +178,7 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
             observer: &*self.observer,
             policy: self.policy,
             report,
+            progress_bytes: 0,
             written: 0,
             uncommitted: Uncommitted::default(),
             failed: HashSet::new(),
@@ -217,6 +226,8 @@ struct StreamRun<'a> {
     observer: &'a dyn Observer,
     policy: CommitPolicy,
     report: &'a mut StreamReport,
+    /// Bytes of the progress that was committed last.
+    progress_bytes: usize,
     /// Rows of the current slice that the sink was given before the slice's end.
     written: u64,
     uncommitted: Uncommitted,
@@ -246,7 +257,8 @@ impl StreamRun<'_> {
                 }
                 Err(failure) => return Err(failure),
             }
-            let due = self.uncommitted.rows >= self.policy.rows
+            let worth_it = (self.progress_bytes / PROGRESS_BYTES_PER_ROW) as u64;
+            let due = self.uncommitted.rows >= self.policy.rows.max(worth_it)
                 || self.uncommitted.since.elapsed() >= self.policy.interval;
             if due {
                 self.commit().await.map_err(Failure::Sink)?;
@@ -350,7 +362,9 @@ impl StreamRun<'_> {
         for cover in &self.uncommitted.covers {
             checkpoint.apply(cover)?;
         }
-        match self.sink.commit(self.id, &checkpoint.to_json()).await? {
+        let progress = checkpoint.to_json();
+        self.progress_bytes = progress.len();
+        match self.sink.commit(self.id, &progress).await? {
             Receipt::Durable => {}
             Receipt::Accepted => return Err(Error::bug("the sink took a commit that is not durable")),
         }
@@ -370,14 +384,25 @@ impl StreamRun<'_> {
             self.observer
                 .event(&Event::StreamFinished { stream: &self.job.stream.name, rows: self.report.rows });
         } else {
-            let error = Error::new(
-                ErrorKind::NotFound,
-                format!("{} of its partitions could not be read", self.failed.len()),
-            )
-            .in_stream(&self.job.stream.name);
+            let error = self.partitions_failed();
             self.observer.event(&Event::StreamFailed { stream: &self.job.stream.name, error: &error });
         }
         Ok(())
+    }
+
+    /// The failures of partitions as one: each was told when it happened.
+    fn partitions_failed(&self) -> Error {
+        let mut names: Vec<&str> = self.failed.iter().map(AsRef::as_ref).collect();
+        names.sort_unstable();
+        let more = names.len().saturating_sub(FAILED_NAMED_MAX);
+        names.truncate(FAILED_NAMED_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        // They differ in the partition and hardly in the reason: the last one tells it.
+        let last = self.report.errors.last();
+        let kind = last.map_or(ErrorKind::NotFound, Error::kind);
+        let reason = last.map(|error| format!(": {}", error.user_message())).unwrap_or_default();
+        Error::new(kind, format!("{}{more} could not be read{reason}", names.join(", ")))
+            .in_stream(&self.job.stream.name)
     }
 }
 

@@ -98,3 +98,6 @@ impl Pages {
             .map_err(|_| Error::new(ErrorKind::Interrupted, "the reader of this slice is gone"))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod scripted;

@@ -171,7 +171,7 @@ struct RawDescriptor {
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::Config`] when it names a stream that is not in
-/// `streams`, a stream twice, or a mode that the stream does not have.
+/// `streams`, a stream twice, or a mode that does not exist.
 pub fn select(catalog: Value, streams: &[Stream]) -> Result<Vec<Selected>> {
     let raw: RawCatalog = crate::config::parse(catalog, "the configured catalogue")?;
     let mut selected: Vec<Selected> = Vec::new();
@@ -206,8 +206,8 @@ fn sync_mode(mode: Option<&str>, stream: &Stream) -> Result<SyncMode> {
         // The protocol's default.
         None | Some("full_refresh") => Ok(SyncMode::FullRefresh),
         Some("incremental") if stream.spec.is_incremental() => Ok(SyncMode::Incremental),
-        Some("incremental") => Err(Error::config(format!("stream {name} cannot be read incrementally"))
-            .hint("set its sync_mode to full_refresh")),
+        // PyAirbyte asks every stream for it, and Airbyte's own connectors then read in full.
+        Some("incremental") => Ok(SyncMode::FullRefresh),
         Some(other) => Err(Error::config(format!("sync_mode {other:?} of stream {name} does not exist"))
             .hint("use full_refresh or incremental")),
     }
@@ -225,5 +225,116 @@ fn write_mode(mode: Option<&str>, sync_mode: SyncMode, name: &str) -> Result<Wri
             Err(Error::config(format!("destination_sync_mode {other:?} of stream {name} does not exist"))
                 .hint("use append, append_dedup or overwrite"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::streams;
+    use crate::error::ErrorKind;
+
+    fn selected(stream: &Value) -> Result<Vec<Selected>> {
+        select(json!({ "streams": [stream] }), &streams(&["1minute".parse().unwrap()]))
+    }
+
+    #[test]
+    fn nulls_and_unknown_keys_are_ignored() {
+        let stream = json!({"stream": {"name": "stock_bars_1_minute", "namespace": null, "json_schema": null,
+                "supported_sync_modes": null, "default_cursor_field": null, "is_file_based": null, "new": 1},
+            "sync_mode": null, "destination_sync_mode": null, "cursor_field": null, "primary_key": null,
+            "generation_id": null, "minimum_generation_id": null, "sync_id": null, "include_files": null});
+        let selected = selected(&stream).unwrap().remove(0);
+        assert_eq!((selected.sync_mode, selected.mode), (SyncMode::FullRefresh, WriteMode::Append));
+        assert_eq!(selected.descriptor.namespace, None);
+        let none: Vec<Stream> = Vec::new();
+        assert!(select(json!({"streams": null}), &none).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_the_source_cannot_do_is_refused() {
+        let named = |name: &str| json!({"stream": {"name": name}, "sync_mode": "full_refresh"});
+        let refused = |catalog: Value| {
+            let error = select(catalog, &streams(&["1minute".parse().unwrap()])).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            error.user_message()
+        };
+        for (catalog, expected) in [
+            (
+                json!({"streams": [named("stock_bars")]}),
+                "\"stock_bars\", which does not exist (hint: did you mean `stock_bars_1_minute`?)",
+            ),
+            (json!({"streams": [named("splits"), named("splits")]}), "stream splits twice"),
+            (
+                json!({"streams": [{"stream": {"name": "splits"}, "sync_mode": "INVALID"}]}),
+                "sync_mode \"INVALID\" of stream splits",
+            ),
+            (
+                json!({"streams": [{"stream": {"name": "splits"}, "destination_sync_mode": "upsert"}]}),
+                "\"upsert\" of stream splits",
+            ),
+            (
+                json!({"streams": [{"stream": {"name": null}}]}),
+                "`streams[0].stream.name` of the configured catalogue",
+            ),
+            (json!({"streams": 5}), "`streams` of the configured catalogue"),
+            (json!({"type": "CATALOG"}), "`streams` of the configured catalogue is missing"),
+            (json!([]), "the configured catalogue"),
+        ] {
+            let message = refused(catalog);
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_catalogue_keeps_its_order_and_decides_the_mode() {
+        let stream = |name: &str, sync_mode: &str, destination: &str| json!({"stream": {"name": name, "namespace": "n"}, "sync_mode": sync_mode, "destination_sync_mode": destination});
+        let catalog = json!({"streams": [
+            stream("news", "incremental", "overwrite"),
+            stream("splits", "full_refresh", "overwrite"),
+            stream("stock_trades", "incremental", "append"),
+            stream("dividends", "incremental", "append_dedup"),
+            stream("exchanges", "incremental", "overwrite"),
+        ]});
+        let selected = select(catalog, &streams(&[])).unwrap();
+        let modes: Vec<_> =
+            selected.iter().map(|selected| (selected.stream.name.as_str(), selected.mode)).collect();
+        assert_eq!(
+            modes,
+            [
+                ("news", WriteMode::AppendDedup),
+                ("splits", WriteMode::Overwrite),
+                ("stock_trades", WriteMode::Append),
+                ("dividends", WriteMode::AppendDedup),
+                // It has no cursor: it is read in full.
+                ("exchanges", WriteMode::Overwrite),
+            ]
+        );
+        assert_eq!(selected[0].descriptor.namespace.as_deref(), Some("n"));
+    }
+
+    #[test]
+    fn each_column_type_has_its_schema() {
+        let column =
+            |ty, name: &str| column_schema(&Column { name: name.to_owned(), ty, doc: "d".to_owned() }, true);
+        for (ty, expected) in [
+            (ColumnType::Text, json!({"type": ["null", "string"], "description": "d"})),
+            (ColumnType::Boolean, json!({"type": ["null", "boolean"], "description": "d"})),
+            (
+                ColumnType::Integer,
+                json!({"type": ["null", "integer"], "airbyte_type": "integer", "description": "d"}),
+            ),
+            (ColumnType::Decimal, json!({"type": ["null", "number"], "description": "d"})),
+            (ColumnType::Date, json!({"type": ["null", "string"], "format": "date", "description": "d"})),
+            (
+                ColumnType::Timestamp,
+                json!({"type": ["null", "string"], "format": "date-time",
+                    "airbyte_type": "timestamp_with_timezone", "description": "d"}),
+            ),
+            (ColumnType::Json, json!({"type": ["null", "array", "object"], "description": "d"})),
+        ] {
+            assert_eq!(column(ty, "c"), expected);
+        }
+        assert_eq!(column(ColumnType::Json, EXTRA_COLUMN)["type"], json!(["null", "object"]));
     }
 }

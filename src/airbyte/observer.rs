@@ -40,7 +40,7 @@ impl Observer for AirbyteObserver {
                 }
             }
             Event::Retry { error, delay } => {
-                let message = format!("{} (again in {:.1} s)", error.report(), delay.as_secs_f64());
+                let message = format!("{error}; it is tried again in {:.1} s", delay.as_secs_f64());
                 self.output.log(Level::Warn, &message);
             }
             Event::RateLimited { stream: Some(stream), delay } => self.statuses.rate_limited(stream, *delay),

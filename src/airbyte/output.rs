@@ -110,3 +110,75 @@ fn payload<'a>(panic: &'a PanicHookInfo<'_>) -> Option<&'a str> {
 pub(super) fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::{self, Write};
+    use std::sync::Mutex;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    /// What a test wrote to stdout.
+    #[derive(Debug, Clone, Default)]
+    pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Captured {
+        /// An output whose lines are kept.
+        pub(crate) fn output() -> (Arc<Output>, Self) {
+            let captured = Self::default();
+            (Arc::new(Output::new(Lines::to(captured.clone()).unwrap())), captured)
+        }
+
+        /// The lines, once `output` has written all of them.
+        pub(crate) fn lines(&self, output: &Output) -> Vec<Value> {
+            output.lines().close().unwrap();
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        }
+    }
+
+    #[test]
+    fn messages_have_the_protocols_shape_and_no_key() {
+        let (output, captured) = Captured::output();
+        output.hide(&Secret::new("k3y"));
+        output.log(Level::Warn, "the server said k3y");
+        let descriptor = StreamDescriptor { name: "news".to_owned(), namespace: None };
+        let error = Error::new(ErrorKind::Unavailable, "GET /k3y failed")
+            .hint("try later")
+            .caused_by(io::Error::other("reset by k3y"));
+        output.error(&error, Some(&descriptor));
+        output.error(&Error::config("`api_key` is empty"), None);
+        let mut lines = captured.lines(&output);
+        for line in &mut lines[1..] {
+            assert!(line["trace"]["emitted_at"].as_i64().unwrap() > 1_577_836_800_000);
+            line["trace"].as_object_mut().unwrap().remove("emitted_at");
+        }
+        assert_eq!(
+            lines,
+            [
+                json!({"type": "LOG", "log": {"level": "WARN", "message": "the server said ***"}}),
+                json!({"type": "TRACE", "trace": {"type": "ERROR", "error": {
+                    "message": "GET /*** failed (hint: try later)",
+                    "internal_message": "GET /*** failed (hint: try later)\n  caused by: reset by ***",
+                    "failure_type": "transient_error",
+                    "stream_descriptor": {"name": "news"}}}}),
+                json!({"type": "TRACE", "trace": {"type": "ERROR", "error": {
+                    "message": "`api_key` is empty", "failure_type": "config_error"}}}),
+            ]
+        );
+    }
+}

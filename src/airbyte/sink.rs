@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::value::RawValue;
 
 use super::messages::{Message, SourceStats, State, StateKind, StreamDescriptor, StreamState};
 use super::output::Output;
+use super::state;
 use super::status::Statuses;
 use crate::batch::{Batch, Change};
 use crate::catalog::Table;
@@ -47,6 +47,8 @@ struct OpenStream {
     progress: String,
     /// What the last STATE of this run held.
     told: Option<String>,
+    /// States before the next one that held the same.
+    repeats: u64,
     /// Records since the last STATE.
     records: u64,
 }
@@ -57,20 +59,33 @@ impl AirbyteSink {
         Self { output, statuses, setups, open: Vec::new() }
     }
 
-    fn emit_state(output: &Output, stream: &mut OpenStream) -> Result<()> {
-        let stream_state: &RawValue = serde_json::from_str(&stream.progress)
-            .map_err(|error| Error::bug("progress is not JSON").caused_by(error))?;
+    /// Emits a STATE if it says anything: the platform need not hear one twice.
+    fn tell(&mut self, stream: StreamId) -> Result<()> {
+        let stream = &mut self.open[stream.0];
+        if stream.records > 0 || stream.told.as_ref() != Some(&stream.progress) {
+            self.statuses.running(&stream.descriptor.name);
+            stream.emit_state(&self.output)?;
+        }
+        self.output.lines().check()
+    }
+}
+
+impl OpenStream {
+    /// Emits the progress with the records since the last time.
+    fn emit_state(&mut self, output: &Output) -> Result<()> {
+        self.repeats = if self.told.as_ref() == Some(&self.progress) { self.repeats + 1 } else { 0 };
+        let stream_state = state::stored(&self.progress, self.repeats)?;
         #[expect(clippy::cast_precision_loss, reason = "the protocol counts in doubles")]
-        let record_count = stream.records as f64;
+        let record_count = self.records as f64;
         output.message(&Message::State {
             state: State {
                 kind: StateKind::Stream,
-                stream: StreamState { stream_descriptor: &stream.descriptor, stream_state },
+                stream: StreamState { stream_descriptor: &self.descriptor, stream_state: &stream_state },
                 source_stats: SourceStats { record_count },
             },
         });
-        stream.told = Some(stream.progress.clone());
-        stream.records = 0;
+        self.told = Some(self.progress.clone());
+        self.records = 0;
         Ok(())
     }
 }
@@ -90,6 +105,7 @@ impl Sink for AirbyteSink {
             prefix: record_prefix(&setup.descriptor),
             progress: setup.passed.clone().unwrap_or_else(|| setup.initial.clone()),
             told: None,
+            repeats: 0,
             records: 0,
         });
         Ok((StreamId(self.open.len() - 1), setup.passed.clone()))
@@ -107,14 +123,8 @@ impl Sink for AirbyteSink {
     /// Does not wait until the STATE is read: it lies behind its records in the
     /// same pipe.
     async fn commit(&mut self, stream: StreamId, progress: &str) -> Result<Receipt> {
-        let stream = &mut self.open[stream.0];
-        progress.clone_into(&mut stream.progress);
-        // The platform fails a sync in which two states in a row are the same; the
-        // records of such a commit wait for the next one.
-        if stream.told.as_deref() != Some(progress) {
-            Self::emit_state(&self.output, stream)?;
-        }
-        self.output.lines().check()?;
+        progress.clone_into(&mut self.open[stream.0].progress);
+        self.tell(stream)?;
         Ok(Receipt::Durable)
     }
 
@@ -124,11 +134,7 @@ impl Sink for AirbyteSink {
 
     /// Every stream ends with a STATE, also when there was nothing to read.
     async fn finish(&mut self, stream: StreamId) -> Result<()> {
-        let stream = &mut self.open[stream.0];
-        if stream.told.is_none() || stream.records > 0 {
-            Self::emit_state(&self.output, stream)?;
-        }
-        self.output.lines().check()
+        self.tell(stream)
     }
 }
 
@@ -198,3 +204,6 @@ fn record_prefix(stream: &StreamDescriptor) -> Vec<u8> {
     format!(r#"{{"type":"RECORD","record":{{{namespace}"stream":{},"data":"#, quoted(&stream.name))
         .into_bytes()
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,3 +132,56 @@ impl Statuses {
         self.output.message(&Message::Trace { trace });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::airbyte::output::tests::Captured;
+
+    /// The statuses that `live` leads to; one that waits for the rate limit has a `!`.
+    fn story(live: impl FnOnce(&Statuses)) -> String {
+        let (output, captured) = Captured::output();
+        let descriptor = StreamDescriptor { name: "news".to_owned(), namespace: None };
+        live(&Statuses::new(Arc::clone(&output), [descriptor]));
+        let mut words = Vec::new();
+        for line in captured.lines(&output) {
+            let status = &line["trace"]["stream_status"];
+            let reason = &status["reasons"][0];
+            assert!(reason.is_null() || reason["type"] == "RATE_LIMITED");
+            assert_eq!(reason.is_null(), !reason["rate_limited"]["quota_reset"].is_i64());
+            words.push(format!(
+                "{}{}",
+                status["status"].as_str().unwrap(),
+                if reason.is_null() { "" } else { "!" }
+            ));
+        }
+        words.join(" ")
+    }
+
+    #[test]
+    fn each_life_is_whole_and_in_order() {
+        let delay = Duration::from_secs(12);
+        assert_eq!(story(|statuses| statuses.completed("news")), "STARTED RUNNING COMPLETE");
+        assert_eq!(story(|statuses| statuses.failed("news")), "STARTED INCOMPLETE");
+        assert_eq!(story(|statuses| statuses.completed("another")), "");
+        let limited = |statuses: &Statuses| {
+            statuses.started("news");
+            statuses.started("news");
+            statuses.rate_limited("news", delay);
+            statuses.rate_limited("news", delay);
+            statuses.running("news");
+            statuses.rate_limited("news", delay);
+            statuses.running("news");
+            statuses.completed("news");
+            statuses.failed("news");
+            statuses.running("news");
+            statuses.rate_limited("news", delay);
+        };
+        assert_eq!(story(limited), "STARTED RUNNING! RUNNING COMPLETE");
+        let never_let = |statuses: &Statuses| {
+            statuses.rate_limited("news", delay);
+            statuses.completed("news");
+        };
+        assert_eq!(story(never_let), "STARTED RUNNING! RUNNING COMPLETE");
+    }
+}

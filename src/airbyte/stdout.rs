@@ -234,3 +234,6 @@ fn broken(error: &io::Error) -> Error {
 fn copied(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::airbyte::output::Output;
 use crate::airbyte::state::{self, PassedStates};
 use crate::clock::Clock;
-use crate::config::read_json;
 use crate::config::source::SourceConfig;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::config::{read_json, read_text};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Reads the source's configuration and hides its key from every message that follows.
 ///
@@ -38,9 +38,8 @@ pub(super) fn load_catalog(path: &Path) -> Result<Value> {
 /// does not hold states.
 pub(super) fn load_state(path: Option<&Path>) -> Result<PassedStates> {
     let Some(path) = path else { return Ok(PassedStates::new()) };
-    let text = std::fs::read_to_string(path)
-        .or_fail(ErrorKind::Config, || format!("cannot read the state {}", path.display()))?;
-    state::parse(&text)
+    let text = read_text(path, "the state")?;
+    state::parse(&text).map_err(|error| error.context(path.display()))
 }
 
 /// Writes what is left on stdout and turns the outcome into an exit code. A reader

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::airbyte::catalog::{self, Selected, SyncMode};
 use crate::airbyte::messages::Level;
 use crate::airbyte::observer::AirbyteObserver;
@@ -16,15 +18,16 @@ use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::engine::{CommitPolicy, Engine, Job, Report};
 use crate::error::Result;
+use crate::observe::Observer;
 use crate::polygon::PolygonSource;
 use crate::sink::Target;
 use crate::source::Source;
 
 use super::{protocol, signals};
 
-/// A STATE often enough that little is read twice after a failure, and seldom
-/// enough that a platform, which stores each, does not feel it.
-const COMMIT_POLICY: CommitPolicy = CommitPolicy { rows: 10_000, interval: Duration::from_secs(15) };
+/// A STATE after each slice that had rows: little is read twice after a failure.
+/// A slice took a request at least, so they cannot be many.
+const COMMIT_POLICY: CommitPolicy = CommitPolicy { rows: 1, interval: Duration::from_secs(15) };
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -46,29 +49,36 @@ pub struct Args {
 /// What kept it from reading everything; it was told on stdout.
 pub async fn run(args: Args) -> Result<ExitCode> {
     let output = Output::to_stdout()?;
-    let report = match prepare(&args, &output) {
-        Ok(read) => read.run().await,
+    let report = match start(&args, &output).await {
+        Ok(report) => report,
         Err(error) => return protocol::finish_telling(&output, Err(error)),
     };
     // The observer told each failure when it happened.
     protocol::finish(&output, report.into_worst().map_or(Ok(()), Err))
 }
 
-/// Everything that a run needs, checked.
-struct Read {
-    source: PolygonSource,
-    sink: AirbyteSink,
-    observer: Arc<AirbyteObserver>,
-    jobs: Vec<Job>,
-    stop: tokio::sync::watch::Receiver<bool>,
-}
-
-fn prepare(args: &Args, output: &Arc<Output>) -> Result<Read> {
+/// Runs the streams once everything that was given has been checked.
+async fn start(args: &Args, output: &Arc<Output>) -> Result<Report> {
     let clock = Clock::from_environment()?;
     let config = protocol::load_config(&args.config, clock, output)?;
     let streams = crate::catalog::streams(&config.bar_sizes);
     let selected = catalog::select(protocol::load_catalog(&args.catalog)?, &streams)?;
     let passed = protocol::load_state(args.state.as_deref())?;
+    let stop = signals::stop_on_signal()?;
+    run_streams(output, selected, passed, stop, |observer| PolygonSource::new(config, clock, observer)).await
+}
+
+/// Reads `selected` from the source that `connect` makes.
+///
+/// # Errors
+/// Only when there is no source; what happens to streams is in the report.
+async fn run_streams<S: Source>(
+    output: &Arc<Output>,
+    selected: Vec<Selected>,
+    passed: PassedStates,
+    stop: watch::Receiver<bool>,
+    connect: impl FnOnce(Arc<dyn Observer>) -> Result<S>,
+) -> Result<Report> {
     if selected.is_empty() {
         output.log(Level::Warn, "the configured catalogue selects no stream: nothing is read");
     }
@@ -78,12 +88,13 @@ fn prepare(args: &Args, output: &Arc<Output>) -> Result<Read> {
     }
     let descriptors = selected.iter().map(|selected| selected.descriptor.clone());
     let statuses = Arc::new(Statuses::new(Arc::clone(output), descriptors));
-    let observer = Arc::new(AirbyteObserver::new(Arc::clone(output), Arc::clone(&statuses)));
-    let source = PolygonSource::new(config, clock, Arc::<AirbyteObserver>::clone(&observer))?;
-    let jobs = selected.iter().map(job).collect();
+    let observer: Arc<dyn Observer> =
+        Arc::new(AirbyteObserver::new(Arc::clone(output), Arc::clone(&statuses)));
+    let source = connect(Arc::clone(&observer))?;
+    let jobs: Vec<Job> = selected.iter().map(job).collect();
     let setups = setups(selected, &source, passed);
-    let sink = AirbyteSink::new(Arc::clone(output), statuses, setups);
-    Ok(Read { source, sink, observer, jobs, stop: signals::stop_on_signal()? })
+    let mut sink = AirbyteSink::new(Arc::clone(output), statuses, setups);
+    Ok(Engine::new(&source, observer, COMMIT_POLICY, stop).run(&mut sink, &jobs).await)
 }
 
 fn job(selected: &Selected) -> Job {
@@ -116,9 +127,5 @@ fn goes_on(selected: &Selected) -> bool {
     }
 }
 
-impl Read {
-    async fn run(mut self) -> Report {
-        let engine = Engine::new(&self.source, self.observer, COMMIT_POLICY, self.stop);
-        engine.run(&mut self.sink, &self.jobs).await
-    }
-}
+#[cfg(test)]
+mod tests;

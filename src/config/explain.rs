@@ -6,15 +6,24 @@ use crate::error::Error;
 /// Names at least this alike are suggested for each other.
 const ALIKE_MIN: f64 = 0.8;
 
+/// Letters that make a beginning: fewer begin too much.
+const BEGINNING_MIN: usize = 4;
+
 /// A longer list of names is of no help in a hint.
 const NAMES_MAX: usize = 40;
 
-/// The name among `known` that `name` was probably meant to be.
+/// The name among `known` that `name` was probably meant to be: one that it
+/// begins (`stock_bars` of `stock_bars_1_minute`), else the one most alike.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
+    let alike = |candidate: &str| {
+        let candidate = candidate.to_lowercase();
+        let begins = name.len() >= BEGINNING_MIN && candidate.starts_with(&name);
+        if begins { 1.0 } else { strsim::jaro_winkler(&name, &candidate) }
+    };
     known
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (alike(candidate), candidate))
         .filter(|(alike, _)| *alike >= ALIKE_MIN)
         .max_by(|left, right| left.0.total_cmp(&right.0))
         .map(|(_, candidate)| candidate)

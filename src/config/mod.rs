@@ -8,15 +8,17 @@ pub mod schema;
 pub mod source;
 mod yaml;
 
+use std::io;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, Result};
 
 /// Reads a JSON value into a configuration type. `what` names it for people.
 ///
 /// # Errors
-/// [`ErrorKind::Config`], naming the path of the field.
+/// [`crate::error::ErrorKind::Config`], naming the path of the field.
 pub fn parse<T: DeserializeOwned>(value: Value, what: &str) -> Result<T> {
     parse_at(value, what).map_err(|(_, error)| error)
 }
@@ -30,13 +32,29 @@ fn parse_at<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, (String,
     })
 }
 
+/// Reads a text file. `what` names it for people.
+///
+/// # Errors
+/// [`crate::error::ErrorKind::Config`], naming the file.
+pub fn read_text(path: &std::path::Path, what: &str) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let path = path.display();
+        let (problem, hint) = match error.kind() {
+            io::ErrorKind::NotFound => {
+                (format!("{what} {path} does not exist"), "a relative path begins at the working directory")
+            }
+            _ => (format!("cannot read {what} {path}"), "it must be a text file that this user may read"),
+        };
+        Error::config(problem).hint(hint).caused_by(error)
+    })
+}
+
 /// Reads a JSON file.
 ///
 /// # Errors
-/// [`ErrorKind::Config`], naming the file.
+/// [`crate::error::ErrorKind::Config`], naming the file.
 pub fn read_json(path: &std::path::Path, what: &str) -> Result<Value> {
-    let text = std::fs::read_to_string(path)
-        .or_fail(ErrorKind::Config, || format!("cannot read {what} {}", path.display()))?;
+    let text = read_text(path, what)?;
     serde_json::from_str(&text).map_err(|error| {
         // serde_json names line and column, never the content.
         Error::config(format!("{what} {} is not JSON: {error}", path.display()))

@@ -76,8 +76,16 @@ mod tests {
             "start_date": "2024-01-02", "tickers": ["AAPL"], "later": "versions may have more"});
         conform(good.clone()).unwrap();
         for (field, value, expected) in [
-            ("api_key", json!(98_765_432), r#"`api_key` of the configuration: value is not of type "string""#),
-            ("tickers", json!(["A", 1]), r#"`tickers.1` of the configuration: value is not of type "string""#),
+            (
+                "api_key",
+                json!(98_765_432),
+                r#"`api_key` of the configuration: value is not of type "string""#,
+            ),
+            (
+                "tickers",
+                json!(["A", 1]),
+                r#"`tickers.1` of the configuration: value is not of type "string""#,
+            ),
         ] {
             let mut config = good.clone();
             config[field] = value;

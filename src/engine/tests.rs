@@ -1,76 +1,15 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use jiff::civil::Date;
 
 use super::*;
-use crate::batch::Rows;
 use crate::catalog::streams;
-use crate::checkpoint::{Options, Span};
+use crate::checkpoint::Options;
 use crate::observe::Silent;
-use crate::source::{Pages, Slice};
+use crate::source::scripted::{Script, Scripted, failing, slice};
 
-/// A slice that yields pages and then ends or fails.
-#[derive(Clone)]
-struct Script {
-    partition: Arc<str>,
-    day: Date,
-    pages: Vec<Vec<u8>>,
-    failure: Option<ErrorKind>,
-}
-
-fn slice(partition: &str, day: i8, pages: &[&[u8]]) -> Script {
-    Script {
-        partition: partition.into(),
-        day: jiff::civil::date(2024, 1, day),
-        pages: pages.iter().map(|page| page.to_vec()).collect(),
-        failure: None,
-    }
-}
-
-fn failing(script: Script, kind: ErrorKind) -> Script {
-    Script { failure: Some(kind), ..script }
-}
-
-#[async_trait]
-impl Slice for Script {
-    fn partition(&self) -> &Arc<str> {
-        &self.partition
-    }
-
-    async fn read(self: Box<Self>, pages: &Pages) -> Result<Cover> {
-        for page in &self.pages {
-            let mut rows = Rows::default();
-            rows.push(page);
-            pages.send(Page { rows, extracted_at_ms: 0 }).await?;
-        }
-        if let Some(kind) = self.failure {
-            return Err(Error::new(kind, "scripted"));
-        }
-        let as_of = Timestamp::UNIX_EPOCH;
-        Ok(Cover::Slice(Span { partition: self.partition, from: self.day, through: self.day, as_of }))
-    }
-}
-
-struct Scripted(Vec<Script>);
-
-#[async_trait]
-impl Source for Scripted {
-    fn options(&self, _: &Stream) -> Options {
-        Options::new()
-    }
-
-    fn concurrency(&self) -> usize {
-        3
-    }
-
-    async fn slices(&self, _: &Stream, checkpoint: &Checkpoint, _: Reading) -> Result<Vec<Box<dyn Slice>>> {
-        let todo = self.0.iter().filter(|script| {
-            checkpoint.position(&script.partition).is_none_or(|position| position.through < script.day)
-        });
-        Ok(todo.cloned().map(|script| Box::new(script) as Box<dyn Slice>).collect())
-    }
+fn of_trades(scripts: Vec<Script>) -> Scripted {
+    Scripted([("stock_trades".to_owned(), scripts)].into())
 }
 
 /// Keeps what is durable apart from what is not.
@@ -137,7 +76,7 @@ async fn run(scripts: Vec<Script>, sink: &mut Memory, commit_rows: u64) -> Repor
     };
     let policy = CommitPolicy { rows: commit_rows, interval: Duration::from_secs(3600) };
     let (_keep, stop) = watch::channel(false);
-    let source = Scripted(scripts);
+    let source = of_trades(scripts);
     Engine::new(&source, Arc::new(Silent), policy, stop).run(sink, &[Job { stream, target }]).await
 }
 
@@ -225,7 +164,7 @@ async fn a_stop_keeps_what_is_complete() {
     let target =
         Target { progress_key: "t".to_owned(), table: Arc::clone(&stream.table), mode: WriteMode::Append };
     let policy = CommitPolicy { rows: 1000, interval: Duration::from_secs(3600) };
-    let source = Scripted(vec![slice("A", 1, &[b"a"]), slice("A", 2, &[b"b"])]);
+    let source = of_trades(vec![slice("A", 1, &[b"a"]), slice("A", 2, &[b"b"])]);
     let engine = Engine::new(&source, Arc::new(observer), policy, stop);
     let report = engine.run(&mut sink, &[Job { stream, target }]).await;
     assert_eq!(report.error.unwrap().kind(), ErrorKind::Interrupted);

@@ -1,6 +1,7 @@
 //! The Polygon.io (now Massive) REST API as a source of slices.
 
 mod client;
+mod estimate;
 mod json;
 mod page;
 mod plan;

@@ -38,6 +38,10 @@ impl Slice for PolygonSlice {
         &self.planned.partition
     }
 
+    fn rows_estimate(&self) -> Option<u64> {
+        super::estimate::rows(&self.stream, &self.planned)
+    }
+
     async fn read(mut self: Box<Self>, pages: &Pages) -> Result<Cover> {
         loop {
             match self.read_days(pages).await {

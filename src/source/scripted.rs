@@ -1,0 +1,121 @@
+//! A source for tests: slices that yield given rows and then end or fail.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::{Page, Pages, Reading, Slice, Source};
+use crate::batch::Rows;
+use crate::catalog::Stream;
+use crate::checkpoint::{Checkpoint, Cover, Options, Span};
+use crate::error::{Error, ErrorKind, Result};
+
+/// When scripted rows were fetched.
+pub(crate) const EXTRACTED_AT_MS: i64 = 1_700_000_000_000;
+
+/// A slice that yields pages and then ends or fails.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    pub(crate) partition: Arc<str>,
+    pub(crate) cover: Cover,
+    /// Each a row a line.
+    pub(crate) pages: Vec<Vec<u8>>,
+    pub(crate) failure: Option<ErrorKind>,
+    pub(crate) rows_estimate: Option<u64>,
+}
+
+/// A day of January 2024 of a partition.
+pub(crate) fn slice(partition: &str, day: i8, pages: &[&[u8]]) -> Script {
+    let day = jiff::civil::date(2024, 1, day);
+    let partition: Arc<str> = partition.into();
+    let span =
+        Span { partition: Arc::clone(&partition), from: day, through: day, as_of: Timestamp::UNIX_EPOCH };
+    script(partition, Cover::Slice(span), pages)
+}
+
+/// A partition that is not sliced by time.
+pub(crate) fn whole(partition: &str, pages: &[&[u8]]) -> Script {
+    let partition: Arc<str> = partition.into();
+    let cover = Cover::Whole { partition: Arc::clone(&partition), as_of: Timestamp::UNIX_EPOCH };
+    script(partition, cover, pages)
+}
+
+/// The day under way of a partition: its rows cover nothing.
+pub(crate) fn unfinished(partition: &str, pages: &[&[u8]]) -> Script {
+    script(partition.into(), Cover::Part, pages)
+}
+
+fn script(partition: Arc<str>, cover: Cover, pages: &[&[u8]]) -> Script {
+    let pages = pages.iter().map(|page| page.to_vec()).collect();
+    Script { partition, cover, pages, failure: None, rows_estimate: None }
+}
+
+/// The same, failing after its pages.
+pub(crate) fn failing(script: Script, kind: ErrorKind) -> Script {
+    Script { failure: Some(kind), ..script }
+}
+
+impl Script {
+    /// Whether it is still to be read.
+    fn is_todo(&self, checkpoint: &Checkpoint) -> bool {
+        let before =
+            |day: &Date| checkpoint.position(&self.partition).is_none_or(|position| position.through < *day);
+        match &self.cover {
+            Cover::Part => true,
+            Cover::Slice(span) => before(&span.through),
+            Cover::Whole { partition, .. } => checkpoint.whole_as_of(partition).is_none(),
+        }
+    }
+}
+
+#[async_trait]
+impl Slice for Script {
+    fn partition(&self) -> &Arc<str> {
+        &self.partition
+    }
+
+    fn rows_estimate(&self) -> Option<u64> {
+        self.rows_estimate
+    }
+
+    async fn read(self: Box<Self>, pages: &Pages) -> Result<Cover> {
+        for page in &self.pages {
+            let mut rows = Rows::default();
+            page.split(|byte| *byte == b'\n').for_each(|row| rows.push(row));
+            pages.send(Page { rows, extracted_at_ms: EXTRACTED_AT_MS }).await?;
+        }
+        match self.failure {
+            Some(kind) => Err(Error::new(kind, "scripted")),
+            None => Ok(self.cover),
+        }
+    }
+}
+
+/// Yields the slices of each stream that a checkpoint has not.
+#[derive(Debug, Default)]
+pub(crate) struct Scripted(pub(crate) HashMap<String, Vec<Script>>);
+
+#[async_trait]
+impl Source for Scripted {
+    fn options(&self, _: &Stream) -> Options {
+        Options::new()
+    }
+
+    fn concurrency(&self) -> usize {
+        3
+    }
+
+    async fn slices(
+        &self,
+        stream: &Stream,
+        checkpoint: &Checkpoint,
+        _: Reading,
+    ) -> Result<Vec<Box<dyn Slice>>> {
+        let scripts = self.0.get(&stream.name).cloned().unwrap_or_default();
+        let todo = scripts.into_iter().filter(|script| script.is_todo(checkpoint));
+        Ok(todo.map(|script| Box::new(script) as Box<dyn Slice>).collect())
+    }
+}
