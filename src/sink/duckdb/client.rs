@@ -147,6 +147,9 @@ fn refused(path: &Path, error: duckdb::Error) -> Error {
     } else if has("version number") {
         Error::new(ErrorKind::Sink, format!("{path} was written by another version of DuckDB"))
             .hint("choose another `path`, or export the file's tables with the version that wrote it")
+    } else if has("Corrupt database file") {
+        Error::new(ErrorKind::Sink, format!("the database file {path} is damaged"))
+            .hint("restore it from a copy, or choose another `path` to load everything anew")
     } else if has("not a valid DuckDB database file") {
         Error::new(ErrorKind::Sink, format!("{path} is not a DuckDB database")).hint("choose another `path`")
     } else if has("Permission denied") || has("Read-only file system") {
