@@ -168,6 +168,9 @@ pub(super) fn failed(what: &str, error: duckdb::Error) -> Error {
     let described = if has("No space left on device") || has("disk full") {
         Error::new(ErrorKind::Io, format!("{what}: the disk is full"))
             .hint("free some space and start again; everything up to the last commit is safe")
+    } else if has("File too large") {
+        Error::new(ErrorKind::Io, format!("{what}: the system lets the file grow no further"))
+            .hint("raise the limit on file sizes and start again; everything up to the last commit is safe")
     } else if has("Out of Memory Error") {
         Error::new(ErrorKind::Sink, format!("{what}: DuckDB's memory limit does not suffice"))
             .hint("raise `memory_limit_mb`")

@@ -24,7 +24,13 @@ async fn child() {
     };
     let table = bars();
     let mut sink = DuckDbSink::connect(&DuckDbConfig::of(path)).await.expect("the file opens");
-    let (stream, before) = sink.open(&target(&table, mode)).await.expect("the stream opens");
+    if let Err(error) = run(&mut sink, mode, &table).await {
+        println!("failed {:?} {} {}", error.kind(), error.stream().unwrap_or_default(), error.user_message());
+    }
+}
+
+async fn run(sink: &mut DuckDbSink, mode: WriteMode, table: &Arc<Table>) -> Result<()> {
+    let (stream, before) = sink.open(&target(table, mode)).await?;
     let mut next: u32 = before.map_or(0, |state| state.parse().expect("a number"));
     println!("opened {next}");
     loop {
@@ -33,15 +39,15 @@ async fn child() {
         let first = (next - 1) * ROWS - if mode == WriteMode::AppendDedup && next > 1 { ROWS / 2 } else { 0 };
         let lines: Vec<String> = (first..next * ROWS).map(|row| numbered(row, next)).collect();
         for half in lines.chunks(lines.len() / 2 + 1) {
-            write(&mut sink, stream, &table, half).await;
+            let _ = sink.write(stream, batch(table, half)).await?;
         }
         println!("written {next}");
-        commit(&mut sink, stream, &next.to_string()).await;
+        assert_eq!(sink.commit(stream, &next.to_string()).await?, Receipt::Durable);
         println!("committed {next}");
-        if mode == WriteMode::Overwrite && next % 3 == 0 {
-            sink.finish(stream).await.expect("the run finishes");
+        if mode == WriteMode::Overwrite && next.is_multiple_of(3) {
+            sink.finish(stream).await?;
             println!("finished {next}");
-            return;
+            return Ok(());
         }
     }
 }
@@ -57,7 +63,11 @@ fn numbered(row: u32, batch: u32) -> String {
 }
 
 fn start(file: &File, mode: &str) -> (Child, BufReader<ChildStdout>) {
-    let mut child = Command::new(std::env::current_exe().expect("the test program"))
+    spawn(Command::new(std::env::current_exe().expect("the test program")), file, mode)
+}
+
+fn spawn(mut command: Command, file: &File, mode: &str) -> (Child, BufReader<ChildStdout>) {
+    let mut child = command
         .args(["--exact", "sink::duckdb::tests::crash::child", "--ignored", "--nocapture"])
         .env(PATH, file.path())
         .env(MODE, mode)
@@ -68,23 +78,35 @@ fn start(file: &File, mode: &str) -> (Child, BufReader<ChildStdout>) {
     (child, lines)
 }
 
-/// Reads the child's output up to a line; returns the number of the last commit
-/// that was seen.
-fn read_until(lines: &mut BufReader<ChildStdout>, wanted: &str) -> u32 {
+/// Reads the child's output up to a line with a text in it; returns the number
+/// of the last commit that was seen, and that line.
+fn read_until(lines: &mut BufReader<ChildStdout>, wanted: &str) -> (u32, String) {
     let mut committed = 0;
-    let mut line = String::new();
     loop {
-        line.clear();
+        let mut line = String::new();
         assert!(lines.read_line(&mut line).expect("a line") > 0, "the child ended before {wanted:?}");
-        // The first line shares its line with the test harness.
-        let text = line.trim_end();
-        if let Some(number) = text.strip_prefix("committed ") {
+        let line = line.trim_end();
+        if let Some(number) = line.strip_prefix("committed ") {
             committed = number.parse().expect("a number");
         }
-        if text.ends_with(wanted) {
-            return committed;
+        // The first line shares its line with the test harness.
+        if line.contains(wanted) {
+            return (committed, line.to_owned());
         }
     }
+}
+
+/// The progress that is stored, after checking that the rows agree with it.
+async fn agreed(file: &File, when: &str) -> u32 {
+    let mut sink = file.sink().await;
+    let (_, state) = sink.open(&target(&bars(), WriteMode::AppendDedup)).await.expect("the stream opens");
+    drop(sink);
+    let done = state.map_or(0, |state| state.parse().expect("a number"));
+    let query = "SELECT count(*)::VARCHAR, count(DISTINCT (ticker, timestamp))::VARCHAR, \
+        coalesce(max(v), 0)::VARCHAR FROM polygon.bars";
+    let rows = done * ROWS;
+    assert_eq!(file.rows(query), [format!("{rows}|{rows}|{done}")], "{when}");
+    done
 }
 
 #[tokio::test]
@@ -112,18 +134,11 @@ async fn a_killed_process_leaves_rows_and_progress_that_agree() {
         ["opened 0", "written 1", "committed 2", "written 4", "committed 4", "written 7", "written 9"]
     {
         let (mut child, mut lines) = start(&file, "append");
-        let seen = read_until(&mut lines, kill_after).max(done);
+        let seen = read_until(&mut lines, kill_after).0.max(done);
         child.kill().expect("the child is killed");
         child.wait().expect("the child ends");
-        let mut sink = file.sink().await;
-        let (_, state) = sink.open(&target(&bars(), WriteMode::AppendDedup)).await.unwrap();
-        drop(sink);
-        done = state.map_or(0, |state| state.parse().unwrap());
+        done = agreed(&file, kill_after).await;
         assert!(done >= seen, "commit {seen} was seen, and {done} is stored, killed after {kill_after}");
-        let distinct = "SELECT count(*)::VARCHAR, count(DISTINCT (ticker, timestamp))::VARCHAR, \
-            coalesce(max(v), 0)::VARCHAR FROM polygon.bars";
-        let rows = done * ROWS;
-        assert_eq!(file.rows(distinct), [format!("{rows}|{rows}|{done}")], "killed after {kill_after}");
     }
     assert!(done >= 8, "the work went on, up to {done}");
 }
@@ -151,4 +166,31 @@ async fn a_killed_overwrite_goes_on_and_changes_over_once() {
         ),
         [format!("{rows}|{rows}|A")]
     );
+}
+
+/// The limit on a file's size stands for a full disk: a write fails in the same
+/// place, and no privileges are needed.
+#[tokio::test]
+async fn a_file_that_cannot_grow_is_told_and_nothing_is_lost() {
+    let file = File::new();
+    let mut shell = Command::new("sh");
+    // The signal would kill the process; ignored, the write fails.
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 3000; exec \"$0\" \"$@\""]);
+    shell.arg(std::env::current_exe().expect("the test program"));
+    let (mut child, mut lines) = spawn(shell, &file, "append");
+    let (seen, failure) = read_until(&mut lines, "failed ");
+    child.wait().expect("the child ends");
+    assert!(seen > 3, "only {seen} commits fitted");
+    assert!(failure.starts_with("failed Io bars could not "), "{failure}");
+    assert!(
+        failure.contains("(hint: ") && failure.contains("everything up to the last commit is safe"),
+        "{failure}"
+    );
+    let done = agreed(&file, "after the failure").await;
+    assert!(done >= seen, "commit {seen} was seen, and {done} is stored");
+    let (mut child, mut lines) = start(&file, "append");
+    read_until(&mut lines, &format!("committed {}", done + 2));
+    child.kill().expect("the child is killed");
+    child.wait().expect("the child ends");
+    assert!(agreed(&file, "after going on").await >= done + 2);
 }

@@ -265,7 +265,7 @@ fn line(seq: usize, cells: &[Cell], turn: &proptest::sample::Index) -> String {
     for (index, ((name, _), cell)) in TYPES.iter().zip(cells).enumerate() {
         match cell {
             Some((json, _)) => pairs.push(format!("\"{name}\":{json}")),
-            None if (seq + index) % 2 == 0 => pairs.push(format!("\"{name}\":null")),
+            None if (seq + index).is_multiple_of(2) => pairs.push(format!("\"{name}\":null")),
             None => {}
         }
     }
