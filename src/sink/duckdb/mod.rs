@@ -59,7 +59,7 @@ pub struct DuckDbConfig {
     /// How much memory DuckDB may take for its buffers, in megabytes. Beyond it,
     /// it writes to a folder beside the file.
     #[serde(default = "default_memory_limit_mb")]
-    #[schemars(title = "Memory limit (MB)", range(min = 64), extend("order" = 2))]
+    #[schemars(title = "Memory limit (MB)", range(min = client::MEMORY_LIMIT_MB_MIN), extend("order" = 2))]
     pub memory_limit_mb: u32,
     /// How many threads DuckDB may use; one a processor when absent.
     #[serde(default)]

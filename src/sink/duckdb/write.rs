@@ -86,18 +86,23 @@ impl Stream {
             self.progress.forget(&self.connection, false)?;
             return Ok(None);
         }
+        if let Some(misfit) = ddl::misfit(&self.connection, &self.table, &self.target.table, self.json)? {
+            return Err(misfit);
+        }
         ddl::widen(&self.connection, &self.table, &self.target.table, self.json)?;
         let stored = self.progress.read(&self.connection, false)?;
         self.generation = stored.as_ref().map_or(0, |stored| stored.generation);
         Ok(stored.and_then(|stored| stored.state))
     }
 
-    /// Goes on with an unfinished run, or begins a new one.
+    /// Goes on with an unfinished run, or begins a new one: also where columns
+    /// changed their types since, because its rows are ours to read again.
     fn resume_run(&mut self) -> Result<Option<String>> {
         // Refuses to replace a table that is not ours before anything is loaded.
         ddl::exists(&self.connection, &self.table)?;
         if let Some(stored) = self.progress.read(&self.connection, true)?
             && ddl::exists(&self.connection, &self.into)?
+            && ddl::misfit(&self.connection, &self.into, &self.target.table, self.json)?.is_none()
         {
             ddl::widen(&self.connection, &self.into, &self.target.table, self.json)?;
             self.generation = stored.generation;

@@ -27,6 +27,23 @@ async fn a_path_that_is_no_database_is_named() {
 }
 
 #[tokio::test]
+async fn settings_out_of_range_are_named() {
+    let file = File::new();
+    for (change, part) in [
+        ((|config| config.schema.clear()) as fn(&mut DuckDbConfig), "`schema` is empty"),
+        (|config| config.memory_limit_mb = 1, "`memory_limit_mb` 1 is too small"),
+        (|config| config.threads = Some(0), "`threads` is 0"),
+    ] {
+        let mut config = file.config();
+        change(&mut config);
+        let error = refused(DuckDbSink::connect(&config).await);
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.user_message().starts_with(part), "{}", error.user_message());
+    }
+    assert!(!file.path().exists(), "nothing was created");
+}
+
+#[tokio::test]
 async fn a_read_only_file_is_left_alone() {
     let (file, table) = (File::new(), bars());
     load(&file, &table, WriteMode::Append, "1", &[&[bar("A", 1, 1)]]).await;

@@ -23,6 +23,22 @@ async fn the_last_row_of_a_key_wins_within_and_across_batches_and_commits() {
     assert_eq!(file.rows(ALL), ["A|00:01|4", "A|00:02|5", "B|00:01|7", "C|00:09|6", "D|00:00|8"]);
 }
 
+/// Statistics of the committed rows must not hide those of the open transaction.
+#[tokio::test]
+async fn rows_of_the_same_transaction_are_replaced_beyond_what_is_committed() {
+    let (file, table) = (File::new(), bars());
+    let mut sink = file.sink().await;
+    let (stream, _) = sink.open(&target(&table, WriteMode::AppendDedup)).await.unwrap();
+    write(&mut sink, stream, &table, &[bar("A", 1, 1), bar("A", 2, 1)]).await;
+    commit(&mut sink, stream, "1").await;
+    for v in [2, 3] {
+        write(&mut sink, stream, &table, &[bar("Z", 1000, v), bar("Z", 1001, v)]).await;
+    }
+    commit(&mut sink, stream, "2").await;
+    drop(sink);
+    assert_eq!(file.rows(ALL), ["A|00:01|1", "A|00:02|1", "Z|16:40|3", "Z|16:41|3"]);
+}
+
 #[tokio::test]
 async fn null_equals_null_in_a_key() {
     let (file, table) = (File::new(), bars());

@@ -98,6 +98,21 @@ async fn a_table_that_an_overwrite_replaces_may_have_other_columns() {
 }
 
 #[tokio::test]
+async fn an_unfinished_overwrite_whose_columns_changed_begins_anew() {
+    let (file, table) = (File::new(), bars());
+    {
+        let mut sink = file.sink().await;
+        let (stream, _) = sink.open(&target(&table, WriteMode::Overwrite)).await.unwrap();
+        write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
+        commit(&mut sink, stream, "half").await;
+    }
+    let mut other = (*table).clone();
+    other.columns[2].ty = ColumnType::Decimal;
+    assert_eq!(load(&file, &Arc::new(other), WriteMode::Overwrite, "1", &[&[bar("B", 1, 2)]]).await, None);
+    assert_eq!(file.rows("SELECT ticker, v::VARCHAR FROM polygon.bars"), ["B|2.000000000000000000"]);
+}
+
+#[tokio::test]
 async fn a_view_over_an_overwritten_table_goes_on_working() {
     let (file, table) = (File::new(), bars());
     load(&file, &table, WriteMode::Overwrite, "1", &[&[bar("A", 1, 1)]]).await;
