@@ -246,6 +246,9 @@ async fn progress_of_a_table_that_was_dropped_is_void() {
     let (file, table) = (File::new(), bars());
     load(&file, &table, WriteMode::Append, "1", &[&[bar("A", 1, 1)]]).await;
     file.execute("DROP TABLE polygon.bars");
+    let mut sink = file.sink().await;
+    assert_eq!(sink.open(&target(&table, WriteMode::Append)).await.unwrap().1, None);
+    drop(sink);
     assert_eq!(load(&file, &table, WriteMode::Append, "2", &[&[bar("B", 1, 1)]]).await, None);
     assert_eq!(file.rows(ALL), ["B|00:01|1"]);
 }

@@ -164,6 +164,29 @@ async fn a_time_beyond_nanoseconds_is_null_kept_and_noted() {
     );
 }
 
+/// DuckDB takes 2048 rows at a time: each chunk has its own values and nulls.
+#[tokio::test]
+async fn every_chunk_of_a_batch_has_its_own_rows() {
+    let (file, table) = (File::new(), everything());
+    let line = |seq: i64| {
+        let chunk = seq / 2048;
+        // NULL at other rows in each chunk, and in the second nowhere.
+        let text = if chunk != 1 && seq % 7 == chunk { "null".to_owned() } else { format!("\"row {seq}\"") };
+        let flag = if seq % 3 == chunk % 3 { "null" } else { "true" };
+        format!(r#"{{"seq":{seq},"t":{text},"b":{flag},"n":{seq}.5}}"#)
+    };
+    let lines: Vec<String> = (0..2 * 2048 + 131).map(line).collect();
+    load(&file, &table, WriteMode::Append, "1", &[&lines]).await;
+    let wrong = "SELECT count(*)::VARCHAR FROM (SELECT *, seq // 2048 AS chunk FROM polygon.everything) \
+        WHERE t IS DISTINCT FROM (CASE WHEN chunk <> 1 AND seq % 7 = chunk THEN NULL ELSE 'row ' || seq END) \
+        OR b IS DISTINCT FROM (CASE WHEN seq % 3 = chunk % 3 THEN NULL ELSE true END) OR n <> seq + 0.5";
+    assert_eq!(file.rows(wrong), ["0"]);
+    assert_eq!(
+        file.rows("SELECT count(DISTINCT seq)::VARCHAR FROM polygon.everything"),
+        [lines.len().to_string()]
+    );
+}
+
 #[tokio::test]
 async fn rows_carry_airbytes_columns() {
     let (file, table) = (File::new(), everything());
@@ -235,7 +258,11 @@ fn cells() -> impl Strategy<Value = Vec<Cell>> {
 #[test]
 fn any_values_come_back_as_they_went() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut runner = TestRunner::new(ProptestConfig { cases: 24, ..ProptestConfig::default() });
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 24,
+        source_file: Some(file!()),
+        ..ProptestConfig::default()
+    });
     let rows = proptest::collection::vec((cells(), any::<proptest::sample::Index>()), 1..120);
     runner
         .run(&rows, |rows| {
