@@ -180,7 +180,7 @@ impl Decoder {
                 ErrorKind::Sink,
                 format!("`{}` of table {} holds a time that does not fit", plan.name, self.table),
             )
-            .hint("times with nanoseconds reach from 1677-09-21 to 2262-04-11"));
+            .hint("times with nanoseconds reach from 1677-09-22 to 2262-04-11"));
         };
         let Values::Json(texts) = &mut work.columns[extra] else {
             return Err(self.fault(format!("`{EXTRA_COLUMN}` is not a JSON column")));

@@ -17,6 +17,10 @@ use crate::batch::Change;
 pub use decode::Decoder;
 pub use keys::Extremes;
 
+/// The start of the first day that 64 bits of nanoseconds hold in whole:
+/// 1677-09-22. DuckDB splits a time into day and clock and overflows before it.
+pub const EARLIEST: i64 = -106_751 * 86_400 * 1_000_000_000;
+
 /// Rows decoded to columns, in the order of their table's columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
@@ -40,7 +44,7 @@ pub struct Fallout {
 pub enum Cause {
     /// The source's value is not of its column's type.
     Source,
-    /// 64-bit nanoseconds reach from 1677-09-21 to 2262-04-11 only.
+    /// 64-bit nanoseconds reach from 1677-09-22 to 2262-04-11 only.
     TimeRange,
 }
 
@@ -57,8 +61,8 @@ pub enum Values {
     Decimal(Vec<i128>),
     /// Days since 1970-01-01.
     Date(Vec<i32>),
-    /// Nanoseconds since 1970-01-01T00:00:00Z, never `i64::MIN`, `-i64::MAX` or
-    /// `i64::MAX`, which warehouses use as infinities.
+    /// Nanoseconds since 1970-01-01T00:00:00Z, [`EARLIEST`] or later and before
+    /// `i64::MAX`, which warehouses use as infinity.
     Timestamp(Vec<i64>),
     /// JSON text.
     Json(Texts),

@@ -201,8 +201,8 @@ pub(super) fn timestamp(text: &[u8], start: usize, last: &mut LastDate) -> Scan<
     }
     let seconds = i64::from(days) * 86_400 + clock;
     let exact = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let limit = i128::from(i64::MAX);
-    Ok(((exact > -limit && exact < limit).then_some(exact as i64), end + 2))
+    let held = i128::from(super::EARLIEST)..i128::from(i64::MAX);
+    Ok((held.contains(&exact).then_some(exact as i64), end + 2))
 }
 
 /// Seconds since midnight of `"YYYY-MM-DDThh:mm:ss`.

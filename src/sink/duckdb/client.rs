@@ -15,6 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// last row group every time. A fifth of the load's time was spent on that.
 const CHECKPOINT_THRESHOLD: &str = "32MB";
 
+/// With less, DuckDB cannot hold the row groups that it compresses.
+pub(super) const MEMORY_LIMIT_MB_MIN: u32 = 64;
+
 /// Files that this process has open. DuckDB's lock is one of processes, so a
 /// second instance in this one would not be refused and damage the file.
 static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -41,6 +44,7 @@ impl Drop for Claim {
 impl Database {
     /// Opens or creates the file.
     pub fn open(config: &DuckDbConfig) -> Result<Self> {
+        check(config)?;
         let path = checked_path(&config.path)?;
         let claim = claim(path)?;
         let options = options(config).map_err(|error| failed("could not configure DuckDB", error))?;
@@ -53,6 +57,21 @@ impl Database {
     pub fn connect(&self) -> Result<Connection> {
         self.connection.try_clone().map_err(|error| failed("could not connect to the database", error))
     }
+}
+
+/// What the schema of the configuration says, for those who do not check it.
+fn check(config: &DuckDbConfig) -> Result<()> {
+    if config.schema.is_empty() {
+        return Err(Error::config("`schema` is empty").hint("leave it out for `polygon`"));
+    }
+    if config.memory_limit_mb < MEMORY_LIMIT_MB_MIN {
+        return Err(Error::config(format!("`memory_limit_mb` {} is too small", config.memory_limit_mb))
+            .hint(format!("give DuckDB at least {MEMORY_LIMIT_MB_MIN}")));
+    }
+    if config.threads == Some(0) {
+        return Err(Error::config("`threads` is 0").hint("leave it out for one a processor"));
+    }
+    Ok(())
 }
 
 fn options(config: &DuckDbConfig) -> duckdb::Result<Config> {
@@ -147,6 +166,9 @@ fn refused(path: &Path, error: duckdb::Error) -> Error {
     } else if has("version number") {
         Error::new(ErrorKind::Sink, format!("{path} was written by another version of DuckDB"))
             .hint("choose another `path`, or export the file's tables with the version that wrote it")
+    } else if has("Corrupt database file") {
+        Error::new(ErrorKind::Sink, format!("the database file {path} is damaged"))
+            .hint("restore it from a copy, or choose another `path` to load everything anew")
     } else if has("not a valid DuckDB database file") {
         Error::new(ErrorKind::Sink, format!("{path} is not a DuckDB database")).hint("choose another `path`")
     } else if has("Permission denied") || has("Read-only file system") {
@@ -165,6 +187,9 @@ pub(super) fn failed(what: &str, error: duckdb::Error) -> Error {
     let described = if has("No space left on device") || has("disk full") {
         Error::new(ErrorKind::Io, format!("{what}: the disk is full"))
             .hint("free some space and start again; everything up to the last commit is safe")
+    } else if has("File too large") {
+        Error::new(ErrorKind::Io, format!("{what}: the system lets the file grow no further"))
+            .hint("raise the limit on file sizes and start again; everything up to the last commit is safe")
     } else if has("Out of Memory Error") {
         Error::new(ErrorKind::Sink, format!("{what}: DuckDB's memory limit does not suffice"))
             .hint("raise `memory_limit_mb`")

@@ -140,22 +140,32 @@ pub(super) fn create(
         .map_err(|error| failed(&format!("could not create the table {}", place.sql()), error))
 }
 
+/// What is wrong with an existing table's columns, if something is: one has
+/// another type than rows need.
+pub(super) fn misfit(
+    connection: &Connection,
+    place: &Place,
+    table: &Table,
+    json: &'static str,
+) -> Result<Option<Error>> {
+    let found = Found::in_database(connection, place)?;
+    let misfit = |Wanted { name, ty, is_json }: &Wanted| {
+        let have = found.ty(name)?;
+        // Whether the library has the JSON extension may change between runs.
+        let fits = have == *ty || (*is_json && matches!(have, "JSON" | "VARCHAR"));
+        (!fits).then(|| other_type(place, name, have, ty))
+    };
+    Ok(layout(table, json).iter().find_map(misfit))
+}
+
 /// Adds the columns that an existing table lacks.
-///
-/// # Errors
-/// When a column has another type than rows need.
 pub(super) fn widen(connection: &Connection, place: &Place, table: &Table, json: &'static str) -> Result<()> {
     let found = Found::in_database(connection, place)?;
-    for Wanted { name, ty, is_json } in layout(table, json) {
-        match found.ty(&name) {
-            // Whether the library has the JSON extension may change between runs.
-            Some(have) if have == ty || (is_json && matches!(have, "JSON" | "VARCHAR")) => {}
-            Some(have) => return Err(other_type(place, &name, have, ty)),
-            None => {
-                let sql = format!("ALTER TABLE {} ADD COLUMN {} {ty}", place.sql(), quoted(&name));
-                let what = || format!("could not add the column {name} to {}", place.sql());
-                connection.execute_batch(&sql).map_err(|error| failed(&what(), error))?;
-            }
+    for Wanted { name, ty, .. } in layout(table, json) {
+        if found.ty(&name).is_none() {
+            let sql = format!("ALTER TABLE {} ADD COLUMN {} {ty}", place.sql(), quoted(&name));
+            let what = || format!("could not add the column {name} to {}", place.sql());
+            connection.execute_batch(&sql).map_err(|error| failed(&what(), error))?;
         }
     }
     Ok(())

@@ -69,7 +69,7 @@ fn constant(values: &Values, row: usize) -> Option<String> {
             let text = std::str::from_utf8(texts.get(row)).ok()?;
             (!text.contains('\0')).then(|| super::client::literal(text))
         }
-        Values::Integer(values) => Some(format!("({}::BIGINT)", values[row])),
+        Values::Integer(values) => Some(format!("'{}'::BIGINT", values[row])),
         Values::Date(values) => Some(format!("(DATE '1970-01-01' + ({}))", values[row])),
         Values::Timestamp(values) => Some(format!("make_timestamp_ns({})", values[row])),
         Values::Boolean(_) | Values::Decimal(_) | Values::Json(_) => None,

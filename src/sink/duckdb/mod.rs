@@ -14,7 +14,7 @@
 //!
 //! # Types
 //! Decimals are `DECIMAL(38, 18)`, times `TIMESTAMP_NS` in UTC. A time that 64
-//! bits of nanoseconds do not reach (before 1677-09-21 or after 2262-04-11) is
+//! bits of nanoseconds do not reach (before 1677-09-22 or after 2262-04-11) is
 //! NULL in its column, kept in `additional_properties` and noted in
 //! `_airbyte_meta`; in a key column it is an error.
 
@@ -59,7 +59,7 @@ pub struct DuckDbConfig {
     /// How much memory DuckDB may take for its buffers, in megabytes. Beyond it,
     /// it writes to a folder beside the file.
     #[serde(default = "default_memory_limit_mb")]
-    #[schemars(title = "Memory limit (MB)", range(min = 64), extend("order" = 2))]
+    #[schemars(title = "Memory limit (MB)", range(min = client::MEMORY_LIMIT_MB_MIN), extend("order" = 2))]
     pub memory_limit_mb: u32,
     /// How many threads DuckDB may use; one a processor when absent.
     #[serde(default)]
@@ -71,10 +71,10 @@ fn default_schema() -> String {
     "polygon".to_owned()
 }
 
-/// A load of a million bars takes a fifth of it; the rest is for joins when
-/// many rows are replaced.
+/// A load of a million bars is as fast with 64; the rest is for joins when many
+/// rows of a large table are replaced.
 fn default_memory_limit_mb() -> u32 {
-    1024
+    512
 }
 
 impl DuckDbConfig {

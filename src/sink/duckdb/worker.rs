@@ -57,21 +57,31 @@ pub(super) fn run(config: &DuckDbConfig, ready: Reply<()>, mut commands: mpsc::R
     while let Some(command) = commands.blocking_recv() {
         match command {
             Command::Open { target, failed, reply } => {
+                let name = target.table.name.clone();
                 let opened = Stream::open(&database, streams.len(), target, failed);
-                answer(
-                    reply,
-                    opened.map(|(stream, progress)| {
-                        streams.push(stream);
-                        progress
-                    }),
-                );
+                let opened = opened.map_err(|error| error.in_stream(&name)).map(|(stream, progress)| {
+                    streams.push(stream);
+                    progress
+                });
+                answer(reply, opened);
             }
             Command::Write { stream, load } => streams[stream.0].write(*load),
-            Command::Flush { stream, reply } => answer(reply, streams[stream.0].flush()),
-            Command::Commit { stream, progress, reply } => answer(reply, streams[stream.0].commit(&progress)),
-            Command::Rollback { stream, reply } => answer(reply, streams[stream.0].rollback()),
-            Command::Finish { stream, reply } => answer(reply, streams[stream.0].finish()),
+            Command::Flush { stream, reply } => streams[stream.0].answer(reply, |stream| stream.flush()),
+            Command::Commit { stream, progress, reply } => {
+                streams[stream.0].answer(reply, |stream| stream.commit(&progress))
+            }
+            Command::Rollback { stream, reply } => {
+                streams[stream.0].answer(reply, |stream| stream.rollback())
+            }
+            Command::Finish { stream, reply } => streams[stream.0].answer(reply, |stream| stream.finish()),
         }
+    }
+}
+
+impl Stream {
+    fn answer(&mut self, reply: Reply<()>, act: impl FnOnce(&mut Self) -> Result<()>) {
+        let result = act(self);
+        answer(reply, result.map_err(|error| error.in_stream(self.name())));
     }
 }
 

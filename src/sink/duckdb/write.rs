@@ -50,7 +50,7 @@ impl Stream {
         };
         let feed = Feed::register(&connection, index, &target.table)
             .map_err(|error| failed("could not register a table function", error))?;
-        begin(&connection)?;
+        execute(&connection, "BEGIN", "could not begin a transaction")?;
         ddl::ensure_schema(&connection, &database.schema)?;
         let mut stream = Self {
             progress: Progress::open(&connection, &database.schema, &target.progress_key)?,
@@ -70,8 +70,13 @@ impl Stream {
             WriteMode::Append | WriteMode::AppendDedup => stream.resume_table()?,
             WriteMode::Overwrite => stream.resume_run()?,
         };
-        commit(&stream.connection)?;
+        execute(&stream.connection, "COMMIT", "could not commit the tables")?;
         Ok((stream, progress))
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &str {
+        &self.target.table.name
     }
 
     /// Progress speaks of rows: where the table is gone, it is void.
@@ -81,18 +86,23 @@ impl Stream {
             self.progress.forget(&self.connection, false)?;
             return Ok(None);
         }
+        if let Some(misfit) = ddl::misfit(&self.connection, &self.table, &self.target.table, self.json)? {
+            return Err(misfit);
+        }
         ddl::widen(&self.connection, &self.table, &self.target.table, self.json)?;
         let stored = self.progress.read(&self.connection, false)?;
         self.generation = stored.as_ref().map_or(0, |stored| stored.generation);
         Ok(stored.and_then(|stored| stored.state))
     }
 
-    /// Goes on with an unfinished run, or begins a new one.
+    /// Goes on with an unfinished run, or begins a new one: also where columns
+    /// changed their types since, because its rows are ours to read again.
     fn resume_run(&mut self) -> Result<Option<String>> {
         // Refuses to replace a table that is not ours before anything is loaded.
         ddl::exists(&self.connection, &self.table)?;
         if let Some(stored) = self.progress.read(&self.connection, true)?
             && ddl::exists(&self.connection, &self.into)?
+            && ddl::misfit(&self.connection, &self.into, &self.target.table, self.json)?.is_none()
         {
             ddl::widen(&self.connection, &self.into, &self.target.table, self.json)?;
             self.generation = stored.generation;
@@ -174,7 +184,7 @@ impl Stream {
             return Ok(());
         }
         let told = || Error::bug("a write failed before, and the stream was not rolled back");
-        Err(self.failure.take().unwrap_or_else(told).in_stream(&self.target.table.name))
+        Err(self.failure.take().unwrap_or_else(told))
     }
 
     /// Makes the rows and `state` durable.
@@ -183,17 +193,14 @@ impl Stream {
         self.ensure_transaction()?;
         let stored = Stored { state: Some(state.to_owned()), generation: self.generation };
         self.progress.write(&self.connection, self.is_staged(), &stored)?;
-        self.in_transaction = false;
-        commit(&self.connection)
+        self.end_transaction()
     }
 
     /// Forgets the rows since the last commit.
     pub fn rollback(&mut self) -> Result<()> {
         self.failure = None;
         if std::mem::take(&mut self.in_transaction) {
-            self.connection
-                .execute_batch("ROLLBACK")
-                .map_err(|error| failed("could not roll back", error))?;
+            execute(&self.connection, "ROLLBACK", "could not roll back")?;
         }
         self.failed.store(false, Ordering::Release);
         Ok(())
@@ -214,8 +221,12 @@ impl Stream {
         self.progress.forget(&self.connection, true)?;
         self.progress.write(&self.connection, false, &stored)?;
         ddl::replace(&self.connection, &self.table, &self.into)?;
+        self.end_transaction()
+    }
+
+    fn end_transaction(&mut self) -> Result<()> {
         self.in_transaction = false;
-        commit(&self.connection)
+        execute(&self.connection, "COMMIT", &format!("could not commit rows to {}", self.into.sql()))
     }
 
     fn is_staged(&self) -> bool {
@@ -224,17 +235,13 @@ impl Stream {
 
     fn ensure_transaction(&mut self) -> Result<()> {
         if !self.in_transaction {
-            begin(&self.connection)?;
+            execute(&self.connection, "BEGIN", "could not begin a transaction")?;
             self.in_transaction = true;
         }
         Ok(())
     }
 }
 
-fn begin(connection: &Connection) -> Result<()> {
-    connection.execute_batch("BEGIN").map_err(|error| failed("could not begin a transaction", error))
-}
-
-fn commit(connection: &Connection) -> Result<()> {
-    connection.execute_batch("COMMIT").map_err(|error| failed("could not commit", error))
+fn execute(connection: &Connection, sql: &str, what: &str) -> Result<()> {
+    connection.execute_batch(sql).map_err(|error| failed(what, error))
 }

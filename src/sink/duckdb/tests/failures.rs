@@ -1,0 +1,160 @@
+use std::fs;
+
+use super::*;
+use crate::error::ErrorKind;
+
+async fn message(path: &str, kind: ErrorKind) -> String {
+    let error = refused(DuckDbSink::connect(&DuckDbConfig::of(path)).await);
+    assert_eq!(error.kind(), kind, "{}", error.report());
+    let message = error.user_message();
+    assert!(message.contains("(hint: "), "{message}");
+    assert!(!message.contains('\n'), "one sentence: {message}");
+    message
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_database_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    assert!(message(&inside(""), ErrorKind::Sink).await.contains("is a directory"));
+    assert!(message(&inside("no/x.duckdb"), ErrorKind::Sink).await.contains("/no does not exist"));
+    fs::write(inside("text"), "ticker,open\nAAPL,1.5\n".repeat(1000)).unwrap();
+    assert!(message(&inside("text"), ErrorKind::Sink).await.contains("text is not a DuckDB database"));
+    for path in ["", ":memory:", "md:market"] {
+        assert!(message(path, ErrorKind::Config).await.contains("is not a file"), "{path}");
+    }
+    assert_eq!(fs::read_to_string(inside("text")).unwrap().len(), 21_000, "and left as it was");
+}
+
+#[tokio::test]
+async fn settings_out_of_range_are_named() {
+    let file = File::new();
+    for (change, part) in [
+        ((|config| config.schema.clear()) as fn(&mut DuckDbConfig), "`schema` is empty"),
+        (|config| config.memory_limit_mb = 1, "`memory_limit_mb` 1 is too small"),
+        (|config| config.threads = Some(0), "`threads` is 0"),
+    ] {
+        let mut config = file.config();
+        change(&mut config);
+        let error = refused(DuckDbSink::connect(&config).await);
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.user_message().starts_with(part), "{}", error.user_message());
+    }
+    assert!(!file.path().exists(), "nothing was created");
+}
+
+#[tokio::test]
+async fn a_read_only_file_is_left_alone() {
+    let (file, table) = (File::new(), bars());
+    load(&file, &table, WriteMode::Append, "1", &[&[bar("A", 1, 1)]]).await;
+    let before = fs::read(file.path()).unwrap();
+    let mut permissions = fs::metadata(file.path()).unwrap().permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(file.path(), permissions).unwrap();
+    assert!(message(file.path().to_str().unwrap(), ErrorKind::Io).await.contains("is read-only"));
+    assert_eq!(fs::read(file.path()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_file_of_another_version_is_refused() {
+    let (file, table) = (File::new(), bars());
+    load(&file, &table, WriteMode::Append, "1", &[&[bar("A", 1, 1)]]).await;
+    let mut bytes = fs::read(file.path()).unwrap();
+    // After a checksum and the magic bytes `DUCK`.
+    assert_eq!(&bytes[8..12], b"DUCK");
+    bytes[12..20].copy_from_slice(&9999_u64.to_le_bytes());
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+    let checksum = bytes[8..4096]
+        .chunks(8)
+        .fold(5381, |sum, bytes| sum ^ word(bytes).wrapping_mul(0xbf58_476d_1ce4_e5b9));
+    bytes[..8].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(file.path(), bytes).unwrap();
+    let message = message(file.path().to_str().unwrap(), ErrorKind::Sink).await;
+    assert!(message.contains("written by another version of DuckDB"), "{message}");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused() {
+    let (file, table) = (File::new(), bars());
+    load(&file, &table, WriteMode::Append, "1", &[&[bar("A", 1, 1)]]).await;
+    let mut bytes = fs::read(file.path()).unwrap();
+    // Of the two headers that alternate, both.
+    bytes[5000] ^= 1;
+    bytes[9000] ^= 1;
+    fs::write(file.path(), bytes).unwrap();
+    let message = message(file.path().to_str().unwrap(), ErrorKind::Sink).await;
+    assert!(message.contains("is damaged"), "{message}");
+}
+
+#[tokio::test]
+async fn one_process_opens_a_file_once() {
+    let file = File::new();
+    let sink = file.sink().await;
+    let second = message(file.path().to_str().unwrap(), ErrorKind::Conflict).await;
+    assert!(second.contains("this process already has"), "{second}");
+    let detour = file.folder.path().join(".").join("market.duckdb");
+    message(detour.to_str().unwrap(), ErrorKind::Conflict).await;
+    drop(sink);
+    file.sink().await;
+}
+
+#[tokio::test]
+async fn a_failed_write_is_told_and_nothing_of_it_stays() {
+    let (file, table) = (File::new(), bars());
+    let mut sink = file.sink().await;
+    let (stream, _) = sink.open(&target(&table, WriteMode::Append)).await.unwrap();
+    write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
+    commit(&mut sink, stream, "1").await;
+    write(&mut sink, stream, &table, &[bar("B", 1, 1)]).await;
+    // Passes the decoder, which does not read JSON; DuckDB does.
+    let broken = r#"{"ticker":"C","additional_properties":{,}}"#.to_owned();
+    write(&mut sink, stream, &table, &[broken]).await;
+    let error = refused(sink.commit(stream, "2").await);
+    assert_eq!((error.kind(), error.stream()), (ErrorKind::Sink, Some("bars")));
+    assert!(error.report().contains(r#"could not load rows into "polygon"."bars""#), "{}", error.report());
+    refused(sink.commit(stream, "2").await);
+    refused(sink.write(stream, batch(&table, &[bar("D", 1, 1)])).await);
+    sink.rollback(stream).await.unwrap();
+    write(&mut sink, stream, &table, &[bar("E", 1, 1)]).await;
+    commit(&mut sink, stream, "3").await;
+    drop(sink);
+    assert_eq!(file.rows("SELECT ticker FROM polygon.bars ORDER BY 1"), ["A", "E"]);
+}
+
+#[tokio::test]
+async fn rows_that_could_not_be_decoded_are_not_committed_past() {
+    let (file, table) = (File::new(), bars());
+    let mut sink = file.sink().await;
+    let (stream, _) = sink.open(&target(&table, WriteMode::Append)).await.unwrap();
+    write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
+    let error = refused(sink.write(stream, batch(&table, &[r#"{"no":1}"#.to_owned()])).await);
+    assert_eq!(error.kind(), ErrorKind::Bug);
+    refused(sink.commit(stream, "1").await);
+    refused(sink.finish(stream).await);
+    sink.rollback(stream).await.unwrap();
+    commit(&mut sink, stream, "2").await;
+    drop(sink);
+    assert_eq!(file.rows("SELECT ticker FROM polygon.bars"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_write_that_was_dropped_is_not_committed_past() {
+    let (file, table) = (File::new(), bars());
+    let mut sink = file.sink().await;
+    let (stream, _) = sink.open(&target(&table, WriteMode::Append)).await.unwrap();
+    let mut future = sink.write(stream, batch(&table, &[bar("A", 1, 1)]));
+    assert!(futures::poll!(&mut future).is_pending(), "decoding goes on elsewhere");
+    drop(future);
+    refused(sink.commit(stream, "1").await);
+    sink.rollback(stream).await.unwrap();
+    commit(&mut sink, stream, "1").await;
+}
+
+#[tokio::test]
+async fn finishing_needs_a_commit_first() {
+    let (file, table) = (File::new(), bars());
+    let mut sink = file.sink().await;
+    let (stream, _) = sink.open(&target(&table, WriteMode::Overwrite)).await.unwrap();
+    write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
+    assert_eq!(refused(sink.finish(stream).await).kind(), ErrorKind::Bug);
+}

@@ -1,0 +1,135 @@
+//! The sink against the database itself, through its production path.
+
+mod crash;
+mod failures;
+mod modes;
+mod schema;
+mod types;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use duckdb::Connection;
+use tempfile::TempDir;
+
+use super::{DuckDbConfig, DuckDbSink};
+use crate::batch::{Batch, Rows};
+use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table};
+use crate::checkpoint::Cover;
+use crate::error::{Error, Result};
+use crate::sink::{Receipt, Sink, StreamId, Target, WriteMode};
+
+/// A database file that is gone after the test.
+struct File {
+    folder: TempDir,
+}
+
+impl File {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("market.duckdb")
+    }
+
+    fn config(&self) -> DuckDbConfig {
+        DuckDbConfig { threads: Some(1), ..DuckDbConfig::of(self.path().to_str().expect("a path in UTF-8")) }
+    }
+
+    async fn sink(&self) -> DuckDbSink {
+        DuckDbSink::connect(&self.config()).await.expect("the sink opens")
+    }
+
+    /// What a reader sees of the closed file: rows as text, columns joined by `|`.
+    fn rows(&self, query: &str) -> Vec<String> {
+        let connection = Connection::open(self.path()).expect("the file opens");
+        let mut statement = connection.prepare(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        let mut rows = statement.query([]).unwrap_or_else(|error| panic!("{query}: {error}"));
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next().expect("a row") {
+            let width = row.as_ref().column_count();
+            let cell = |index| {
+                row.get::<_, Option<String>>(index).unwrap_or_else(|error| panic!("{query}: {error}"))
+            };
+            let cells: Vec<String> =
+                (0..width).map(|index| cell(index).unwrap_or("NULL".to_owned())).collect();
+            lines.push(cells.join("|"));
+        }
+        lines
+    }
+
+    fn execute(&self, sql: &str) {
+        let connection = Connection::open(self.path()).expect("the file opens");
+        connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+fn column(name: &str, ty: ColumnType) -> Column {
+    Column { name: name.to_owned(), ty, doc: format!("It's {name}.") }
+}
+
+/// `ticker`, `timestamp`, `v` and the rest; the first two are the key.
+fn bars() -> Arc<Table> {
+    Arc::new(Table {
+        name: "bars".to_owned(),
+        columns: vec![
+            column("ticker", ColumnType::Text),
+            column("timestamp", ColumnType::Timestamp),
+            column("v", ColumnType::Integer),
+            column(EXTRA_COLUMN, ColumnType::Json),
+        ],
+        key: vec!["ticker".to_owned(), "timestamp".to_owned()],
+        cursor: Some("timestamp".to_owned()),
+    })
+}
+
+fn target(table: &Arc<Table>, mode: WriteMode) -> Target {
+    Target { progress_key: format!("test/{}", table.name), table: Arc::clone(table), mode }
+}
+
+fn batch(table: &Arc<Table>, lines: &[String]) -> Batch {
+    let mut rows = Rows::default();
+    for line in lines {
+        rows.push(line.as_bytes());
+    }
+    Batch { table: Arc::clone(table), rows, extracted_at_ms: 1_719_581_400_123, covers: Cover::Part }
+}
+
+/// A row of `bars`, `minute` minutes into a day.
+fn bar(ticker: &str, minute: u32, v: i64) -> String {
+    let (hour, minute) = (minute / 60, minute % 60);
+    format!(r#"{{"ticker":"{ticker}","timestamp":"2024-06-28T{hour:02}:{minute:02}:00Z","v":{v}}}"#)
+}
+
+async fn write(sink: &mut DuckDbSink, stream: StreamId, table: &Arc<Table>, lines: &[String]) {
+    let receipt = sink.write(stream, batch(table, lines)).await.expect("the rows are taken");
+    assert_eq!(receipt, Receipt::Accepted);
+}
+
+async fn commit(sink: &mut DuckDbSink, stream: StreamId, progress: &str) {
+    let receipt = sink.commit(stream, progress).await.expect("the commit succeeds");
+    assert_eq!(receipt, Receipt::Durable);
+}
+
+/// One sink's life: opens, writes each batch, commits once, finishes, closes.
+async fn load(
+    file: &File,
+    table: &Arc<Table>,
+    mode: WriteMode,
+    progress: &str,
+    batches: &[&[String]],
+) -> Option<String> {
+    let mut sink = file.sink().await;
+    let (stream, before) = sink.open(&target(table, mode)).await.expect("the stream opens");
+    for lines in batches {
+        write(&mut sink, stream, table, lines).await;
+    }
+    commit(&mut sink, stream, progress).await;
+    sink.finish(stream).await.expect("the stream finishes");
+    before
+}
+
+fn refused<T>(result: Result<T>) -> Error {
+    result.err().expect("an error was due")
+}
