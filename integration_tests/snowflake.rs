@@ -247,6 +247,48 @@ async fn a_process_that_was_overtaken_cannot_commit() {
 
 #[tokio::test]
 #[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn several_processes_that_begin_at_once_leave_one_progress() {
+    let schema = schema();
+    // The schema and the tables are there; the progress of the stream is not.
+    let first = connect(&schema).await;
+    let begin = |number: usize| {
+        let schema = schema.clone();
+        tokio::spawn(async move {
+            let mut sink = SnowflakeSink::connect(&config(&schema)).await?;
+            let (stream, _) = sink.open(&target(WriteMode::Append)).await?;
+            let rows = [row("A", i64::try_from(number).unwrap(), "1")];
+            let _accepted = sink.write(stream, batch(&rows)).await?;
+            sink.commit(stream, &format!("p{number}")).await
+        })
+    };
+    let tasks: Vec<_> = (0..6).map(begin).collect();
+    let mut winners = Vec::new();
+    for (number, task) in tasks.into_iter().enumerate() {
+        match task.await.unwrap() {
+            Ok(receipt) => {
+                assert_eq!(receipt, Receipt::Durable);
+                winners.push(format!("A/{number}/1.0"));
+            }
+            Err(error) => {
+                let kind = error.kind();
+                assert!(
+                    matches!(kind, ErrorKind::Conflict | ErrorKind::SinkUnavailable),
+                    "{}",
+                    error.report()
+                );
+            }
+        }
+    }
+    assert_eq!(prices(&first, &schema).await, winners);
+    let count = format!(
+        "SELECT CAST(COUNT(*) AS VARCHAR) FROM \"INTEGRATION\".\"{}\".\"_TAPELINE_PROGRESS\" WHERE \"PROGRESS_KEY\" <> ''",
+        schema.to_uppercase()
+    );
+    assert_eq!(one(&first, &count).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
 async fn overwriting_shows_the_old_rows_until_it_is_finished() {
     let schema = schema();
     let generation = format!(

@@ -14,7 +14,8 @@ fn default_schema() -> String {
     "POLYGON".to_owned()
 }
 
-/// Snowflake.
+/// Snowflake. Names of databases, schemas, warehouses, roles and users are taken in
+/// upper case, as Snowflake itself does with names that are not quoted.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Snowflake")]
@@ -96,7 +97,13 @@ impl SnowflakeConfig {
             return Err(Error::config("snowflake's `account` has a character that no account has")
                 .hint("it is like MYORG-MYACCOUNT; a URL belongs into `host`"));
         }
-        self.url()?;
+        let url = self.url()?;
+        let local = url
+            .host_str()
+            .is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]");
+        if url.scheme() == "http" && !local {
+            tracing::warn!("snowflake's `host` is not https: password and rows travel unencrypted");
+        }
         self.credential().map(|_| ())
     }
 

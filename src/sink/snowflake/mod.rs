@@ -24,11 +24,12 @@ mod write;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use self::client::{Client, Statement, Warehouse};
 pub use self::config::SnowflakeConfig;
-use self::ddl::{LOAD, Place, STAGE, ident};
+use self::ddl::{LOAD, Lifetime, Place, STAGE, ident};
 use self::layer::server_code;
 use self::merge::Upsert;
 use self::progress::Provided;
@@ -208,9 +209,11 @@ fn broken() -> Error {
     Error::bug("a stream is used after its rows failed to be written")
 }
 
-/// The table that an overwritten stream is collected in.
-fn next_table(name: &str) -> String {
-    format!("_TAPELINE_NEXT_{name}")
+/// The table that an overwritten stream is collected in, one for each pipeline.
+fn next_table(target: &Target) -> String {
+    let pipeline: String =
+        Sha256::digest(&target.progress_key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("_TAPELINE_NEXT_{}_{pipeline}", target.table.name)
 }
 
 #[async_trait]
@@ -219,11 +222,11 @@ impl Sink for SnowflakeSink {
         let session = self.session.as_ref();
         let table = &target.table;
         let overwrite = target.mode == WriteMode::Overwrite;
-        let mut kept = self.place.ensure(session, &table.name, "TABLE", table).await?;
+        let mut kept = self.place.ensure(session, &table.name, Lifetime::Lasting, table).await?;
         let mut into = self.place.table(&table.name);
         if overwrite {
-            let next = next_table(&table.name);
-            kept = self.place.ensure(session, &next, "TRANSIENT TABLE", table).await?;
+            let next = next_table(target);
+            kept = self.place.ensure(session, &next, Lifetime::OneRun, table).await?;
             into = self.place.table(&next);
         }
         let claim = progress::claim(session, &self.place, &target.progress_key, target.mode, kept).await?;

@@ -135,11 +135,11 @@ impl Wire<'_, '_> {
     async fn once(&mut self, ask: &Ask, tries: u32, last: Option<StatusCode>) -> Result<Value, Missed> {
         let request = self.request(ask, tries, last);
         let response = self.next.clone().run(request, self.extensions).await.map_err(|error| {
-            let error = match error {
-                reqwest_middleware::Error::Reqwest(error) => error.without_url().to_string(),
-                reqwest_middleware::Error::Middleware(error) => error.to_string(),
+            let reason = match &error {
+                reqwest_middleware::Error::Reqwest(error) => root_cause(error),
+                reqwest_middleware::Error::Middleware(error) => error.root_cause().to_string(),
             };
-            Missed { reason: error, again: true, wait: None, status: None }
+            Missed { reason, again: true, wait: None, status: None }
         })?;
         let status = response.status();
         let wait = response
@@ -148,7 +148,7 @@ impl Wire<'_, '_> {
             .and_then(|value| value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs))
             .filter(|wait| *wait <= RETRY_AFTER_MAX);
         let body = response.bytes().await.map_err(|error| Missed {
-            reason: format!("the answer broke off: {}", error.without_url()),
+            reason: format!("the answer broke off: {}", root_cause(&error)),
             again: true,
             wait: None,
             status: Some(status),
@@ -227,5 +227,19 @@ impl Wire<'_, '_> {
         } else {
             Err(error::from_answer(&answer, |text| self.exchange.redact(text)))
         }
+    }
+}
+
+/// The innermost cause: it says what happened, and it never holds the URL.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    match cause.downcast_ref::<reqwest::Error>() {
+        // Without an inner cause reqwest's own text would name the URL.
+        Some(_) if error.is_timeout() => "time-out".to_owned(),
+        Some(_) => "the connection failed".to_owned(),
+        None => cause.to_string(),
     }
 }

@@ -23,6 +23,9 @@ const STILL_RUNNING: [&str; 2] = ["333333", "333334"];
 const RENEWALS_MAX: u32 = 24;
 /// The longest statement that is waited for; Snowflake's own limit is two days.
 const STATEMENT_MAX: Duration = Duration::from_secs(6 * 3600);
+/// How long to wait for the lock of a process that died between its UPDATE and
+/// its COMMIT: Snowflake aborts such a transaction after some five minutes.
+const LOCK_TIMEOUT_SECONDS: u32 = 1200;
 /// The server holds a question for the result open; only one that does not is slowed down.
 const POLL_PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -136,6 +139,7 @@ fn describe_client(data: &mut Value) {
         "TIMEZONE": "UTC",
         "DATE_INPUT_FORMAT": "AUTO",
         "TIMESTAMP_INPUT_FORMAT": "AUTO",
+        "LOCK_TIMEOUT": LOCK_TIMEOUT_SECONDS,
         "ERROR_ON_NONDETERMINISTIC_MERGE": true,
         "QUERY_TAG": "tapeline",
     });

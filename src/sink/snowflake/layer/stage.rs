@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::Upload;
 use super::encryption::{Envelope, Material};
+use super::exchange::root_cause;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry;
 
@@ -109,7 +110,7 @@ impl Uploader {
                         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
                     (format!("HTTP status {status}"), again)
                 }
-                Err(error) => (error.without_url().to_string(), true),
+                Err(error) => (root_cause(&error), true),
             };
             let Some(bound) = delays.next().filter(|_| again) else { return Err(refused(&reason)) };
             tracing::debug!(reason, "stage upload again");
