@@ -279,7 +279,10 @@ async fn several_processes_that_begin_at_once_leave_one_progress() {
             }
         }
     }
-    assert_eq!(prices(&first, &schema).await, winners);
+    // A commit that was overtaken before it was read back is reported as unknown, and may be there.
+    let there = prices(&first, &schema).await;
+    assert!(winners.iter().all(|row| there.contains(row)), "{winners:?} {there:?}");
+    assert!(there.windows(2).all(|pair| pair[0] != pair[1]), "{there:?}");
     let count = format!(
         "SELECT CAST(COUNT(*) AS VARCHAR) FROM \"INTEGRATION\".\"{}\".\"_TAPELINE_PROGRESS\" WHERE \"PROGRESS_KEY\" <> ''",
         schema.to_uppercase()
