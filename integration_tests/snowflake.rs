@@ -1,7 +1,8 @@
 //! The Snowflake sink against fakesnow, over its real wire protocol.
 //!
-//! `TAPELINE_FAKESNOW` says where it listens, such as `http://127.0.0.1:18080`.
-//! Each test has a schema of its own.
+//! `TAPELINE_FAKESNOW` says where it listens, such as `http://127.0.0.1:18080`,
+//! `TAPELINE_FAKESNOW_MENDED` where `fakesnow_mended.py` does. Each test has a
+//! schema of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +23,12 @@ fn schema() -> String {
 }
 
 fn config(schema: &str) -> SnowflakeConfig {
-    let host = std::env::var("TAPELINE_FAKESNOW").expect("TAPELINE_FAKESNOW names the URL of a running fakesnow");
+    config_at("TAPELINE_FAKESNOW", schema)
+}
+
+fn config_at(variable: &str, schema: &str) -> SnowflakeConfig {
+    let host =
+        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} names the URL of a running server"));
     serde_json::from_value(serde_json::json!({
         "account": "fakesnow",
         "user": "tester",
@@ -186,7 +192,8 @@ async fn the_last_row_of_a_key_wins() {
     write(&mut sink, stream, &[row("A", 1, "1"), row("A", 2, "1"), row("A", 1, "2"), null_key("1")]).await;
     commit(&mut sink, stream, &[row("A", 1, "3"), row("a", 1, "1"), null_key("2")], "p1").await;
     assert_eq!(prices(&sink, &schema).await, ["-/1/2.0", "A/1/3.0", "A/2/1.0", "a/1/1.0"]);
-    commit(&mut sink, stream, &[row("A", 2, "9"), null_key("7"), row("B", 1, "1"), row("A", 2, "10")], "p2").await;
+    commit(&mut sink, stream, &[row("A", 2, "9"), null_key("7"), row("B", 1, "1"), row("A", 2, "10")], "p2")
+        .await;
     assert_eq!(prices(&sink, &schema).await, ["-/1/7.0", "A/1/3.0", "A/2/10.0", "B/1/1.0", "a/1/1.0"]);
     sink.finish(stream).await.unwrap();
 }
@@ -241,6 +248,51 @@ async fn a_process_that_was_overtaken_cannot_commit() {
     assert_eq!(prices(&second, &schema).await, ["A/1/1.0", "A/3/1.0"]);
     let (_, progress) = connect(&schema).await.open(&target(WriteMode::AppendDedup)).await.unwrap();
     assert_eq!(progress.as_deref(), Some("p2"));
+}
+
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn several_processes_that_begin_at_once_leave_one_progress() {
+    let schema = schema();
+    // The schema and the tables are there; the progress of the stream is not.
+    let first = connect(&schema).await;
+    let begin = |number: usize| {
+        let schema = schema.clone();
+        tokio::spawn(async move {
+            let mut sink = SnowflakeSink::connect(&config(&schema)).await?;
+            let (stream, _) = sink.open(&target(WriteMode::Append)).await?;
+            let rows = [row("A", i64::try_from(number).unwrap(), "1")];
+            let _accepted = sink.write(stream, batch(&rows)).await?;
+            sink.commit(stream, &format!("p{number}")).await
+        })
+    };
+    let tasks: Vec<_> = (0..6).map(begin).collect();
+    let mut winners = Vec::new();
+    for (number, task) in tasks.into_iter().enumerate() {
+        match task.await.unwrap() {
+            Ok(receipt) => {
+                assert_eq!(receipt, Receipt::Durable);
+                winners.push(format!("A/{number}/1.0"));
+            }
+            Err(error) => {
+                let kind = error.kind();
+                assert!(
+                    matches!(kind, ErrorKind::Conflict | ErrorKind::SinkUnavailable),
+                    "{}",
+                    error.report()
+                );
+            }
+        }
+    }
+    // A commit that was overtaken before it was read back is reported as unknown, and may be there.
+    let there = prices(&first, &schema).await;
+    assert!(winners.iter().all(|row| there.contains(row)), "{winners:?} {there:?}");
+    assert!(there.windows(2).all(|pair| pair[0] != pair[1]), "{there:?}");
+    let count = format!(
+        "SELECT CAST(COUNT(*) AS VARCHAR) FROM \"INTEGRATION\".\"{}\".\"_TAPELINE_PROGRESS\" WHERE \"PROGRESS_KEY\" <> ''",
+        schema.to_uppercase()
+    );
+    assert_eq!(one(&first, &count).await.as_deref(), Some("1"));
 }
 
 #[tokio::test]
@@ -360,11 +412,64 @@ async fn a_failed_statement_is_one_clear_sentence_without_a_secret() {
     assert_eq!(error.kind(), ErrorKind::Sink);
     assert!(error.to_string().starts_with("snowflake answered 002003: "), "{error}");
     assert!(!error.report().contains(PASSWORD));
+    assert!(!format!("{error:?} {:?}", config("x")).contains(PASSWORD));
+}
 
-    let mut nowhere = config("x");
-    nowhere.host = Some("http://127.0.0.1:9".to_owned());
-    let error = SnowflakeSink::connect(&nowhere).await.err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::SinkUnavailable);
-    assert!(!error.report().contains(PASSWORD), "{}", error.report());
-    assert!(!format!("{nowhere:?}").contains(PASSWORD));
+/// Commits of the crash test, of ten rows each.
+const CRASH_COMMITS: i64 = 80;
+const MENDED: &str = "TAPELINE_FAKESNOW_MENDED";
+const CRASH_SCHEMA: &str = "TAPELINE_CRASH_SCHEMA";
+
+/// The process that is killed: goes on where the stored progress says, to the end.
+#[tokio::test]
+#[ignore = "part of a_killed_process_neither_loses_nor_doubles_rows"]
+async fn the_process_to_be_killed() {
+    let Ok(schema) = std::env::var(CRASH_SCHEMA) else { return };
+    let mut sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
+    let (stream, progress) = sink.open(&target(WriteMode::Append)).await.unwrap();
+    let done: i64 = progress.map_or(0, |progress| progress.parse().unwrap());
+    for next in done..CRASH_COMMITS {
+        let rows: Vec<String> = (0..10).map(|n| row("A", 1000 + next * 10 + n, "1")).collect();
+        commit(&mut sink, stream, &rows, &(next + 1).to_string()).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs fakesnow_mended.py: TAPELINE_FAKESNOW_MENDED"]
+async fn a_killed_process_neither_loses_nor_doubles_rows() {
+    let schema = schema();
+    let sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
+    let mut kills = 0;
+    for round in 0_u64..100 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "snowflake::the_process_to_be_killed", "--include-ignored"])
+            .env(CRASH_SCHEMA, &schema)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Spread over a connection and a few commits; the same in every run.
+        let patience = std::time::Duration::from_millis(150 + round * 7_919 % 600);
+        let ended = tokio::task::spawn_blocking(move || {
+            let deadline = std::time::Instant::now() + patience;
+            loop {
+                match child.try_wait().unwrap() {
+                    Some(status) => return Some(status.success()),
+                    None if std::time::Instant::now() > deadline => break,
+                    None => std::thread::sleep(std::time::Duration::from_millis(2)),
+                }
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            None
+        });
+        match ended.await.unwrap() {
+            Some(true) => break,
+            Some(false) => {}
+            None => kills += 1,
+        }
+    }
+    let expected: Vec<String> = (0..CRASH_COMMITS * 10).map(|n| format!("A/{}/1.0", 1000 + n)).collect();
+    assert_eq!(prices(&sink, &schema).await, expected, "after {kills} kills");
+    assert!(kills >= 5, "too few kills to mean anything: {kills}");
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow57::{Array, StringArray};
 use async_trait::async_trait;
+use backon::ExponentialBuilder;
 use bytes::Bytes;
 use serde_json::Value;
 use snowflake_api::{
@@ -82,7 +83,7 @@ pub(super) struct Client {
 
 impl Client {
     /// Prepares a session; the first statement opens it.
-    pub fn new(config: &SnowflakeConfig) -> Result<Self> {
+    pub fn new(config: &SnowflakeConfig, retries: ExponentialBuilder) -> Result<Self> {
         let credential = config.credential()?;
         let auth_type = match &credential {
             Credential::Key(key) => {
@@ -103,7 +104,7 @@ impl Client {
             role: config.role.clone(),
             auth_type,
         };
-        let layer = Layer::new(config, credential)?;
+        let layer = Layer::new(config, credential, retries)?;
         let client = reqwest_middleware::ClientBuilder::new(Layer::http_client()?).with(layer).build();
         let api = SnowflakeApiBuilder::new(auth)
             .with_client(client)
@@ -190,9 +191,7 @@ fn json_rows(value: &Value) -> Result<Answer> {
         other => Some(other.to_string()),
     };
     let rows = value.as_array().ok_or_else(unexpected)?;
-    rows.iter()
-        .map(|row| Ok(row.as_array().ok_or_else(unexpected)?.iter().map(cell).collect()))
-        .collect()
+    rows.iter().map(|row| Ok(row.as_array().ok_or_else(unexpected)?.iter().map(cell).collect())).collect()
 }
 
 #[cfg(test)]

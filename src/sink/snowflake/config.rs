@@ -14,7 +14,8 @@ fn default_schema() -> String {
     "POLYGON".to_owned()
 }
 
-/// Snowflake.
+/// Snowflake. Names of databases, schemas, warehouses, roles and users are taken in
+/// upper case, as Snowflake itself does with names that are not quoted.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Snowflake")]
@@ -92,7 +93,17 @@ impl SnowflakeConfig {
                 return Err(Error::config(format!("snowflake's `{field}` is empty")));
             }
         }
-        self.url()?;
+        if !self.account.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')) {
+            return Err(Error::config("snowflake's `account` has a character that no account has")
+                .hint("it is like MYORG-MYACCOUNT; a URL belongs into `host`"));
+        }
+        let url = self.url()?;
+        let local = url
+            .host_str()
+            .is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]");
+        if url.scheme() == "http" && !local {
+            tracing::warn!("snowflake's `host` is not https: password and rows travel unencrypted");
+        }
         self.credential().map(|_| ())
     }
 
@@ -114,11 +125,10 @@ impl SnowflakeConfig {
                 && url.username().is_empty()
                 && url.password().is_none()
         });
-        let url = url.ok_or_else(|| {
+        url.ok_or_else(|| {
             Error::config(format!("snowflake's `{field}` does not name a server"))
                 .hint("`account` is like MYORG-MYACCOUNT, `host` like https://myorg-myaccount.snowflakecomputing.com")
-        })?;
-        Ok(url)
+        })
     }
 
     /// The account's name as it is signed and sent: without region and domain.
@@ -127,11 +137,7 @@ impl SnowflakeConfig {
     }
 
     pub(super) fn credential(&self) -> Result<Credential> {
-        let given = [
-            self.private_key.is_some(),
-            self.private_key_file.is_some(),
-            self.password.is_some(),
-        ];
+        let given = [self.private_key.is_some(), self.private_key_file.is_some(), self.password.is_some()];
         match given.iter().filter(|given| **given).count() {
             1 => {}
             0 => {
@@ -150,8 +156,9 @@ impl SnowflakeConfig {
             (Some(key), _) => ("private_key", key.expose().to_owned()),
             (None, Some(path)) => (
                 "private_key_file",
-                std::fs::read_to_string(path)
-                    .or_fail(ErrorKind::Config, || format!("cannot read snowflake's `private_key_file` {path}"))?,
+                std::fs::read_to_string(path).or_fail(ErrorKind::Config, || {
+                    format!("cannot read snowflake's `private_key_file` {path}")
+                })?,
             ),
             (None, None) => return Err(Error::bug("no way to sign in")),
         };
@@ -162,15 +169,19 @@ impl SnowflakeConfig {
 /// Checks and, where needed, repairs the text of a key.
 fn private_key(field: &str, text: &str, password: Option<&Secret>) -> Result<Secret> {
     let wrong = |what: &str| {
-        Error::config(format!("snowflake's `{field}` {what}"))
-            .hint("`openssl pkcs8 -topk8 -nocrypt -in rsa_key.pem -out rsa_key.p8` makes the form that is needed")
+        Error::config(format!("snowflake's `{field}` {what}")).hint(
+            "`openssl pkcs8 -topk8 -nocrypt -in rsa_key.pem -out rsa_key.p8` makes the form that is needed",
+        )
     };
     // A key pasted into one line of YAML, JSON or an environment variable has `\n` for its line breaks.
     let text = text.trim().replace("\\n", "\n");
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") {
-        let _password = password
-            .ok_or_else(|| Error::config("snowflake's `private_key_password` is missing: the key is encrypted"))?;
-        return Err(wrong("is encrypted, which is not supported"));
+        let password = password.ok_or_else(|| {
+            Error::config("snowflake's `private_key_password` is missing: the key is encrypted")
+        })?;
+        return decrypted(&text, password).ok_or_else(|| {
+            wrong("cannot be decrypted: `private_key_password` is wrong, or the cipher is not known")
+        });
     }
     if text.contains("BEGIN RSA PRIVATE KEY") {
         return Err(wrong("is in PKCS#1 form, it must be PKCS#8"));
@@ -180,3 +191,16 @@ fn private_key(field: &str, text: &str, password: Option<&Secret>) -> Result<Sec
     }
     Ok(Secret::new(text))
 }
+
+/// The key of an encrypted PEM text. What fails is not said in detail: it could
+/// tell of the key.
+fn decrypted(pem: &str, password: &Secret) -> Option<Secret> {
+    let (_, document) = pkcs8::SecretDocument::from_pem(pem).ok()?;
+    let encrypted = pkcs8::EncryptedPrivateKeyInfo::try_from(document.as_bytes()).ok()?;
+    let plain = encrypted.decrypt(password.expose()).ok()?;
+    let pem = plain.to_pem("PRIVATE KEY", pkcs8::LineEnding::LF).ok()?;
+    Some(Secret::new(pem.as_str()))
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -17,6 +17,18 @@ pub(super) const LOAD: &str = "_TAPELINE_LOAD";
 /// The one column of [`LOAD`].
 pub(super) const LOAD_COLUMN: &str = "_TAPELINE_ROW";
 
+/// Rows that pass through are not worth a day of Snowflake's storage.
+const NO_TIME_TRAVEL: &str = "DATA_RETENTION_TIME_IN_DAYS = 0";
+
+/// How long a table is meant to last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// The user's own.
+    Lasting,
+    /// Until the run that fills it is finished.
+    OneRun,
+}
+
 /// Airbyte's columns, as destination-snowflake has them, with their types.
 pub(super) const METADATA: [(&str, &str); 4] = [
     ("_AIRBYTE_RAW_ID", "VARCHAR NOT NULL"),
@@ -35,6 +47,30 @@ pub(super) fn ident(name: &str) -> String {
 /// Several names, with commas.
 pub(super) fn idents<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(ident).collect::<Vec<_>>().join(", ")
+}
+
+/// A text as SQL. Only for what cannot be a bound value: the comments of DDL.
+fn literal(text: &str) -> String {
+    let mut sql = String::with_capacity(text.len() + 2);
+    sql.push('\'');
+    for c in text.chars() {
+        match c {
+            '\'' => sql.push_str("''"),
+            '\\' => sql.push_str("\\\\"),
+            // A client may take `$name` for a session variable.
+            '$' => sql.push_str("\\u0024"),
+            other => sql.push(other),
+        }
+    }
+    sql.push('\'');
+    sql
+}
+
+/// A column as CREATE and ALTER want it.
+fn definition(column: &Column) -> String {
+    let comment =
+        if column.doc.is_empty() { String::new() } else { format!(" COMMENT {}", literal(&column.doc)) };
+    format!("{}{comment}", sql_type(column.ty))
 }
 
 /// Where tables are.
@@ -78,9 +114,16 @@ impl Place {
         for sql in [
             format!("USE SCHEMA {}", self.schema()),
             format!("CREATE TEMPORARY STAGE IF NOT EXISTS {}", ident(STAGE)),
-            format!("CREATE OR REPLACE TEMPORARY TABLE {} ({} VARIANT)", ident(LOAD), ident(LOAD_COLUMN)),
+            format!(
+                "CREATE OR REPLACE TEMPORARY TABLE {} ({} VARIANT) {NO_TIME_TRAVEL}",
+                ident(LOAD),
+                ident(LOAD_COLUMN)
+            ),
         ] {
-            session.execute(Statement::new(sql)).await.map_err(|error| missing(error, "schema", &self.schema))?;
+            session
+                .execute(Statement::new(sql))
+                .await
+                .map_err(|error| missing(error, "schema", &self.schema))?;
         }
         Ok(())
     }
@@ -104,7 +147,10 @@ impl Place {
                     precision: number(precision),
                     scale: number(scale),
                 }),
-                _ => Err(Error::new(ErrorKind::Sink, "snowflake's INFORMATION_SCHEMA.COLUMNS is not understood")),
+                _ => Err(Error::new(
+                    ErrorKind::Sink,
+                    "snowflake's INFORMATION_SCHEMA.COLUMNS is not understood",
+                )),
             })
             .collect()
     }
@@ -114,16 +160,27 @@ impl Place {
     ///
     /// # Errors
     /// [`ErrorKind::Sink`] when a column has a type that cannot take the rows.
-    pub async fn ensure(&self, session: &dyn Warehouse, name: &str, kind: &str, table: &Table) -> Result<bool> {
+    pub async fn ensure(
+        &self,
+        session: &dyn Warehouse,
+        name: &str,
+        lifetime: Lifetime,
+        table: &Table,
+    ) -> Result<bool> {
         let existing = self.columns(session, name).await?;
         if existing.is_empty() {
             let columns: Vec<String> = table
                 .columns
                 .iter()
-                .map(|column| format!("{} {}", ident(&column.name), sql_type(column.ty)))
+                .map(|column| format!("{} {}", ident(&column.name), definition(column)))
                 .chain(METADATA.iter().map(|(name, ty)| format!("{} {ty}", ident(name))))
                 .collect();
-            let sql = format!("CREATE {kind} IF NOT EXISTS {} ({})", self.table(name), columns.join(", "));
+            let (kind, option) = match lifetime {
+                Lifetime::Lasting => ("TABLE", ""),
+                Lifetime::OneRun => ("TRANSIENT TABLE", NO_TIME_TRAVEL),
+            };
+            let sql =
+                format!("CREATE {kind} IF NOT EXISTS {} ({}) {option}", self.table(name), columns.join(", "));
             session.execute(Statement::new(sql)).await?;
             return Ok(false);
         }
@@ -131,7 +188,7 @@ impl Place {
         for column in &table.columns {
             match find(&column.name) {
                 Some(found) => found.must_hold(column, name)?,
-                None => self.add_column(session, name, &column.name, sql_type(column.ty)).await?,
+                None => self.add_column(session, name, &column.name, &definition(column)).await?,
             }
         }
         for (column, ty) in METADATA {
@@ -145,7 +202,8 @@ impl Place {
 
     async fn add_column(&self, session: &dyn Warehouse, table: &str, column: &str, ty: &str) -> Result<()> {
         tracing::info!(table, column, "adding a column");
-        let sql = format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {ty}", self.table(table), ident(column));
+        let sql =
+            format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {ty}", self.table(table), ident(column));
         session.execute(Statement::new(sql)).await.map(|_| ())
     }
 }
@@ -214,7 +272,9 @@ fn missing(error: Error, field: &str, name: &str) -> Error {
             "snowflake's `{field}` {} does not exist, or the role may not use it",
             name.to_uppercase()
         ),
-        Some("003001") => format!("the role may not use or create snowflake's `{field}` {}", name.to_uppercase()),
+        Some("003001") => {
+            format!("the role may not use or create snowflake's `{field}` {}", name.to_uppercase())
+        }
         _ => return error,
     };
     Error::new(ErrorKind::Sink, sentence).hint(format!("check `{field}` and `role`")).caused_by(error)
@@ -230,6 +290,13 @@ mod tests {
         assert_eq!(ident("a\"; DROP TABLE b; --"), "\"A\"\"; DROP TABLE B; --\"");
         let place = Place { database: "db".to_owned(), schema: "my schema".to_owned() };
         assert_eq!(place.table("t"), "\"DB\".\"MY SCHEMA\".\"T\"");
+    }
+
+    #[test]
+    fn a_comment_cannot_end_its_literal() {
+        assert_eq!(literal(r"it's \ $5"), r"'it''s \\ \u00245'");
+        let column = Column { name: "c".to_owned(), ty: ColumnType::Date, doc: "Day.".to_owned() };
+        assert_eq!(definition(&column), "DATE COMMENT 'Day.'");
     }
 
     #[test]

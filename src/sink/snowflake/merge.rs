@@ -45,7 +45,9 @@ fn typed(table: &Table, generation: i64) -> String {
         path(LINE_META),
         generation.to_string(),
     ];
-    columns.extend(METADATA.iter().zip(metadata).map(|((name, _), value)| format!("{value} AS {}", ident(name))));
+    columns.extend(
+        METADATA.iter().zip(metadata).map(|((name, _), value)| format!("{value} AS {}", ident(name))),
+    );
     columns.push(format!("{}::NUMBER(38,0) AS {}", path(LINE_NUMBER), ident(ORDER)));
     format!("SELECT {} FROM {} AS l", columns.join(", "), ident(LOAD))
 }
@@ -61,18 +63,18 @@ fn latest(table: &Table, generation: i64) -> String {
 }
 
 fn same_key(table: &Table) -> String {
-    let pairs: Vec<String> = table
-        .key
-        .iter()
-        .map(|key| format!("t.{0} IS NOT DISTINCT FROM s.{0}", ident(key)))
-        .collect();
+    let pairs: Vec<String> =
+        table.key.iter().map(|key| format!("t.{0} IS NOT DISTINCT FROM s.{0}", ident(key))).collect();
     pairs.join(" AND ")
 }
 
 /// Adds every line.
 pub(super) fn append(target: &str, table: &Table, generation: i64) -> Vec<String> {
     let columns = idents(columns(table));
-    vec![format!("INSERT INTO {target} ({columns}) SELECT {columns} FROM ({}) AS r", typed(table, generation))]
+    vec![format!(
+        "INSERT INTO {target} ({columns}) SELECT {columns} FROM ({}) AS r",
+        typed(table, generation)
+    )]
 }
 
 /// Adds the last line of each key in place of the row with that key. A table

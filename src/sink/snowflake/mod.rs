@@ -24,11 +24,12 @@ mod write;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use self::client::{Client, Statement, Warehouse};
 pub use self::config::SnowflakeConfig;
-use self::ddl::{LOAD, Place, STAGE, ident};
+use self::ddl::{LOAD, Lifetime, Place, STAGE, ident};
 use self::layer::server_code;
 use self::merge::Upsert;
 use self::progress::Provided;
@@ -36,6 +37,7 @@ use self::write::{File, Writer};
 use super::{Receipt, Sink, StreamId, Target, WriteMode};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::retry;
 
 /// Compressed bytes of all streams together that may wait in memory.
 const WAITING_BYTES_MAX: usize = 3 * write::FILE_BYTES_MAX;
@@ -75,7 +77,7 @@ impl SnowflakeSink {
     pub async fn connect(config: &SnowflakeConfig) -> Result<Self> {
         config.validate()?;
         let place = Place { database: config.database.clone(), schema: config.schema.clone() };
-        Self::over(Box::new(Client::new(config)?), place, &config.warehouse).await
+        Self::over(Box::new(Client::new(config, retry::policy())?), place, &config.warehouse).await
     }
 
     async fn over(session: Box<dyn Warehouse>, place: Place, warehouse: &str) -> Result<Self> {
@@ -167,7 +169,8 @@ impl SnowflakeSink {
         let lines = i64::try_from(stream.lines).or_fail(ErrorKind::Bug, || "too many rows".to_owned())?;
         let key = &stream.target.progress_key;
         let provided = Provided::Loaded(lines);
-        progress::advance(self.session.as_ref(), &self.place, key, stream.version, Some(progress), provided).await?;
+        progress::advance(self.session.as_ref(), &self.place, key, stream.version, Some(progress), provided)
+            .await?;
         self.run(format!("DELETE FROM {}", ident(LOAD))).await?;
         self.run("COMMIT").await
     }
@@ -180,7 +183,10 @@ impl SnowflakeSink {
         let dedups = self.stream(id)?.target.mode == WriteMode::AppendDedup;
         // Only test servers answer so to a MERGE; nothing of it was committed.
         if dedups && self.upsert == Upsert::Merge && server_code(&error) == Some("261000") {
-            tracing::debug!(error = error.report(), "no MERGE in a transaction: deleting and inserting instead");
+            tracing::debug!(
+                error = error.report(),
+                "no MERGE in a transaction: deleting and inserting instead"
+            );
             self.upsert = Upsert::DeleteInsert;
             let Err(error) = self.load(id, progress).await else { return Ok(()) };
             return Err(progress::rolled_back(self.session.as_ref(), error).await);
@@ -203,9 +209,11 @@ fn broken() -> Error {
     Error::bug("a stream is used after its rows failed to be written")
 }
 
-/// The table that an overwritten stream is collected in.
-fn next_table(name: &str) -> String {
-    format!("_TAPELINE_NEXT_{name}")
+/// The table that an overwritten stream is collected in, one for each pipeline.
+fn next_table(target: &Target) -> String {
+    let pipeline: String =
+        Sha256::digest(&target.progress_key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("_TAPELINE_NEXT_{}_{pipeline}", target.table.name)
 }
 
 #[async_trait]
@@ -214,11 +222,11 @@ impl Sink for SnowflakeSink {
         let session = self.session.as_ref();
         let table = &target.table;
         let overwrite = target.mode == WriteMode::Overwrite;
-        let mut kept = self.place.ensure(session, &table.name, "TABLE", table).await?;
+        let mut kept = self.place.ensure(session, &table.name, Lifetime::Lasting, table).await?;
         let mut into = self.place.table(&table.name);
         if overwrite {
-            let next = next_table(&table.name);
-            kept = self.place.ensure(session, &next, "TRANSIENT TABLE", table).await?;
+            let next = next_table(target);
+            kept = self.place.ensure(session, &next, Lifetime::OneRun, table).await?;
             into = self.place.table(&next);
         }
         let claim = progress::claim(session, &self.place, &target.progress_key, target.mode, kept).await?;
@@ -241,7 +249,8 @@ impl Sink for SnowflakeSink {
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
         let mut writer = self.stream(stream)?.writer.take().ok_or_else(broken)?;
         let work = tokio::task::spawn_blocking(move || writer.push(&batch).map(|files| (writer, files)));
-        let (writer, files) = work.await.or_fail(ErrorKind::Bug, || "compressing rows failed unexpectedly".to_owned())??;
+        let (writer, files) =
+            work.await.or_fail(ErrorKind::Bug, || "compressing rows failed unexpectedly".to_owned())??;
         self.stream(stream)?.writer = Some(writer);
         for file in files {
             self.upload(stream, file).await?;
@@ -284,7 +293,7 @@ impl Sink for SnowflakeSink {
 
     async fn finish(&mut self, stream: StreamId) -> Result<()> {
         let open = self.stream(stream)?;
-        if open.lines > 0 || open.writer.as_ref().is_some_and(|writer| writer.bytes() > 0) {
+        if open.lines > 0 || !open.writer.as_ref().is_some_and(Writer::is_empty) {
             return Err(Error::bug("a stream is finished with rows that were not committed"));
         }
         if open.target.mode != WriteMode::Overwrite {
@@ -307,7 +316,11 @@ impl Sink for SnowflakeSink {
         }
         progress::must_be_at(session, &self.place, &key, version + 1).await?;
         if let Err(error) = self.run(format!("DROP TABLE IF EXISTS {next}")).await {
-            tracing::warn!(error = error.report(), table = next, "could not drop the table of a finished run");
+            tracing::warn!(
+                error = error.report(),
+                table = next,
+                "could not drop the table of a finished run"
+            );
         }
         Ok(())
     }
@@ -323,3 +336,6 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,20 +63,29 @@ pub(super) async fn read(session: &dyn Warehouse, place: &Place, key: &str) -> R
     );
     let rows = session.execute(Statement::new(sql).text(key)).await?;
     let malformed = || {
-        Error::new(ErrorKind::State, format!("the progress of {key} in {} cannot be read", place.table(TABLE)))
-            .hint("restore the row, or delete it to read the stream anew")
+        Error::new(
+            ErrorKind::State,
+            format!("the progress of {key} in {} cannot be read", place.table(TABLE)),
+        )
+        .hint("restore the row, or delete it to read the stream anew")
     };
     let [row] = rows.as_slice() else {
         return if rows.is_empty() { Ok(None) } else { Err(malformed()) };
     };
     let [progress, version, generation, overwrite] = row.as_slice() else { return Err(malformed()) };
-    let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).ok_or_else(malformed);
+    let number =
+        |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).ok_or_else(malformed);
     let overwrite = match overwrite.as_deref().map(str::to_ascii_lowercase).as_deref() {
         Some("true" | "1") => true,
         Some("false" | "0") => false,
         _ => return Err(malformed()),
     };
-    Ok(Some(Row { progress: progress.clone(), version: number(version)?, generation: number(generation)?, overwrite }))
+    Ok(Some(Row {
+        progress: progress.clone(),
+        version: number(version)?,
+        generation: number(generation)?,
+        overwrite,
+    }))
 }
 
 /// Reads a stream's row, adding it if there is none.
@@ -208,7 +217,9 @@ async fn moved(
     // Whether the row is where it was decides between "overtaken" and a failure.
     let failed = rolled_back(session, outcome.err().unwrap_or_else(|| incomplete(key))).await;
     match read(session, place, key).await {
-        Ok(row) if row.as_ref().is_none_or(|row| row.version != version) => Err(conflict(key).caused_by(failed)),
+        Ok(row) if row.as_ref().is_none_or(|row| row.version != version) => {
+            Err(conflict(key).caused_by(failed))
+        }
         _ => Err(failed),
     }
 }
@@ -222,7 +233,12 @@ fn incomplete(key: &str) -> Error {
 
 /// Checks after COMMIT that it took place: COMMIT also succeeds when the server
 /// had already given up the transaction.
-pub(super) async fn must_be_at(session: &dyn Warehouse, place: &Place, key: &str, version: i64) -> Result<()> {
+pub(super) async fn must_be_at(
+    session: &dyn Warehouse,
+    place: &Place,
+    key: &str,
+    version: i64,
+) -> Result<()> {
     match read(session, place, key).await? {
         Some(row) if row.version == version => Ok(()),
         Some(row) if row.version > version => Err(conflict(key)),

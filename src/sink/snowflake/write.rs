@@ -57,6 +57,11 @@ impl Writer {
         self.file.get_ref().len()
     }
 
+    /// Whether no line waits.
+    pub fn is_empty(&self) -> bool {
+        self.lines == 0
+    }
+
     /// Adds a batch; returns the files that became full. Blocks for as long as
     /// compressing takes.
     ///
@@ -138,7 +143,8 @@ fn push_members(line: &mut Vec<u8>, row: &[u8], decimals: &HashSet<Box<[u8]>>) -
             line.push(b',');
             line.extend_from_slice(key);
             line.push(b':');
-            let quoted = value.first() != Some(&b'"') && decimals.contains(key.trim_ascii_start().get(1..key.len() - 1).unwrap_or_default());
+            let quoted = value.first() != Some(&b'"')
+                && decimals.contains(key.trim_ascii_start().get(1..key.len() - 1).unwrap_or_default());
             if quoted {
                 line.push(b'"');
             }
@@ -190,7 +196,8 @@ impl<'a> Scan<'a> {
             b'"' => self.skip_string()?,
             b'{' | b'[' => self.skip_nested()?,
             _ => {
-                let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b':') || byte.is_ascii_whitespace();
+                let ends =
+                    |byte: &u8| matches!(byte, b',' | b'}' | b']' | b':') || byte.is_ascii_whitespace();
                 let length = self.row[start..].iter().position(ends).ok_or_else(not_canonical)?;
                 self.at += length;
             }

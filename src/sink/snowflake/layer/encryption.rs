@@ -54,7 +54,8 @@ impl Material {
     /// Encrypts a file.
     pub fn encrypt(&self, plain: &[u8]) -> Result<(Vec<u8>, Envelope)> {
         let mut random = [0_u8; 32 + BLOCK];
-        getrandom::fill(&mut random).or_fail(ErrorKind::Io, || "the machine gives no random numbers".to_owned())?;
+        getrandom::fill(&mut random)
+            .or_fail(ErrorKind::Io, || "the machine gives no random numbers".to_owned())?;
         let (key, iv) = random.split_at(32);
         self.encrypt_with(plain, key, iv)
     }
@@ -73,7 +74,12 @@ impl Material {
                     .map(|cipher| cipher.encrypt_padded_vec_mut::<Pkcs7>(plain)),
                 Aes256::new_from_slice(&master).map(|cipher| wrap(&cipher, key)),
             ),
-            _ => return Err(Error::new(ErrorKind::Sink, "snowflake's stage key has a length that is not known")),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Sink,
+                    "snowflake's stage key has a length that is not known",
+                ));
+            }
         };
         let (Ok(bytes), Ok(wrapped)) = (bytes, wrapped) else {
             return Err(Error::bug("an encryption key of the wrong length"));
@@ -125,8 +131,12 @@ pub(super) mod tests {
         wrapped.truncate(wrapped.len() - padding);
         assert_eq!(wrapped.len(), master.len(), "the key of the file is as long as the master key");
         match master.len() {
-            16 => cbc::Decryptor::<Aes128>::new_from_slices(&wrapped, &iv).unwrap().decrypt_padded_vec_mut::<Pkcs7>(bytes),
-            _ => cbc::Decryptor::<Aes256>::new_from_slices(&wrapped, &iv).unwrap().decrypt_padded_vec_mut::<Pkcs7>(bytes),
+            16 => cbc::Decryptor::<Aes128>::new_from_slices(&wrapped, &iv)
+                .unwrap()
+                .decrypt_padded_vec_mut::<Pkcs7>(bytes),
+            _ => cbc::Decryptor::<Aes256>::new_from_slices(&wrapped, &iv)
+                .unwrap()
+                .decrypt_padded_vec_mut::<Pkcs7>(bytes),
         }
         .unwrap()
     }
@@ -159,7 +169,8 @@ pub(super) mod tests {
         let one = json!({"queryStageMasterKey": "AA==", "queryId": "q", "smkId": 1});
         assert!(Material::of(&json!({"encryptionMaterial": one})).unwrap().is_some());
         assert!(Material::of(&json!({"encryptionMaterial": [one]})).unwrap().is_some());
-        let error = Material::of(&json!({"encryptionMaterial": {"queryStageMasterKey": "s3cret", "smkId": "x"}}));
+        let error =
+            Material::of(&json!({"encryptionMaterial": {"queryStageMasterKey": "s3cret", "smkId": "x"}}));
         assert!(!error.err().unwrap().report().contains("s3cret"));
     }
 }

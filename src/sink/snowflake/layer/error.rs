@@ -44,7 +44,7 @@ pub(super) fn from_answer(answer: &Value, redact: impl Fn(&str) -> String) -> Er
     let message = redact(said).replace(['\n', '\r'], " ");
     // Some messages already begin with their code and SQL state.
     let message = message.strip_prefix(&format!("{code} ")).unwrap_or(&message).to_owned();
-    let (kind, hint) = meaning(&code);
+    let (kind, hint) = meaning(&code, &message);
     let error = Error::new(kind, format!("snowflake answered {code}: {message}"));
     let error = match hint {
         Some(hint) => error.hint(hint),
@@ -54,7 +54,7 @@ pub(super) fn from_answer(answer: &Value, redact: impl Fn(&str) -> String) -> Er
 }
 
 /// Kind and hint of a code. Unknown codes are refusals: asking again does not help.
-fn meaning(code: &str) -> (ErrorKind, Option<&'static str>) {
+fn meaning(code: &str, message: &str) -> (ErrorKind, Option<&'static str>) {
     match code {
         "390100" => (ErrorKind::Sink, Some("check `user` and `password`, or the key that the user has")),
         "390101" | "390102" | "390103" | "390106" => {
@@ -62,18 +62,36 @@ fn meaning(code: &str) -> (ErrorKind, Option<&'static str>) {
         }
         "390144" | "394300" | "394301" | "394302" | "394303" | "394304" => (
             ErrorKind::Sink,
-            Some("check `account`, `user` and `private_key`; the user needs the key's public half (ALTER USER … SET RSA_PUBLIC_KEY)"),
+            Some(
+                "check `account`, `user` and `private_key`; the user needs the key's public half (ALTER USER … SET RSA_PUBLIC_KEY)",
+            ),
         ),
-        "390186" | "390189" => (ErrorKind::Sink, Some("check `role`: it must exist and be granted to the user")),
+        "390186" | "390189" => {
+            (ErrorKind::Sink, Some("check `role`: it must exist and be granted to the user"))
+        }
+        "390201" if message.contains("requested warehouse") => (
+            ErrorKind::Sink,
+            Some("check `warehouse`: it must exist, and the role must be allowed to use it"),
+        ),
+        "390201" if message.contains("requested database") => {
+            (ErrorKind::Sink, Some("check `database`: it must exist, and the role must be allowed to use it"))
+        }
         "390201" => (
             ErrorKind::Sink,
-            Some("check `warehouse`, `database` and `role`: each must exist, and the role must be allowed to use it"),
+            Some(
+                "check `warehouse`, `database` and `role`: each must exist, and the role must be allowed to use it",
+            ),
         ),
         "390422" => (ErrorKind::Sink, Some("the account's network policy does not allow this address")),
-        "000606" => (ErrorKind::Sink, Some("check `warehouse`: it must exist, and the role must be allowed to use it")),
+        "000606" => (
+            ErrorKind::Sink,
+            Some("check `warehouse`: it must exist, and the role must be allowed to use it"),
+        ),
         "002003" | "002043" => (
             ErrorKind::Sink,
-            Some("check `database`, `schema` and `warehouse`: each must exist, and the role must be allowed to use it"),
+            Some(
+                "check `database`, `schema` and `warehouse`: each must exist, and the role must be allowed to use it",
+            ),
         ),
         "003001" => (ErrorKind::Sink, Some("grant the right to the role in `role`, or choose another one")),
         // The session is gone; a new one goes on from the stored progress.
@@ -96,7 +114,8 @@ mod tests {
 
     #[test]
     fn an_answer_becomes_one_sentence() {
-        let answer = json!({"code": "390100", "message": "Incorrect username or password hunter2", "success": false});
+        let answer =
+            json!({"code": "390100", "message": "Incorrect username or password hunter2", "success": false});
         let error = from_answer(&answer, |text| text.replace("hunter2", "***"));
         assert_eq!(error.kind(), ErrorKind::Sink);
         assert_eq!(

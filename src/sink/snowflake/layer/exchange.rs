@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Request, StatusCode};
@@ -17,11 +18,8 @@ use uuid::Uuid;
 use super::super::config::Credential;
 use super::error;
 use crate::error::{Error, ErrorKind, Result};
+use crate::retry;
 
-/// Tries of one request. With doubled delays they span about half a minute.
-const TRIES_MAX: u32 = 8;
-const FIRST_DELAY: Duration = Duration::from_millis(250);
-const DELAY_MAX: Duration = Duration::from_secs(16);
 /// A longer Retry-After than this is not waited for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -29,7 +27,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Exchange {
     host: Url,
     credential: Credential,
-    first_delay: Duration,
+    retries: ExponentialBuilder,
 }
 
 /// A request to the server, to be sent as often as needed.
@@ -61,14 +59,8 @@ struct Missed {
 }
 
 impl Exchange {
-    pub fn new(host: Url, credential: Credential) -> Self {
-        Self { host, credential, first_delay: FIRST_DELAY }
-    }
-
-    #[cfg(test)]
-    pub fn without_delays(mut self) -> Self {
-        self.first_delay = Duration::from_millis(1);
-        self
+    pub fn new(host: Url, credential: Credential, retries: ExponentialBuilder) -> Self {
+        Self { host, credential, retries }
     }
 
     /// Takes secrets out of a text that came from outside.
@@ -86,11 +78,6 @@ impl Exchange {
         url.set_query(query);
         url
     }
-
-    fn delay(&self, tries: u32) -> Duration {
-        let bound = self.first_delay.saturating_mul(1 << tries.min(16)).min(DELAY_MAX);
-        bound.mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
 }
 
 impl Ask {
@@ -100,8 +87,17 @@ impl Ask {
         Self {
             method: request.method().clone(),
             path: request.url().path().to_owned(),
-            query: request.url().query_pairs().into_owned().filter(|(name, _)| name != "request_guid").collect(),
-            accept: request.headers().get(ACCEPT).cloned().unwrap_or(HeaderValue::from_static("application/json")),
+            query: request
+                .url()
+                .query_pairs()
+                .into_owned()
+                .filter(|(name, _)| name != "request_guid")
+                .collect(),
+            accept: request
+                .headers()
+                .get(ACCEPT)
+                .cloned()
+                .unwrap_or(HeaderValue::from_static("application/json")),
             token: None,
             body: Bytes::copy_from_slice(body),
         }
@@ -109,13 +105,15 @@ impl Ask {
 
     /// The body as JSON.
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_slice(&self.body).map_err(|error| Error::bug("a request without JSON").caused_by(error))
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Error::bug("a request without JSON").caused_by(error))
     }
 }
 
 impl Wire<'_, '_> {
     /// Sends `ask` until it is answered with JSON, whatever that says.
     pub async fn ask(&mut self, ask: &Ask) -> Result<Value> {
+        let mut delays = self.exchange.retries.build();
         let mut tries = 0;
         let mut last: Option<StatusCode> = None;
         loop {
@@ -124,11 +122,11 @@ impl Wire<'_, '_> {
                 Err(missed) => missed,
             };
             tries += 1;
-            if !missed.again || tries >= TRIES_MAX {
+            let Some(bound) = delays.next().filter(|_| missed.again) else {
                 return Err(self.give_up(&missed, tries));
-            }
+            };
             last = missed.status;
-            let delay = missed.wait.unwrap_or_else(|| self.exchange.delay(tries - 1));
+            let delay = missed.wait.unwrap_or_else(|| retry::jittered(bound));
             tracing::debug!(reason = missed.reason, ?delay, "snowflake request again");
             tokio::time::sleep(delay).await;
         }
@@ -137,11 +135,11 @@ impl Wire<'_, '_> {
     async fn once(&mut self, ask: &Ask, tries: u32, last: Option<StatusCode>) -> Result<Value, Missed> {
         let request = self.request(ask, tries, last);
         let response = self.next.clone().run(request, self.extensions).await.map_err(|error| {
-            let error = match error {
-                reqwest_middleware::Error::Reqwest(error) => error.without_url().to_string(),
-                reqwest_middleware::Error::Middleware(error) => error.to_string(),
+            let reason = match &error {
+                reqwest_middleware::Error::Reqwest(error) => root_cause(error),
+                reqwest_middleware::Error::Middleware(error) => error.root_cause().to_string(),
             };
-            Missed { reason: error, again: true, wait: None, status: None }
+            Missed { reason, again: true, wait: None, status: None }
         })?;
         let status = response.status();
         let wait = response
@@ -150,7 +148,7 @@ impl Wire<'_, '_> {
             .and_then(|value| value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs))
             .filter(|wait| *wait <= RETRY_AFTER_MAX);
         let body = response.bytes().await.map_err(|error| Missed {
-            reason: format!("the answer broke off: {}", error.without_url()),
+            reason: format!("the answer broke off: {}", root_cause(&error)),
             again: true,
             wait: None,
             status: Some(status),
@@ -229,5 +227,19 @@ impl Wire<'_, '_> {
         } else {
             Err(error::from_answer(&answer, |text| self.exchange.redact(text)))
         }
+    }
+}
+
+/// The innermost cause: it says what happened, and it never holds the URL.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    match cause.downcast_ref::<reqwest::Error>() {
+        // Without an inner cause reqwest's own text would name the URL.
+        Some(_) if error.is_timeout() => "time-out".to_owned(),
+        Some(_) => "the connection failed".to_owned(),
+        None => cause.to_string(),
     }
 }

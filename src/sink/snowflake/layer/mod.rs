@@ -21,13 +21,14 @@ mod session;
 mod stage;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backon::ExponentialBuilder;
 use bytes::Bytes;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
@@ -103,11 +104,15 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub fn new(config: &SnowflakeConfig, credential: Credential) -> Result<Self> {
+    pub fn new(
+        config: &SnowflakeConfig,
+        credential: Credential,
+        retries: ExponentialBuilder,
+    ) -> Result<Self> {
         let host = config.url()?;
         Ok(Self {
-            uploads: stage::Uploader::new(config.host.is_some())?,
-            exchange: Exchange::new(host, credential),
+            uploads: stage::Uploader::new(config.host.is_some(), retries)?,
+            exchange: Exchange::new(host, credential, retries),
             session: Session::default(),
         })
     }

@@ -12,8 +12,19 @@ const PLACEHOLDER: &str = "kept-by-the-layer";
 const FOR_EVER: i64 = i64::MAX;
 /// Column types that the crate knows; anything else it could not even skip.
 const KNOWN_TYPES: [&str; 13] = [
-    "fixed", "real", "text", "date", "variant", "timestamp_ltz", "timestamp_ntz", "timestamp_tz", "object",
-    "binary", "time", "boolean", "array",
+    "fixed",
+    "real",
+    "text",
+    "date",
+    "variant",
+    "timestamp_ltz",
+    "timestamp_ntz",
+    "timestamp_tz",
+    "object",
+    "binary",
+    "time",
+    "boolean",
+    "array",
 ];
 
 /// The crate's answer to a login: its fields, without a secret.

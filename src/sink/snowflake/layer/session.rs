@@ -23,6 +23,9 @@ const STILL_RUNNING: [&str; 2] = ["333333", "333334"];
 const RENEWALS_MAX: u32 = 24;
 /// The longest statement that is waited for; Snowflake's own limit is two days.
 const STATEMENT_MAX: Duration = Duration::from_secs(6 * 3600);
+/// How long to wait for the lock of a process that died between its UPDATE and
+/// its COMMIT: Snowflake aborts such a transaction after some five minutes.
+const LOCK_TIMEOUT_SECONDS: u32 = 1200;
 /// The server holds a question for the result open; only one that does not is slowed down.
 const POLL_PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -136,6 +139,7 @@ fn describe_client(data: &mut Value) {
         "TIMEZONE": "UTC",
         "DATE_INPUT_FORMAT": "AUTO",
         "TIMESTAMP_INPUT_FORMAT": "AUTO",
+        "LOCK_TIMEOUT": LOCK_TIMEOUT_SECONDS,
         "ERROR_ON_NONDETERMINISTIC_MERGE": true,
         "QUERY_TAG": "tapeline",
     });
@@ -171,11 +175,16 @@ fn result_question(asked: &Ask, answer: &Value) -> Result<Ask> {
     let url = answer["data"]["getResultUrl"].as_str();
     let path = match url {
         // The server names a path; were it a whole URL, only its path would count.
-        Some(url) => url.split_once("://").map_or(url, |(_, rest)| {
-            rest.find('/').map_or("/", |slash| &rest[slash..])
-        }),
+        Some(url) => {
+            url.split_once("://").map_or(url, |(_, rest)| rest.find('/').map_or("/", |slash| &rest[slash..]))
+        }
         None if asked.method == Method::GET => asked.path.as_str(),
-        None => return Err(Error::new(ErrorKind::SinkUnavailable, "snowflake does not say where the result will be")),
+        None => {
+            return Err(Error::new(
+                ErrorKind::SinkUnavailable,
+                "snowflake does not say where the result will be",
+            ));
+        }
     };
     Ok(Ask {
         method: Method::GET,
@@ -188,6 +197,9 @@ fn result_question(asked: &Ask, answer: &Value) -> Result<Ask> {
 }
 
 fn too_long() -> Error {
-    Error::new(ErrorKind::SinkUnavailable, format!("a statement ran longer than {} hours", STATEMENT_MAX.as_secs() / 3600))
-        .hint("a larger warehouse runs it faster")
+    Error::new(
+        ErrorKind::SinkUnavailable,
+        format!("a statement ran longer than {} hours", STATEMENT_MAX.as_secs() / 3600),
+    )
+    .hint("a larger warehouse runs it faster")
 }

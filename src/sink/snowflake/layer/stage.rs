@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -16,21 +17,32 @@ use sha2::{Digest, Sha256};
 
 use super::Upload;
 use super::encryption::{Envelope, Material};
+use super::exchange::root_cause;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::retry;
 
 /// One file, 16 MiB or so, over a slow line.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Tries at one place. A new place is asked for after that.
-const TRIES_MAX: u32 = 5;
-const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// Tries at one place after the first. A new place is asked for then.
+const RETRIES_MAX: usize = 4;
 /// Characters of an object's path that a URL cannot have.
-const PATH: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}');
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}');
 
 /// Puts files where `stageInfo` says.
 pub(super) struct Uploader {
     client: reqwest::Client,
+    retries: ExponentialBuilder,
     /// Whether a stage may be a folder of this machine: only for a test server
     /// that the user named, never because a server says so.
     local: bool,
@@ -45,14 +57,14 @@ struct Sealed {
 }
 
 impl Uploader {
-    pub fn new(local: bool) -> Result<Self> {
+    pub fn new(local: bool, retries: ExponentialBuilder) -> Result<Self> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(UPLOAD_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .or_fail(ErrorKind::Bug, || "cannot build the HTTP client".to_owned())?;
-        Ok(Self { client, local })
+        Ok(Self { client, retries: retries.with_max_times(RETRIES_MAX), local })
     }
 
     /// Puts `upload` where `data`, the answer to a PUT statement, says.
@@ -78,15 +90,17 @@ impl Uploader {
                 };
                 write.await.or_fail(ErrorKind::Io, || format!("cannot write to the stage {location}"))
             }
-            other => Err(Error::new(ErrorKind::Sink, format!("snowflake's stage is on {other:?}, which is not known"))),
+            other => Err(Error::new(
+                ErrorKind::Sink,
+                format!("snowflake's stage is on {other:?}, which is not known"),
+            )),
         }
     }
 
     /// A plain HTTP PUT. The URL may be signed: no message may hold it.
     async fn put(&self, url: &str, headers: HeaderMap, bytes: &Bytes) -> Result<()> {
-        let mut tries = 0;
+        let mut delays = self.retries.build();
         loop {
-            tries += 1;
             let sent = self.client.put(url).headers(headers.clone()).body(bytes.clone()).send().await;
             let (reason, again) = match sent {
                 Ok(response) if response.status().is_success() => return Ok(()),
@@ -96,13 +110,11 @@ impl Uploader {
                         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
                     (format!("HTTP status {status}"), again)
                 }
-                Err(error) => (error.without_url().to_string(), true),
+                Err(error) => (root_cause(&error), true),
             };
-            if !again || tries >= TRIES_MAX {
-                return Err(refused(&reason));
-            }
+            let Some(bound) = delays.next().filter(|_| again) else { return Err(refused(&reason)) };
             tracing::debug!(reason, "stage upload again");
-            tokio::time::sleep(FIRST_DELAY * (1 << tries)).await;
+            tokio::time::sleep(retry::jittered(bound)).await;
         }
     }
 }
@@ -110,7 +122,10 @@ impl Uploader {
 /// Retryable whatever the reason: credentials of a place expire, and the next
 /// PUT statement brings new ones.
 fn refused(reason: &str) -> Error {
-    Error::new(ErrorKind::SinkUnavailable, format!("the storage of Snowflake's stage did not take a file: {reason}"))
+    Error::new(
+        ErrorKind::SinkUnavailable,
+        format!("the storage of Snowflake's stage did not take a file: {reason}"),
+    )
 }
 
 async fn seal(material: Option<Material>, plain: Bytes) -> Result<Sealed> {
@@ -158,8 +173,10 @@ async fn to_s3(info: &Value, location: &str, name: &str, sealed: Sealed) -> Resu
         attributes.insert(Attribute::Metadata("x-amz-iv".into()), envelope.iv.into());
         attributes.insert(Attribute::Metadata("x-amz-matdesc".into()), envelope.description.into());
     }
-    let path = object_store::path::Path::parse(format!("{}/{name}", folder.trim_matches('/')).trim_start_matches('/'))
-        .or_fail(ErrorKind::Sink, || format!("snowflake's stage has the odd path {folder:?}"))?;
+    let path = object_store::path::Path::parse(
+        format!("{}/{name}", folder.trim_matches('/')).trim_start_matches('/'),
+    )
+    .or_fail(ErrorKind::Sink, || format!("snowflake's stage has the odd path {folder:?}"))?;
     let options = PutOptions { attributes, ..PutOptions::default() };
     let store: Arc<dyn ObjectStore> = Arc::new(store);
     match store.put_opts(&path, PutPayload::from_bytes(sealed.bytes), options).await {
@@ -194,7 +211,8 @@ fn gcs_url<'a>(data: &'a Value, location: &str, name: &str) -> (String, Option<&
     if let Some(signed) = signed.filter(|url| !url.is_empty()) {
         return (signed.to_owned(), None);
     }
-    let endpoint = info["endPoint"].as_str().filter(|text| !text.is_empty()).unwrap_or("storage.googleapis.com");
+    let endpoint =
+        info["endPoint"].as_str().filter(|text| !text.is_empty()).unwrap_or("storage.googleapis.com");
     let base = if endpoint.contains("://") {
         endpoint.trim_end_matches('/').to_owned()
     } else {

@@ -42,9 +42,8 @@ fn lines(rows: &[&str]) -> Vec<String> {
     assert!(writer.push(&batch(rows)).unwrap().is_empty());
     let file = writer.take().unwrap().unwrap();
     assert_eq!(usize::try_from(file.lines).unwrap(), rows.len());
-    let prefix = |number: usize| {
-        format!(r#"{{"N":{number},"AT":"2024-01-02T03:04:05.123Z","META":{{"changes":[]}}"#)
-    };
+    let prefix =
+        |number: usize| format!(r#"{{"N":{number},"AT":"2024-01-02T03:04:05.123Z","META":{{"changes":[]}}"#);
     let text = text(&file);
     text.lines()
         .enumerate()

@@ -1,0 +1,111 @@
+"""fakesnow, mended in two ways in which it differs from Snowflake.
+
+1. MERGE works inside a transaction. fakesnow 0.12.1 rewrites MERGE with a
+   temporary table and notes that table's (absent) comment in its global database;
+   DuckDB lets a transaction write to one database only, so the MERGE fails.
+   Nothing is noted here when there is no comment.
+2. A client that was killed does not block the others for ever. Snowflake makes
+   them wait for the lock and gives up the transaction of a client that is gone;
+   fakesnow fails at once and keeps the transaction until it is stopped itself.
+   Here a conflict gives up every transaction that was idle for a while, and the
+   statement is tried again where that is possible.
+
+    python fakesnow_mended.py --port 18080 [--idle-seconds 1]
+"""
+
+import argparse
+import threading
+import time
+from typing import Any
+
+import duckdb
+import fakesnow
+from fakesnow import info_schema
+from fakesnow.cursor import FakeSnowflakeCursor
+
+# How long a statement waits for other transactions to end or to be given up.
+LOCK_SECONDS = 20.0
+
+_insert_table_comment = info_schema.insert_table_comment_sql
+_execute = FakeSnowflakeCursor.execute
+
+
+class Transactions:
+    """The explicit transactions of all sessions: statements so far, and when the last one ended."""
+
+    def __init__(self, idle_seconds: float) -> None:
+        self._idle_seconds = idle_seconds
+        self._lock = threading.Lock()
+        self._open: dict[Any, tuple[int, float]] = {}
+
+    def statement(self, connection: Any, command: str) -> None:
+        word = command.split(maxsplit=1)[0].upper() if command.strip() else ""
+        with self._lock:
+            if word in {"COMMIT", "ROLLBACK"}:
+                self._open.pop(connection, None)
+            elif word == "BEGIN" or connection in self._open:
+                count, _ = self._open.get(connection, (0, 0.0))
+                self._open[connection] = (count + 1, time.monotonic())
+
+    def can_retry(self, connection: Any) -> bool:
+        """Whether the failed statement was the first of its transaction; begins that anew."""
+        with self._lock:
+            count, _ = self._open.get(connection, (0, 0.0))
+        if count > 1:
+            return False
+        if count == 1:
+            connection._duck_conn.rollback()
+            connection._duck_conn.begin()
+        return True
+
+    def give_up_idle(self, but: Any) -> None:
+        now = time.monotonic()
+        with self._lock:
+            idle = [
+                connection
+                for connection, (_, last) in self._open.items()
+                if connection is not but and now - last > self._idle_seconds
+            ]
+            for connection in idle:
+                del self._open[connection]
+        for connection in idle:
+            connection._duck_conn.rollback()
+
+
+def mend(idle_seconds: float) -> None:
+    transactions = Transactions(idle_seconds)
+
+    def insert_only_real_comments(catalog: str, schema: str, table: str, comment: str | None) -> str:
+        return "SELECT 1" if comment is None else _insert_table_comment(catalog, schema, table, comment)
+
+    def execute(cursor: FakeSnowflakeCursor, command: str, *args: Any, **kwargs: Any) -> Any:
+        connection = cursor._conn
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                result = _execute(cursor, command, *args, **kwargs)
+                transactions.statement(connection, command)
+                return result
+            except duckdb.TransactionException as error:
+                transactions.give_up_idle(but=connection)
+                conflict = "onflict" in str(error)
+                if not conflict or time.monotonic() > until or not transactions.can_retry(connection):
+                    raise
+                time.sleep(0.1)
+
+    info_schema.insert_table_comment_sql = insert_only_real_comments
+    FakeSnowflakeCursor.execute = execute
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--idle-seconds", type=float, default=1.0)
+    arguments = parser.parse_args()
+    mend(arguments.idle_seconds)
+    with fakesnow.server(port=arguments.port, host="127.0.0.1"):
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

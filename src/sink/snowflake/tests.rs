@@ -1,0 +1,235 @@
+//! The sink over a warehouse that answers by rules: what fakesnow cannot do.
+
+use std::sync::{Arc, Mutex};
+
+use super::client::Answer;
+use super::layer::tests::refused_with;
+use super::*;
+use crate::batch::Rows;
+use crate::catalog::{Column, ColumnType, Table};
+use crate::checkpoint::Cover;
+
+/// What a statement is answered with, if it is not as usual.
+type Rule = Box<dyn Fn(&str) -> Option<Result<Answer>> + Send + Sync>;
+
+/// Answers as Snowflake does when all is well, unless the rule says otherwise.
+struct Scripted {
+    log: Arc<Mutex<Vec<String>>>,
+    version: Mutex<i64>,
+    rule: Rule,
+}
+
+#[async_trait]
+impl Warehouse for Scripted {
+    async fn execute(&self, statement: Statement) -> Result<Answer> {
+        let sql = statement.sql;
+        self.log.lock().unwrap().push(sql.clone());
+        if let Some(answer) = (self.rule)(&sql) {
+            return answer;
+        }
+        let mut version = self.version.lock().unwrap();
+        if sql.starts_with("UPDATE") {
+            *version += 1;
+            return Ok(vec![vec![Some("1".to_owned()), Some("0".to_owned())]]);
+        }
+        if sql.starts_with("SELECT CAST(\"PROGRESS\"") {
+            return Ok(vec![row(Some("stored"), *version)]);
+        }
+        Ok(Vec::new())
+    }
+
+    async fn upload(&self, place: &str, name: &str, _: Bytes) -> Result<()> {
+        self.log.lock().unwrap().push(format!("PUT {place}{name}"));
+        Ok(())
+    }
+}
+
+/// A row of the progress table.
+fn row(progress: Option<&str>, version: i64) -> Vec<Option<String>> {
+    vec![
+        progress.map(str::to_owned),
+        Some(version.to_string()),
+        Some("0".to_owned()),
+        Some("false".to_owned()),
+    ]
+}
+
+fn table() -> Arc<Table> {
+    Arc::new(Table {
+        name: "t".to_owned(),
+        columns: vec![Column { name: "k".to_owned(), ty: ColumnType::Integer, doc: String::new() }],
+        key: vec!["k".to_owned()],
+        cursor: None,
+    })
+}
+
+/// A sink with one open stream of two written rows, and the log from then on.
+async fn written(rule: Rule) -> (SnowflakeSink, StreamId, Arc<Mutex<Vec<String>>>) {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let session = Scripted { log: Arc::clone(&log), version: Mutex::new(7), rule };
+    let place = Place { database: "d".to_owned(), schema: "s".to_owned() };
+    let mut sink = SnowflakeSink::over(Box::new(session), place, "w").await.unwrap();
+    let target = Target { progress_key: "p/t".to_owned(), table: table(), mode: WriteMode::AppendDedup };
+    let (stream, _) = sink.open(&target).await.unwrap();
+    let mut rows = Rows::default();
+    rows.push(br#"{"k":1}"#);
+    rows.push(br#"{"k":2}"#);
+    let batch = Batch { table: table(), rows, extracted_at_ms: 0, covers: Cover::Part };
+    assert_eq!(sink.write(stream, batch).await.unwrap(), Receipt::Accepted);
+    log.lock().unwrap().clear();
+    (sink, stream, log)
+}
+
+/// The first words of each statement.
+fn heads(log: &Mutex<Vec<String>>) -> Vec<String> {
+    let log = log.lock().unwrap();
+    log.iter().map(|sql| sql.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn usual() -> Rule {
+    Box::new(|_| None)
+}
+
+/// `answer` to every statement that begins with `head`.
+fn when(head: &'static str, answer: impl Fn() -> Result<Answer> + Send + Sync + 'static) -> Rule {
+    Box::new(move |sql| sql.starts_with(head).then(&answer))
+}
+
+#[tokio::test]
+async fn rows_and_progress_are_one_transaction_without_ddl() {
+    let (mut sink, stream, log) = written(usual()).await;
+    assert_eq!(sink.commit(stream, "next").await.unwrap(), Receipt::Durable);
+    let heads = heads(&log);
+    assert!(heads[0].starts_with("PUT @\"_TAPELINE_STAGE\"/"), "{heads:?}");
+    assert_eq!(
+        heads[1..9],
+        [
+            "BEGIN TRANSACTION",
+            "COPY INTO",
+            "MERGE INTO",
+            "UPDATE \"D\".\"S\".\"_TAPELINE_PROGRESS\"",
+            "DELETE FROM",
+            "COMMIT",
+            "SELECT CAST(\"PROGRESS\"",
+            heads[8].as_str()
+        ]
+    );
+    assert!(heads[8].starts_with("REMOVE @\"_TAPELINE_STAGE\"/"));
+    let update = log.lock().unwrap()[4].clone();
+    assert!(
+        update.ends_with("AND \"VERSION\" = ? AND (SELECT COUNT(*) FROM \"_TAPELINE_LOAD\") = ?"),
+        "{update}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_committed_when_not_all_rows_were_loaded() {
+    let none = || Ok(vec![vec![Some("0".to_owned()), Some("0".to_owned())]]);
+    let armed = Arc::new(Mutex::new(false));
+    let rule = {
+        let armed = Arc::clone(&armed);
+        Box::new(move |sql: &str| (sql.starts_with("UPDATE") && *armed.lock().unwrap()).then(none))
+    };
+    let (mut sink, stream, log) = written(rule).await;
+    *armed.lock().unwrap() = true;
+    let error = sink.commit(stream, "next").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SinkUnavailable, "{}", error.report());
+    assert!(error.to_string().contains("did not load all rows"), "{error}");
+    let heads = heads(&log);
+    assert!(heads.contains(&"ROLLBACK".to_owned()) && !heads.contains(&"COMMIT".to_owned()), "{heads:?}");
+}
+
+#[tokio::test]
+async fn progress_that_someone_else_moved_is_a_conflict() {
+    let armed = Arc::new(Mutex::new(false));
+    let rule = {
+        let armed = Arc::clone(&armed);
+        Box::new(move |sql: &str| {
+            if !*armed.lock().unwrap() {
+                None
+            } else if sql.starts_with("UPDATE") {
+                Some(Ok(vec![vec![Some("0".to_owned())]]))
+            } else if sql.starts_with("SELECT CAST(\"PROGRESS\"") {
+                Some(Ok(vec![row(Some("theirs"), 99)]))
+            } else {
+                None
+            }
+        })
+    };
+    let (mut sink, stream, log) = written(rule).await;
+    *armed.lock().unwrap() = true;
+    let error = sink.commit(stream, "next").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());
+    assert!(!heads(&log).contains(&"COMMIT".to_owned()));
+}
+
+#[tokio::test]
+async fn a_commit_that_changed_nothing_is_an_error() {
+    // The server gave up the transaction: COMMIT succeeds, the version is the old one.
+    let rule = when("SELECT CAST(\"PROGRESS\"", || Ok(vec![row(Some("stored"), 7)]));
+    let (mut sink, stream, _) = written(rule).await;
+    let error = sink.commit(stream, "next").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SinkUnavailable);
+    assert!(error.to_string().contains("gave up the transaction"), "{error}");
+}
+
+#[tokio::test]
+async fn where_merge_is_impossible_rows_are_deleted_and_inserted() {
+    let (mut sink, stream, log) = written(when("MERGE", || Err(refused_with("261000")))).await;
+    assert_eq!(sink.commit(stream, "next").await.unwrap(), Receipt::Durable);
+    let heads = heads(&log);
+    let begins = heads.iter().filter(|head| *head == "BEGIN TRANSACTION").count();
+    assert_eq!(begins, 2, "{heads:?}");
+    assert!(heads.contains(&"ROLLBACK".to_owned()) && heads.contains(&"INSERT INTO".to_owned()), "{heads:?}");
+}
+
+#[tokio::test]
+async fn another_failure_of_merge_is_not_worked_around() {
+    let (mut sink, stream, log) = written(when("MERGE", || Err(refused_with("100038")))).await;
+    let error = sink.commit(stream, "next").await.unwrap_err();
+    assert_eq!(server_code(&error), Some("100038"));
+    let heads = heads(&log);
+    assert!(heads.contains(&"ROLLBACK".to_owned()) && !heads.contains(&"COMMIT".to_owned()), "{heads:?}");
+}
+
+#[tokio::test]
+async fn rows_are_forgotten_and_their_files_never_copied_after_a_rollback() {
+    let (mut sink, stream, log) = written(usual()).await;
+    sink.flush(stream).await.unwrap();
+    let before = sink.files_of(stream).unwrap();
+    sink.rollback(stream).await.unwrap();
+    assert_ne!(sink.files_of(stream).unwrap(), before);
+    log.lock().unwrap().clear();
+    assert_eq!(sink.commit(stream, "next").await.unwrap(), Receipt::Durable);
+    assert_eq!(heads(&log), ["UPDATE \"D\".\"S\".\"_TAPELINE_PROGRESS\""], "there is nothing to load");
+}
+
+#[tokio::test]
+async fn finishing_with_uncommitted_rows_is_a_fault() {
+    let (mut sink, stream, _) = written(usual()).await;
+    assert_eq!(sink.finish(stream).await.unwrap_err().kind(), ErrorKind::Bug);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_named_by_its_field() {
+    let cases = [
+        ("USE WAREHOUSE", "002043", "snowflake's `warehouse` W does not exist, or the role may not use it"),
+        (
+            "SELECT CAST(SCHEMA_NAME",
+            "002003",
+            "snowflake's `database` D does not exist, or the role may not use it",
+        ),
+        ("CREATE SCHEMA", "003001", "the role may not use or create snowflake's `schema` S"),
+    ];
+    for (head, code, expected) in cases {
+        let session = Scripted {
+            log: Arc::default(),
+            version: Mutex::new(0),
+            rule: when(head, move || Err(refused_with(code))),
+        };
+        let place = Place { database: "d".to_owned(), schema: "s".to_owned() };
+        let error = SnowflakeSink::over(Box::new(session), place, "w").await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Sink);
+        assert_eq!(error.to_string(), expected);
+    }
+}
