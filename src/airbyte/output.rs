@@ -181,4 +181,34 @@ pub(crate) mod tests {
             ]
         );
     }
+
+    /// The hook is the process's, so it is tried in a process of its own.
+    #[test]
+    fn a_panic_is_an_error_message_without_the_key() {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "airbyte::output::tests::panics", "--ignored", "--nocapture"])
+            .env("TAPELINE_TEST_PANICS", "1")
+            .output()
+            .unwrap();
+        let stdout = String::from_utf8(child.stdout).unwrap();
+        let stderr = String::from_utf8(child.stderr).unwrap();
+        let line =
+            stdout.lines().find_map(|line| line.find(r#"{"type":"TRACE""#).map(|at| &line[at..])).unwrap();
+        let error = &serde_json::from_str::<Value>(line).unwrap()["trace"]["error"];
+        assert_eq!(error["failure_type"], "system_error");
+        let internal = error["internal_message"].as_str().unwrap();
+        assert!(internal.contains("output.rs") && internal.ends_with(": a row of *** is bad"), "{internal}");
+        assert!(!stdout.contains("hunter2") && !stderr.contains("hunter2"), "{stdout}{stderr}");
+    }
+
+    #[test]
+    #[ignore = "panics; run by the test above"]
+    fn panics() {
+        if std::env::var_os("TAPELINE_TEST_PANICS").is_none() {
+            return;
+        }
+        let output = Output::to_stdout().unwrap();
+        output.hide(&Secret::new("hunter2"));
+        panic!("a row of {} is bad", "hunter2");
+    }
 }
