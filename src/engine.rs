@@ -141,7 +141,8 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
         };
         let reading = match job.target.mode {
             WriteMode::Append => Reading::Once,
-            WriteMode::AppendDedup | WriteMode::Overwrite => Reading::Mutable,
+            WriteMode::AppendDedup => Reading::Mutable,
+            WriteMode::Overwrite => Reading::Snapshot,
         };
         let slices = self.source.slices(&job.stream, &checkpoint, reading).await?;
         self.observer.event(&Event::StreamStarted {
@@ -378,3 +379,6 @@ fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "stopped on request; everything read so far is kept")
         .hint("run the same command again to go on where it stopped")
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ pub mod error;
 pub mod limit;
 pub mod observe;
 pub mod polygon;
+pub mod retry;
 pub mod secret;
 pub mod simulator;
 pub mod sink;

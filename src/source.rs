@@ -18,6 +18,9 @@ pub enum Reading {
     Mutable,
     /// Each day once, when it is over: for a sink that only adds.
     Once,
+    /// Everything once, the current day as far as it goes: for a sink that replaces
+    /// the whole. What was read is not read again until the next snapshot.
+    Snapshot,
 }
 
 /// A source of rows.

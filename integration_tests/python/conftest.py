@@ -1,0 +1,94 @@
+"""Fixtures of all suites: where things are, the program, the servers, the scan."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.program import Program
+from harness.servers import Fakesnow, Simulator
+from harness.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The environments differ: Airbyte's hooks are there in one of them.
+if importlib.util.find_spec("airbyte_cdk") and importlib.util.find_spec("boltons"):
+    pytest_plugins = ["airbyte_cdk.test.standard_tests.pytest_hooks"]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    """The built program. A missing one is an error, not a skip."""
+    path = Path(os.environ.get("TAPELINE_BIN", ROOT / "target/release/tapeline"))
+    assert path.exists(), f"{path} is not there: build it, or set TAPELINE_BIN"
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The vendor's data, which is beside the repository and not in it."""
+    path = Path(os.environ.get("TAPELINE_SHARED", ROOT.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip(f"the vendor's data is not at {path}: set TAPELINE_SHARED")
+    return path
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """After the last test every file that the program or a server left is scanned for secrets.
+
+    It fails as an error of the last test when one is found.
+    """
+    workspace = Workspace(tmp_path_factory.mktemp("suite"))
+    yield workspace
+    workspace.scan_outputs()
+
+
+@pytest.fixture(scope="session")
+def program(binary: Path, workspace: Workspace) -> Program:
+    return Program(binary, workspace)
+
+
+@pytest.fixture(scope="session")
+def api_key(workspace: Workspace) -> str:
+    return workspace.new_secret("the API key")
+
+
+@pytest.fixture(scope="session")
+def wrong_key(workspace: Workspace) -> str:
+    """A key that the simulator refuses. As secret as a good one: it may be a typo away from it."""
+    key = "invalid-" + workspace.new_secret("the refused API key")
+    return key
+
+
+@pytest.fixture(scope="session")
+def simulator(program: Program) -> Iterator[Simulator]:
+    """The market without limits: one for all tests, which do not change it."""
+    with Simulator(program) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="session")
+def limited_simulator(program: Program) -> Iterator[Simulator]:
+    """The market under the free plan's limit."""
+    with Simulator(program, plan="free") as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="session")
+def fakesnow(workspace: Workspace) -> Iterator[Fakesnow]:
+    executable = os.environ.get("TAPELINE_FAKESNOW")
+    assert executable, "TAPELINE_FAKESNOW is not set: run the suites by scripts/test"
+    # Its log is not ours and may show what a client sent: outside the scan.
+    with Fakesnow(Path(executable), workspace.inputs) as fakesnow:
+        yield fakesnow

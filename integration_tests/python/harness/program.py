@@ -1,0 +1,120 @@
+"""Runs the built program. Every run goes through here, so every run is scanned."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from harness.workspace import Workspace
+
+# A guard against a hang, not a measurement: no run of the suites takes a tenth of it.
+HANG_S = 600
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run left."""
+
+    arguments: tuple[str, ...]
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def messages(self) -> list[Message]:
+        """Every line of stdout as an Airbyte message; any other line is a failure."""
+        return [parse_line(line) for line in self.stdout.splitlines()]
+
+    def of_type(self, kind: str) -> list[Message]:
+        return [message for message in self.messages if message["type"] == kind]
+
+    def succeeded(self) -> Outcome:
+        assert self.code == 0, f"{self.describe()}\nended with {self.code}"
+        return self
+
+    def describe(self) -> str:
+        tail = self.stdout[-2000:].decode(errors="replace")
+        return f"{' '.join(self.arguments)}\nstdout …{tail}\nstderr {self.stderr[-4000:].decode(errors='replace')}"
+
+
+def parse_line(line: bytes) -> Message:
+    """One message. A number with a point is a Decimal, exactly as it was written; one without is an int."""
+    try:
+        message = json.loads(line, parse_float=Decimal)
+    except ValueError as error:
+        raise AssertionError(f"stdout has a line that is not JSON: {line[:300]!r}") from error
+    assert isinstance(message, dict) and isinstance(message.get("type"), str), line[:300]
+    return message
+
+
+class Program:
+    def __init__(self, binary: Path, workspace: Workspace) -> None:
+        self.binary = binary
+        self.workspace = workspace
+        self._folder = workspace.folder("runs")
+        self._home = workspace.folder("home")
+
+    def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
+        """The tests' own, with a home of its own, so that nothing is found there by chance."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("POLYGON_", "TAPELINE_"))}
+        return {**kept, "HOME": str(self._home), "NO_PROXY": "127.0.0.1,localhost", **(extra or {})}
+
+    def run(
+        self,
+        *arguments: str | Path,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: bytes = b"",
+    ) -> Outcome:
+        command = [str(self.binary), *map(str, arguments)]
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            env=self.environment(env),
+            cwd=cwd or self._folder,
+            timeout=HANG_S,
+            check=False,
+        )
+        outcome = Outcome(tuple(command[1:]), done.returncode, done.stdout, done.stderr)
+        self.scan(outcome)
+        return outcome
+
+    def run_until(self, wanted: Callable[[Message], bool], *arguments: str | Path) -> Message | None:
+        """Runs until the program prints a message that is `wanted`, then ends it.
+
+        For a program that works slowly on purpose, as under a rate limit: the
+        test need not wait until it is done. `None` when it ended without one.
+        """
+        command = [str(self.binary), *map(str, arguments)]
+        error_log = self.workspace.folder("until") / "stderr"
+        with error_log.open("wb") as errors, subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, env=self.environment(), cwd=self._folder
+        ) as process:
+            assert process.stdout is not None
+            try:
+                return next(self._wanted(process.stdout, wanted), None)
+            finally:
+                process.kill()
+
+    def _wanted(self, lines: Any, wanted: Callable[[Message], bool]) -> Iterator[Message]:
+        for line in lines:
+            self.workspace.scan("stdout of a run", line)
+            message = parse_line(line)
+            if wanted(message):
+                yield message
+
+    def scan(self, outcome: Outcome) -> None:
+        what = outcome.arguments[0] if outcome.arguments else "the program"
+        self.workspace.scan(f"stdout of {what}", outcome.stdout)
+        self.workspace.scan(f"stderr of {what}", outcome.stderr)
+        # Arguments are seen by every user of the machine.
+        self.workspace.scan(f"the arguments of {what}", " ".join(outcome.arguments).encode())
