@@ -190,9 +190,9 @@ pub struct BarFact {
     /// The time that is shown.
     pub time_ms: i64,
     pub bar: Bar,
-    vwap: Option<Decimal>,
-    transactions: Option<i64>,
-    is_otc: bool,
+    pub vwap: Option<Decimal>,
+    pub transactions: Option<i64>,
+    pub is_otc: bool,
 }
 
 impl BarFact {

@@ -280,7 +280,7 @@ fn dividend(
     let listed = &universe.listings[listing];
     let name =
         [seed, hash_text(&listed.symbol), day_number(ex_date).unsigned_abs(), frequency.unsigned_abs(), 5];
-    let shares = splits.shares_later(listed.security, ex_date.saturating_sub(1.days()));
+    let shares = price::shares(splits, listed.security, ex_date.saturating_sub(1.days()));
     // Most amounts have two to five digits after the point.
     let step = dice.pick(&[10_000, 1_000, 100, 10, 2_500]);
     let amount = ((amount as f64 * shares) as i64 / step).max(1) * step;

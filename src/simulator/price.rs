@@ -1,6 +1,6 @@
 //! The course that a security's price takes, as a pure function of the day.
 
-use jiff::civil::Date;
+use jiff::civil::{Date, date};
 
 use super::dice::{mix, signed_unit};
 use super::splits::Splits;
@@ -13,15 +13,23 @@ const WAVES: &[(i64, f64)] = &[(512, 0.33), (128, 0.12), (32, 0.05), (8, 0.02), 
 /// Price units in a dollar: a hundredth of a cent.
 pub const UNITS: i64 = 10_000;
 
+/// The day in whose shares the prices of the universe's table are.
+const TABLE_DAY: Date = date(2024, 6, 28);
+
 /// The price that a listing's shares of this day cost, as [`UNITS`], at its
 /// beginning and at its end. A split makes it jump overnight.
 #[expect(clippy::cast_precision_loss, reason = "prices are far below 2^53 units")]
 pub fn course(universe: &Universe, splits: &Splits, listing: usize, day: Date) -> (f64, f64) {
     let security = universe.security_of(listing);
     let middle = security.cents as f64 * (UNITS / 100) as f64;
-    let shares = splits.shares_later(universe.listings[listing].security, day);
+    let shares = shares(splits, universe.listings[listing].security, day);
     let number = day_number(day);
     (middle * level(security.key, number) * shares, middle * level(security.key, number + 1) * shares)
+}
+
+/// How many shares of the default day one share of `day` is.
+pub fn shares(splits: &Splits, security: usize, day: Date) -> f64 {
+    splits.shares_later(security, day) / splits.shares_later(security, TABLE_DAY)
 }
 
 /// About where the price stands at the end of a day, as [`UNITS`].

@@ -4,7 +4,8 @@
 //! A trade knows when it becomes known, so the same tape answers for any
 //! moment. What is known of a day changes until noon of the next calendar day:
 //! some trades are reported up to 15 minutes late, a few on the next morning,
-//! and a few are cancelled then.
+//! and a few are cancelled then. A cancelled trade has another one beside it in
+//! the same nanosecond, so bars are rewritten and never disappear.
 
 use jiff::civil::{Date, Time, time};
 use jiff::{Timestamp, ToSpan};
@@ -148,9 +149,15 @@ pub fn trades(seed: u64, universe: &Universe, splits: &Splits, listing: usize, d
         // Now and then two trades have one time, and only the sequence number tells them apart.
         let sip_ns = if previous > 0 && dice.one_in(100) { previous } else { moment };
         previous = sip_ns;
-        // At least 2 apart, so that the official close finds a free number.
-        sequence += dice.between(2, 40);
-        trades.push(maker.trade(sip_ns, sequence, &mut dice));
+        // At least 3 apart: a cancelled trade's neighbour and the official close need numbers.
+        sequence += dice.between(3, 40);
+        let trade = maker.trade(sip_ns, sequence, &mut dice);
+        let is_cancelled = trade.cancelled_ns.is_some();
+        trades.push(trade);
+        if is_cancelled {
+            let neighbour = maker.trade(sip_ns, sequence + 1, &mut dice);
+            trades.push(Trade { known_ns: sip_ns, cancelled_ns: None, ..neighbour });
+        }
     }
     if let Some(close) = maker.official_close(&trades, &mut dice) {
         let place = trades.partition_point(|trade| trade.sip_ns <= close.sip_ns);

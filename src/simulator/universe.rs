@@ -33,7 +33,7 @@ pub struct Security {
     pub composite_figi: String,
     pub share_class_figi: String,
     pub cik: Option<String>,
-    /// Middle of its price range, US cents, in shares of [`LAST_DAY`].
+    /// Middle of its price range, US cents, in shares of the default day.
     pub cents: i64,
     pub activity: Activity,
 }
