@@ -87,6 +87,12 @@ impl Rows {
         }
     }
 
+    /// Takes back the last whole row.
+    pub fn remove_last(&mut self) {
+        self.ends.pop();
+        self.abandon_row();
+    }
+
     /// Notes that `column` of the row being written did not fit.
     pub fn note_change(&mut self, column: usize) {
         self.changes.push(Change { row: self.ends.len(), column });

@@ -94,9 +94,9 @@ impl Checkpoint {
         self.positions.get(partition)
     }
 
-    /// Whether a partition of a stream without time was read in full.
-    pub fn is_whole(&self, partition: &str) -> bool {
-        self.whole.contains_key(partition)
+    /// As of when a partition of a stream without time was last read in full.
+    pub fn whole_as_of(&self, partition: &str) -> Option<Timestamp> {
+        self.whole.get(partition).copied()
     }
 
     /// Adds what became durable.

@@ -59,6 +59,14 @@ impl Stream {
         let table = Arc::new(Table::of(spec, &name));
         Self { spec, name, size, table }
     }
+
+    /// What a key needs to read it: bars of a day or longer are in every plan.
+    pub fn needs(&self) -> Capability {
+        match self.size {
+            Some(size) if !size.timespan.is_intraday() => Capability::Basic,
+            _ => self.spec.needs,
+        }
+    }
 }
 
 /// The streams that a configuration with these bar sizes has.

@@ -1,0 +1,14 @@
+//! To come.
+
+use std::process::ExitCode;
+
+use crate::error::{Error, Result};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs it.
+pub async fn run(_args: Args) -> Result<ExitCode> {
+    Err(Error::bug("not there yet"))
+}

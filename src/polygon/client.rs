@@ -1,0 +1,209 @@
+//! Requests to the API: authorised, rate-limited, bounded in time and size, and
+//! repeated when that may help.
+
+mod answer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use url::Url;
+
+use crate::config::source::SourceConfig;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::limit::Limiter;
+use crate::observe::{Event, Observer};
+use crate::retry;
+
+/// Opening a connection, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two pieces of an answer: a server that stalls is left.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A whole answer. A page of 50,000 bars has 6 MB.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
+/// A larger answer, decompressed, is not a page: the largest known has 20 MB.
+const BODY_MAX: usize = 256 << 20;
+
+/// A client under one key.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    config: SourceConfig,
+    authorization: HeaderValue,
+    limiter: Arc<Limiter>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Client {
+    pub(super) fn new(config: SourceConfig, observer: Arc<dyn Observer>) -> Result<Self> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("tapeline/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .timeout(TOTAL_TIMEOUT)
+            // A redirect could take the key to another host.
+            .redirect(reqwest::redirect::Policy::none())
+            .gzip(true)
+            .build()
+            .or_fail(ErrorKind::Io, || "cannot set up TLS with this machine's certificates".to_owned())?;
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", config.api_key.expose()))
+            .map_err(|_| Error::config("`api_key` holds a character that a header cannot carry"))?;
+        authorization.set_sensitive(true);
+        let limiter = Limiter::new(config.plan);
+        Ok(Self { http, config, authorization, limiter, observer })
+    }
+
+    pub(super) fn config(&self) -> &SourceConfig {
+        &self.config
+    }
+
+    pub(super) fn observer(&self) -> &dyn Observer {
+        &*self.observer
+    }
+
+    pub(super) fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// Fetches `target` (path and query) and reads the answer with `read`. Failures
+    /// of either that may pass are tried again.
+    ///
+    /// # Errors
+    /// The last failure.
+    pub(super) async fn fetch<T>(
+        &self,
+        target: &str,
+        stream: Option<&str>,
+        mut read: impl FnMut(&Bytes) -> Result<T>,
+    ) -> Result<T> {
+        let url = self.url(target)?;
+        let mut delays = retry::policy().build();
+        loop {
+            let error = match self.once(&url, stream).await.and_then(|body| read(&body)) {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let error = error.context(format_args!("GET {}", without_query(target)));
+            if !error.is_retryable() {
+                return Err(error);
+            }
+            let Some(bound) = delays.next() else {
+                return Err(error.hint("it was tried several times; try again later"));
+            };
+            let delay = retry::jittered(bound);
+            self.observer.event(&Event::Retry { error: &error, delay });
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn once(&self, url: &Url, stream: Option<&str>) -> Result<Bytes> {
+        self.limiter
+            .acquire(|until| {
+                let delay = until.saturating_duration_since(tokio::time::Instant::now());
+                self.observer.event(&Event::RateLimited { stream, delay });
+            })
+            .await;
+        let response = self
+            .http
+            .get(url.clone())
+            .header(AUTHORIZATION, self.authorization.clone())
+            .send()
+            .await
+            .map_err(|error| self.transport(error))?;
+        let status = response.status();
+        let pause = answer::retry_after(response.headers());
+        let request_id = answer::request_id(response.headers());
+        let body = self.body(response).await?;
+        self.observer.event(&Event::Request { stream, bytes: body.len() as u64 });
+        if status.is_success() {
+            return Ok(body);
+        }
+        let error = answer::failure(status, &body, request_id.as_deref(), &self.config.api_key);
+        if error.kind() == ErrorKind::RateLimited {
+            self.limiter.pause(pause.unwrap_or_else(|| self.limiter.default_pause()));
+        }
+        Err(error)
+    }
+
+    async fn body(&self, mut response: reqwest::Response) -> Result<Bytes> {
+        let expected = response.content_length().unwrap_or(0).min(BODY_MAX as u64) as usize;
+        let mut body = Vec::with_capacity(expected);
+        while let Some(piece) = response.chunk().await.map_err(|error| self.transport(error))? {
+            if body.len() + piece.len() > BODY_MAX {
+                return Err(Error::new(
+                    ErrorKind::Response,
+                    format!("the answer is larger than {} MB", BODY_MAX >> 20),
+                ));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.into())
+    }
+
+    /// A failure below HTTP. The URL is left out: it can hold what a proxy put there.
+    fn transport(&self, error: reqwest::Error) -> Error {
+        let error = error.without_url();
+        let what = if error.is_timeout() {
+            "the API did not answer in time"
+        } else if error.is_connect() {
+            "the API cannot be reached"
+        } else if error.is_decode() {
+            "the answer is not what its encoding says"
+        } else {
+            "the connection to the API broke"
+        };
+        Error::new(ErrorKind::Unavailable, format!("{what} at {}", self.config.base_url.authority()))
+            .hint("check `base_url` and the network")
+            .caused_by(error)
+    }
+
+    /// `target` on the configured host.
+    fn url(&self, target: &str) -> Result<Url> {
+        let base = self.config.base_url.as_str().trim_end_matches('/');
+        Url::parse(&format!("{base}{target}"))
+            .or_fail(ErrorKind::Bug, || "a request's address is not a URL".to_owned())
+    }
+}
+
+/// Path and query of a `next_url`, whatever its host: the key goes to the
+/// configured host only. A key that the server put there is left out.
+///
+/// # Errors
+/// [`ErrorKind::Response`] when it is not a URL.
+pub(super) fn continuation(next_url: &str) -> Result<String> {
+    let any_host = Url::parse("http://host.invalid/").expect("a constant URL");
+    let url = any_host
+        .join(next_url)
+        .or_fail(ErrorKind::Response, || "the answer's `next_url` is not a URL".to_owned())?;
+    let query: Vec<&str> = url
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !pair.to_ascii_lowercase().starts_with("apikey="))
+        .collect();
+    Ok(if query.is_empty() { url.path().to_owned() } else { format!("{}?{}", url.path(), query.join("&")) })
+}
+
+fn without_query(target: &str) -> &str {
+    target.split_once('?').map_or(target, |(path, _)| path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_next_url_keeps_path_and_query_only() {
+        for (next_url, target) in [
+            ("https://api.massive.com:443/v3/trades/A?cursor=YXA9", "/v3/trades/A?cursor=YXA9"),
+            ("https://evil.example/v3/trades/A?apiKey=k&cursor=x&apikey=k", "/v3/trades/A?cursor=x"),
+            ("/v3/reference/tickers?cursor=1", "/v3/reference/tickers?cursor=1"),
+            ("https://user:pw@host/a?b#c", "/a?b"),
+        ] {
+            assert_eq!(continuation(next_url).unwrap(), target);
+        }
+        assert!(continuation("https://[").is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! What an answer that is not a 200 means.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use serde::Deserialize;
+
+use crate::error::{Error, ErrorKind};
+use crate::secret::Secret;
+
+/// A server that asks for a longer pause gets this one.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+
+/// More of a server's text than this is not shown.
+const MESSAGE_MAX: usize = 300;
+
+#[derive(Debug, Default, Deserialize)]
+struct ErrorBody {
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+/// The error that a status and body stand for.
+pub(super) fn failure(status: StatusCode, body: &[u8], request_id: Option<&str>, key: &Secret) -> Error {
+    let parsed: Option<ErrorBody> = serde_json::from_slice(body).ok();
+    let is_json = parsed.is_some();
+    let parsed = parsed.unwrap_or_default();
+    let said = parsed.error.or(parsed.message).map(|text| shortened(&key.redact(&text)));
+    let says = said.as_ref().map_or(String::new(), |text| format!(": {text}"));
+    let error = match status.as_u16() {
+        401 => Error::new(ErrorKind::Credentials, format!("the API refuses `api_key`{says}"))
+            .hint("copy the key from your account's dashboard"),
+        403 if said.as_ref().is_some_and(|text| text.contains("before end of day")) => {
+            Error::new(ErrorKind::NotYet, format!("the plan serves a day after its end{says}"))
+        }
+        403 => {
+            Error::new(ErrorKind::NotEntitled, format!("the plan of `api_key` does not include this{says}"))
+                .hint("leave the stream out, or choose a plan that has it")
+        }
+        404 if is_json && parsed.status.as_deref() == Some("NOT_FOUND") => {
+            Error::new(ErrorKind::NotFound, format!("the API does not know it{says}"))
+        }
+        404 => Error::new(ErrorKind::Refused, "the API has no such endpoint").hint("check `base_url`"),
+        429 => Error::new(ErrorKind::RateLimited, format!("the API is asked too often{says}")).hint(
+            "set `plan` to what your account may do, and do not use the key elsewhere at the same time",
+        ),
+        408 | 500..=599 => {
+            Error::new(ErrorKind::Unavailable, format!("the API failed with HTTP {status}{says}"))
+        }
+        300..=399 => Error::new(
+            ErrorKind::Refused,
+            format!("the API redirects with HTTP {status}, which is not followed"),
+        )
+        .hint("set `base_url` to the address that it redirects to"),
+        _ => Error::new(ErrorKind::Refused, format!("the API refuses the request with HTTP {status}{says}")),
+    };
+    match request_id {
+        Some(id) => error.caused_by(format!("X-Request-Id {id}")),
+        None => error,
+    }
+}
+
+/// `X-Request-Id`: what the vendor's support asks for. Not the body's `request_id`.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-request-id")?.to_str().ok()?;
+    Some(id.chars().take(64).collect())
+}
+
+/// The pause that a `Retry-After` asks for, in seconds or as a date.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let pause = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let until = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+            Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default()
+        }
+    };
+    Some(pause.min(RETRY_AFTER_MAX))
+}
+
+fn shortened(text: &str) -> String {
+    let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match one_line.char_indices().nth(MESSAGE_MAX) {
+        Some((end, _)) => format!("{}…", &one_line[..end]),
+        None => one_line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(status: u16, body: &str) -> ErrorKind {
+        failure(StatusCode::from_u16(status).unwrap(), body.as_bytes(), None, &Secret::new("key")).kind()
+    }
+
+    #[test]
+    fn bodies_are_read_as_the_vendor_writes_them() {
+        use ErrorKind::*;
+        assert_eq!(
+            kind(401, r#"{"status":"ERROR","request_id":"1","error":"Unknown API Key"}"#),
+            Credentials
+        );
+        assert_eq!(
+            kind(
+                403,
+                r#"{"status":"NOT_AUTHORIZED","message":"Attempted to request today's data before end of day. Please upgrade"}"#
+            ),
+            NotYet
+        );
+        assert_eq!(
+            kind(403, r#"{"status":"NOT_AUTHORIZED","message":"You are not entitled to this data."}"#),
+            NotEntitled
+        );
+        assert_eq!(kind(404, r#"{"status":"NOT_FOUND","message":"Ticker not found."}"#), NotFound);
+        assert_eq!(kind(404, "404 page not found"), Refused);
+        assert_eq!(kind(429, ""), RateLimited);
+        assert_eq!(kind(504, "<html><body>504 Gateway Time-out</body></html>"), Unavailable);
+        assert_eq!(
+            kind(
+                400,
+                r#"{"status":"ERROR","error":"The parameter 'to' cannot be a time that occurs before 'from'"}"#
+            ),
+            Refused
+        );
+        assert_eq!(kind(302, ""), Refused);
+    }
+
+    #[test]
+    fn a_key_that_the_server_echoes_is_not_shown() {
+        let key = Secret::new("k123456789");
+        let error =
+            failure(StatusCode::UNAUTHORIZED, br#"{"error":"Unknown API Key k123456789"}"#, None, &key);
+        assert!(!error.report().contains("k123456789"), "{}", error.report());
+    }
+
+    #[test]
+    fn a_retry_after_is_seconds_or_a_date_and_bounded() {
+        let header = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(header("7"), Some(Duration::from_secs(7)));
+        assert_eq!(header("99999999"), Some(RETRY_AFTER_MAX));
+        assert_eq!(header("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(header("soon"), None);
+    }
+}

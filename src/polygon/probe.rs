@@ -1,0 +1,122 @@
+//! What a key may read, found out with few requests.
+
+use jiff::civil::Date;
+
+use super::Probe;
+use super::client::Client;
+use super::json::{Scanner, Value};
+use super::request::{Values, target};
+use crate::calendar;
+use crate::catalog::{Capability, STREAMS, Stream, StreamSpec, streams};
+use crate::config::source::Plan;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Tickers that are looked up on a plan that limits requests by the minute; with
+/// the other probes they stay within its five.
+const TICKERS_PROBED_FREE: usize = 1;
+/// And on others.
+const TICKERS_PROBED: usize = 20;
+
+/// The ticker of probes when none is configured.
+const PROBE_TICKER: &str = "AAPL";
+
+/// Tries the key: whether it is one, what it lacks, whether the tickers exist.
+pub(super) async fn probe(client: &Client, today: Date) -> Result<Probe> {
+    let config = client.config();
+    fetch(client, "/v1/marketstatus/upcoming").await?;
+    let is_free = matches!(config.plan, Plan::Free {});
+    let tickers = if is_free { TICKERS_PROBED_FREE } else { TICKERS_PROBED };
+    for ticker in config.tickers.iter().take(tickers) {
+        ticker_exists(client, ticker).await?;
+    }
+    let mut lacking = Vec::new();
+    let day = calendar::previous_trading_day(config.end_date.unwrap_or(today).min(today));
+    for (capability, path) in probes(client, day) {
+        match fetch(client, &path).await {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotEntitled | ErrorKind::NotYet) => {
+                let named = needing(capability, &streams(&config.bar_sizes));
+                let message = error.user_message();
+                lacking.extend(named.map(|name| (name, Error::new(error.kind(), message.clone()))));
+            }
+            // Whether a day or ticker has data is not what is asked here.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Refused) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Probe { lacking })
+}
+
+/// One small request for each capability that plans differ in.
+fn probes(client: &Client, day: Date) -> [(Capability, String); 2] {
+    let config = client.config();
+    let ticker = config.tickers.first().map_or(PROBE_TICKER, |ticker| &**ticker);
+    let values = Values {
+        ticker: Some(ticker),
+        size: Some("1minute".parse().expect("a bar size")),
+        adjusted: config.adjusted,
+        from: Some(day),
+        to: Some(day),
+        ..Values::default()
+    };
+    let path = |capability| {
+        let spec = spec_needing(capability);
+        target(spec, &values).replace("limit=50000", "limit=1")
+    };
+    [Capability::IntradayBars, Capability::Trades].map(|capability| (capability, path(capability)))
+}
+
+fn spec_needing(capability: Capability) -> &'static StreamSpec {
+    STREAMS.iter().find(|spec| spec.needs == capability).expect("each capability is some stream's")
+}
+
+fn needing(capability: Capability, streams: &[Stream]) -> impl Iterator<Item = String> + use<> {
+    let names: Vec<String> = streams
+        .iter()
+        .filter(|stream| stream.needs() == capability)
+        .map(|stream| stream.name.clone())
+        .collect();
+    names.into_iter()
+}
+
+async fn fetch(client: &Client, target: &str) -> Result<()> {
+    client.fetch(target, None, |_| Ok(())).await
+}
+
+/// Fails when the reference knows no such ticker, neither listed nor delisted.
+pub(super) async fn ticker_exists(client: &Client, ticker: &str) -> Result<()> {
+    let values = Values { ticker: Some(ticker), ..Values::default() };
+    let details =
+        STREAMS.iter().find(|spec| spec.name == "ticker_details").expect("an entry of the catalogue");
+    match fetch(client, &target(details, &values)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        outcome => return outcome,
+    }
+    let encoded = percent_encoding::utf8_percent_encode(ticker, percent_encoding::NON_ALPHANUMERIC);
+    let delisted = format!("/v3/reference/tickers?ticker={encoded}&active=false&limit=1");
+    let is_known = client.fetch(&delisted, None, |body| Ok(has_results(body))).await?;
+    if is_known { Ok(()) } else { Err(no_such_ticker(ticker)) }
+}
+
+pub(super) fn no_such_ticker(ticker: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("`tickers` names {ticker:?}, which does not exist"))
+        .hint("symbols are case-sensitive and written as the vendor writes them, such as BRK.B")
+}
+
+/// Whether the answer has at least one row.
+fn has_results(body: &[u8]) -> bool {
+    let mut scanner = Scanner::new(body);
+    if !scanner.take(b'{') {
+        return false;
+    }
+    loop {
+        let (Ok(key), true) = (scanner.string(), scanner.take(b':')) else {
+            return false;
+        };
+        match (key, scanner.value()) {
+            (b"results", Ok(Value::Nested(rows))) => return rows.contains(&b'{'),
+            (_, Ok(_)) if scanner.take(b',') => {}
+            _ => return false,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Reads one slice: its pages, one after the other.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::client::{Client, continuation};
+use super::page::{self, Answer, RepeatGuard};
+use super::plan::{Asked, PlannedSlice};
+use super::request::{Values, target};
+use super::transcode::Transcoder;
+use crate::calendar;
+use crate::catalog::{Derived, Partition, Stream};
+use crate::checkpoint::{Cover, Span};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Event;
+use crate::source::{Page, Pages, Slice};
+
+/// More pages than this are not a slice: a day of the busiest ticker has about 60.
+const PAGES_MAX: usize = 20_000;
+
+/// This many pages without a new row are paging without end.
+const BARREN_PAGES_MAX: usize = 50;
+
+/// A slice of the API.
+pub(super) struct PolygonSlice {
+    pub client: Arc<Client>,
+    pub stream: Stream,
+    pub planned: PlannedSlice,
+    pub as_of: Timestamp,
+}
+
+#[async_trait]
+impl Slice for PolygonSlice {
+    fn partition(&self) -> &Arc<str> {
+        &self.planned.partition
+    }
+
+    async fn read(mut self: Box<Self>, pages: &Pages) -> Result<Cover> {
+        loop {
+            match self.read_days(pages).await {
+                Err(error) if error.kind() == ErrorKind::NotYet => {
+                    if !self.leave_out_today() {
+                        return Ok(Cover::Part);
+                    }
+                }
+                outcome => {
+                    let rows = outcome.map_err(|error| self.located(error))?;
+                    if rows == 0 && self.planned.is_first {
+                        self.assert_ticker_exists().await.map_err(|error| self.located(error))?;
+                    }
+                    return Ok(self.planned.cover);
+                }
+            }
+        }
+    }
+}
+
+impl PolygonSlice {
+    /// Reads all pages and returns the number of rows.
+    async fn read_days(&self, pages: &Pages) -> Result<u64> {
+        let mut transcoder = self.transcoder();
+        let mut guard = RepeatGuard::default();
+        let mut visited = HashSet::new();
+        let mut next = Some(target(self.stream.spec, &self.values()));
+        let mut rows = 0;
+        let mut barren = 0;
+        while let Some(target) = next.take() {
+            visited.insert(target.clone());
+            if visited.len() > PAGES_MAX {
+                return Err(endless(format!("more than {PAGES_MAX} pages")));
+            }
+            let (answer, following) = self.page(&target, &mut transcoder, &mut guard, &visited).await?;
+            guard.accept();
+            if answer.repeated > 0 {
+                self.warn(&format!(
+                    "{} rows repeat rows of the page before; they are left out",
+                    answer.repeated
+                ));
+            }
+            barren = if answer.rows.is_empty() { barren + 1 } else { 0 };
+            if barren > BARREN_PAGES_MAX {
+                return Err(endless(format!("{barren} pages without a new row")));
+            }
+            rows += answer.rows.len() as u64;
+            if !answer.rows.is_empty() {
+                let extracted_at_ms = Timestamp::now().as_millisecond();
+                pages.send(Page { rows: answer.rows, extracted_at_ms }).await?;
+            }
+            next = following;
+        }
+        Ok(rows)
+    }
+
+    /// One page, and where the next one is.
+    async fn page(
+        &self,
+        target: &str,
+        transcoder: &mut Transcoder,
+        guard: &mut RepeatGuard,
+        visited: &HashSet<String>,
+    ) -> Result<(Answer, Option<String>)> {
+        let is_continuation = visited.len() > 1;
+        let read = |body: &bytes::Bytes| {
+            let answer = page::read(body, self.stream.spec.rows_at, transcoder, guard)?;
+            let next = answer.next_url.as_deref().map(continuation).transpose()?;
+            if next.as_ref().is_some_and(|next| visited.contains(next)) {
+                return Err(Error::new(
+                    ErrorKind::Response,
+                    "the answer's `next_url` leads back to a page that was read",
+                ));
+            }
+            Ok((answer, next))
+        };
+        match self.client.fetch(target, Some(&self.stream.name), read).await {
+            // The API gave this address itself: that it refuses it is a fault of its paging.
+            Err(error) if is_continuation && error.kind() == ErrorKind::Refused => {
+                Err(Error::new(ErrorKind::Response, "the API refuses the continuation that it gave")
+                    .hint("try again later; nothing of this slice is kept")
+                    .caused_by(error))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn values(&self) -> Values<'_> {
+        let partition = Some(&*self.planned.partition);
+        let days = self.planned.days;
+        Values {
+            ticker: partition.filter(|_| self.stream.spec.partition == Partition::Ticker),
+            value: partition.filter(|_| matches!(self.stream.spec.partition, Partition::Values(_))),
+            size: self.stream.size,
+            adjusted: self.client.config().adjusted,
+            from: days.map(|days| days.from),
+            to: days.and_then(|days| days.to),
+        }
+    }
+
+    fn transcoder(&self) -> Transcoder {
+        let date = self.planned.days.map(|days| days.from.to_string()).unwrap_or_default();
+        let constants: Vec<(&str, &str)> = self
+            .stream
+            .spec
+            .derived
+            .iter()
+            .map(|derived| match derived {
+                Derived::Ticker => ("ticker", &*self.planned.partition),
+                Derived::Date => ("date", date.as_str()),
+            })
+            .collect();
+        Transcoder::new(self.stream.spec, &self.stream.table, &constants)
+    }
+
+    /// Shortens the slice so that it ends before the current day. False when
+    /// nothing is left of it.
+    fn leave_out_today(&mut self) -> bool {
+        let Some(Asked { from, to }) = self.planned.days else {
+            return false;
+        };
+        let Ok(last) = calendar::day_of(self.as_of).yesterday() else {
+            return false;
+        };
+        if last < from || to.is_some_and(|to| to <= last) {
+            return false;
+        }
+        self.planned.days = Some(Asked { from, to: Some(last) });
+        if let Cover::Slice(Span { through, .. }) = &mut self.planned.cover {
+            *through = (*through).min(last);
+        }
+        true
+    }
+
+    /// Bars and trades of a ticker that does not exist are an empty answer, like
+    /// those of a quiet one: only the reference tells them apart.
+    async fn assert_ticker_exists(&self) -> Result<()> {
+        if self.stream.spec.partition != Partition::Ticker {
+            return Ok(());
+        }
+        super::probe::ticker_exists(&self.client, &self.planned.partition).await
+    }
+
+    fn located(&self, error: Error) -> Error {
+        let error = error.in_stream(&self.stream.name);
+        if self.stream.spec.partition == Partition::Ticker && error.kind() == ErrorKind::NotFound {
+            return super::probe::no_such_ticker(&self.planned.partition).caused_by(error);
+        }
+        error
+    }
+
+    fn warn(&self, message: &str) {
+        self.client.observer().event(&Event::Warning { stream: Some(&self.stream.name), message });
+    }
+}
+
+fn endless(what: String) -> Error {
+    Error::new(ErrorKind::Response, format!("the API's paging does not end: {what}"))
+        .hint("try again later; nothing of this slice is kept")
+}

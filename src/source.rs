@@ -1,0 +1,95 @@
+//! Where rows come from, as the engine sees it: slices that yield pages.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::batch::Rows;
+use crate::catalog::Stream;
+use crate::checkpoint::{Checkpoint, Cover, Options};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How much of what may still change is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Days that may have changed are read again, and the current day as far as
+    /// it goes: for a sink that replaces rows by key.
+    Mutable,
+    /// Each day once, when it is over: for a sink that only adds.
+    Once,
+    /// Everything once, the current day as far as it goes: for a sink that replaces
+    /// the whole. What was read is not read again until the next snapshot.
+    Snapshot,
+}
+
+/// A source of rows.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Options that shape the rows of a stream; see [`Options`].
+    fn options(&self, stream: &Stream) -> Options;
+
+    /// How many slices may be read at the same time.
+    fn concurrency(&self) -> usize;
+
+    /// What is still to be read of a stream, in the order in which it must be
+    /// committed. Slices of one partition join without a gap.
+    ///
+    /// # Errors
+    /// When the stream cannot be read with this configuration.
+    async fn slices(
+        &self,
+        stream: &Stream,
+        checkpoint: &Checkpoint,
+        reading: Reading,
+    ) -> Result<Vec<Box<dyn Slice>>>;
+}
+
+/// A piece of a stream: the unit of progress.
+#[async_trait]
+pub trait Slice: Send {
+    /// The ticker, or empty.
+    fn partition(&self) -> &Arc<str>;
+
+    /// Reads the slice, sending its rows page by page, and returns what is covered
+    /// now: less than was asked for when the source does not have the end yet.
+    ///
+    /// # Errors
+    /// When any part of the slice could not be read. Pages that were sent before
+    /// belong to an unfinished slice then.
+    async fn read(self: Box<Self>, pages: &Pages) -> Result<Cover>;
+}
+
+/// Where a slice sends its pages.
+#[derive(Debug, Clone)]
+pub struct Pages {
+    sender: mpsc::Sender<Page>,
+}
+
+/// Rows of one page and when they were fetched.
+#[derive(Debug)]
+pub struct Page {
+    /// The rows.
+    pub rows: Rows,
+    /// Milliseconds since the UNIX epoch.
+    pub extracted_at_ms: i64,
+}
+
+impl Pages {
+    /// A place for `capacity` pages that nobody took yet.
+    pub fn channel(capacity: usize) -> (Self, mpsc::Receiver<Page>) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        (Self { sender }, receiver)
+    }
+
+    /// Sends a page; waits while the reader is behind.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`] when nobody reads any more.
+    pub async fn send(&self, page: Page) -> Result<()> {
+        self.sender
+            .send(page)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Interrupted, "the reader of this slice is gone"))
+    }
+}
