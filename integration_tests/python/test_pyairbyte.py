@@ -44,12 +44,13 @@ def pyairbyte(workspace: Workspace) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def executable(program: Program, workspace: Workspace) -> Path:
-    """The program under a name of its own, with what it prints kept for the scan."""
+    """The program under a name of its own, with a home of its own; what it prints is kept for the scan."""
     kept = workspace.folder("pyairbyte-runs")
     wrapper = workspace.inputs / "source-polygon"
     wrapper.write_text(
         "#!/usr/bin/env bash\n"
         "set -o pipefail\n"
+        f'export HOME="{kept}"\n'
         f'{program.binary} "$@" 2> >(tee "{kept}/$$.stderr" >&2) | tee "{kept}/$$.stdout"\n'
     )
     wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
@@ -121,7 +122,7 @@ def test_later_days_arrive_with_the_second_read(
 def test_a_wrong_key_is_an_error_that_names_it(
     pyairbyte: ModuleType, executable: Path, simulator: Simulator, wrong_key: str
 ) -> None:
-    with pytest.raises(pyairbyte.exceptions.AirbyteError) as raised:
+    with pytest.raises(pyairbyte.exceptions.AirbyteConnectorCheckFailedError) as raised:
         source(pyairbyte, executable, market.config(simulator.url, wrong_key, START, END))
     assert "key" in str(raised.value).lower()
     assert wrong_key not in str(raised.value)
