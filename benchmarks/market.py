@@ -96,7 +96,6 @@ class Market:
 
 def prepare(folder):
     """Makes the rows when the folder does not hold them. Returns both files."""
-    folder.mkdir(parents=True, exist_ok=True)
     text, index = (folder / f"bars-{BARS}-{SEED}-{VERSION}.{kind}" for kind in ("json", "index"))
     if not index.exists():
         starts, offsets, length = array("q"), array("q", [0]), 0
@@ -124,4 +123,6 @@ def write_pages(folder, ticker):
 
 def cache_folder():
     """Where the rows are kept."""
-    return Path(os.environ["TAPELINE_CACHE"]) / "bench"
+    folder = Path(os.environ["TAPELINE_CACHE"]) / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
