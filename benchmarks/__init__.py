@@ -1,0 +1,1 @@
+"""Benchmarks of tapeline beside what people use today. See docs/benchmarks.md."""

@@ -1,0 +1,27 @@
+"""`benchmarks/run [NAME..]`."""
+
+import sys
+
+from . import free_plan, measure, read, spec, sync
+
+BENCHMARKS = {"read": read.run, "sync": sync.run, "spec": spec.run, "free-plan": free_plan.run}
+# It waits for five minutes and says nothing about speed.
+BY_DEFAULT = ["spec", "read", "sync"]
+
+
+def main():
+    """Runs what was asked for."""
+    names = sys.argv[1:] or BY_DEFAULT
+    for name in names:
+        if name not in BENCHMARKS:
+            sys.exit(f"benchmarks: no {name!r}; there are {', '.join(BENCHMARKS)}")
+    for name in names:
+        print(f"{name}:", flush=True)
+        try:
+            BENCHMARKS[name]()
+        except measure.Failed as error:
+            sys.exit(f"benchmarks: {name}: {error}")
+
+
+if __name__ == "__main__":
+    main()
