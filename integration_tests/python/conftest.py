@@ -87,8 +87,8 @@ def limited_simulator(program: Program) -> Iterator[Simulator]:
 
 @pytest.fixture(scope="session")
 def fakesnow(workspace: Workspace) -> Iterator[Fakesnow]:
-    executable = os.environ.get("TAPELINE_FAKESNOW")
-    assert executable, "TAPELINE_FAKESNOW is not set: run the suites by scripts/test"
+    executable = os.environ.get("TAPELINE_FAKESNOW_BIN")
+    assert executable, "TAPELINE_FAKESNOW_BIN is not set: run the suites by scripts/test"
     # Its log is not ours and may show what a client sent: outside the scan.
     with Fakesnow(Path(executable), workspace.inputs) as fakesnow:
         yield fakesnow

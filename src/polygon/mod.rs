@@ -30,7 +30,7 @@ use slice::PolygonSlice;
 
 /// Slices read at the same time on a plan with room for it: enough to hide the
 /// latency of the API, few enough that their pages stay below 50 MB.
-const CONCURRENCY: usize = 4;
+const CONCURRENCY: usize = 3;
 
 /// And where the rate limit is what takes the time.
 const CONCURRENCY_LIMITED: usize = 2;

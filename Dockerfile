@@ -1,0 +1,28 @@
+# The Airbyte source. Airbyte starts the entry point with a verb and in a working
+# directory of its own, so every path here is absolute.
+FROM rust:1.95-bookworm AS build
+WORKDIR /build
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY src ./src
+COPY spec ./spec
+COPY catalogs ./catalogs
+COPY integration_tests/main.rs ./integration_tests/main.rs
+# DuckDB is compiled in, so that the image needs no library beside the program.
+RUN cargo build --release --locked --bin tapeline
+
+FROM debian:bookworm-slim AS base
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 1000 airbyte \
+    && useradd --uid 1000 --gid airbyte --create-home --home-dir /airbyte airbyte \
+    && mkdir -p /secrets /config /custom_cache \
+    && chown airbyte:airbyte /airbyte /secrets /config /custom_cache
+COPY --from=build /build/target/release/tapeline /airbyte/tapeline
+WORKDIR /airbyte
+USER airbyte
+
+FROM base AS source
+ENV AIRBYTE_ENTRYPOINT="/airbyte/tapeline"
+LABEL io.airbyte.name="tapeline/source-polygon" io.airbyte.version="0.1.0"
+ENTRYPOINT ["/airbyte/tapeline"]
