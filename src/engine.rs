@@ -22,6 +22,7 @@ use crate::batch::Batch;
 use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Cover};
 use crate::error::{Error, ErrorKind, Result, Scope};
+use crate::failpoint;
 use crate::observe::{Event, Observer};
 use crate::sink::{Receipt, Sink, StreamId, Target, WriteMode};
 use crate::source::{Page, Reading, Source};
@@ -349,7 +350,9 @@ impl StreamRun<'_> {
             extracted_at_ms: page.extracted_at_ms,
             covers,
         };
+        failpoint::pass();
         let _taken = self.sink.write(self.id, batch).await?;
+        failpoint::pass();
         Ok(())
     }
 
@@ -364,10 +367,12 @@ impl StreamRun<'_> {
         }
         let progress = checkpoint.to_json();
         self.progress_bytes = progress.len();
+        failpoint::pass();
         match self.sink.commit(self.id, &progress).await? {
             Receipt::Durable => {}
             Receipt::Accepted => return Err(Error::bug("the sink took a commit that is not durable")),
         }
+        failpoint::pass();
         self.checkpoint = checkpoint;
         self.report.reached = self.checkpoint.reached();
         let done = std::mem::take(&mut self.uncommitted);

@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod failpoint;
 pub mod limit;
 pub mod observe;
 pub mod polygon;

@@ -78,15 +78,11 @@ def truth(
 ) -> list[Row]:
     """What a perfect warehouse holds of `stream` when it was asked for these days and tickers."""
     tickers = sorted(tickers)
-    query = urllib.parse.urlencode(
-        {
-            "stream": stream,
-            "as_of": as_of,
-            "tickers": ",".join(tickers),
-            "start_date": start,
-            "end_date": end,
-        }
-    )
+    asked = {"stream": stream, "as_of": as_of, "tickers": ",".join(tickers)}
+    # The API tells of coming holidays only; no warehouse of these tests was there before `as_of`.
+    if stream != "market_holidays":
+        asked |= {"start_date": start, "end_date": end}
+    query = urllib.parse.urlencode(asked)
     status, _, body = get(f"{base_url}/__truth?{query}")
     assert status == 200, f"truth of {stream}: {status} {body[:300]!r}"
     rows = [json.loads(line, parse_float=Decimal) for line in body.splitlines() if line]
