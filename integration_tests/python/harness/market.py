@@ -14,6 +14,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
+from email.message import Message
 from decimal import Context, Decimal, Inexact
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -68,9 +69,14 @@ def get(url: str, api_key: str | None = None, gzip: bool = False) -> tuple[int, 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=120) as response:
-            return response.status, dict(response.headers), response.read()
+            return response.status, _headers(response.headers), response.read()
     except urllib.error.HTTPError as error:
-        return error.code, dict(error.headers), error.read()
+        return error.code, _headers(error.headers), error.read()
+
+
+def _headers(headers: Message) -> dict[str, str]:
+    """Their names mean the same in any case: here each word is capitalised."""
+    return {name.title(): value for name, value in headers.items()}
 
 
 def truth(
