@@ -88,11 +88,6 @@ WAIVERS = [
         r"'count' (was|were) unexpected",
         "the recorded answers have it beside resultsCount; the description forgets it",
     ),
-    Waiver(
-        r"^/(v3/trades|stocks/v1)/",
-        r"^: 'results' is a required property",
-        "an empty answer has no results at all (vendor's client-python issue 474)",
-    ),
 ]
 
 

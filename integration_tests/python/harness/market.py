@@ -40,8 +40,6 @@ DAY_COLUMN = {
     "dividends": "ex_dividend_date",
     "news": "published_utc",
 }
-# Announced for days to come: the last window has no end.
-OPEN_ENDED = {"splits", "dividends"}
 # Fields that the catalogue does not know; no judge knows them either.
 EXTRA_COLUMN = "additional_properties"
 
@@ -105,7 +103,7 @@ def select(
     for row in rows:
         if stream.startswith(OF_TICKERS) and row["ticker"] not in chosen:
             continue
-        if column and (day_of(row[column]) < first or (day_of(row[column]) > last and stream not in OPEN_ENDED)):
+        if column and not first <= day_of(row[column]) <= last:
             continue
         yield row
 
