@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tapeline::batch::{Batch, Rows};
+use tapeline::batch::{Batch, Bound, Extent, Rows};
 use tapeline::catalog::{Column, ColumnType, Table};
 use tapeline::checkpoint::Cover;
 use tapeline::error::ErrorKind;
@@ -75,7 +75,13 @@ fn batch(rows: &[String]) -> Batch {
     for row in rows {
         all.push(row.as_bytes());
     }
-    Batch { table: Arc::new(table()), rows: all, extracted_at_ms: 1_704_164_645_123, covers: Cover::Part }
+    Batch {
+        table: Arc::new(table()),
+        rows: all,
+        extracted_at_ms: 1_704_164_645_123,
+        covers: Cover::Part,
+        replaces: None,
+    }
 }
 
 fn row(ticker: &str, id: i64, price: &str) -> String {
@@ -180,6 +186,42 @@ async fn values_arrive_exactly() {
     drop(sink);
     let (_, progress) = connect(&schema).await.open(&target(WriteMode::AppendDedup)).await.unwrap();
     assert_eq!(progress.as_deref(), Some("{\"o'clock\": \"\\\\ 1\"}"));
+}
+
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn rows_that_the_source_has_no_more_go_with_the_part_that_is_replaced() {
+    let schema = schema();
+    let mut sink = connect(&schema).await;
+    let (stream, _) = sink.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let at = |ticker: &str, id: i64, second: i64| {
+        format!(r#"{{"ticker":"{ticker}","id":{id},"price":1,"at":"2024-02-29T10:00:0{second}Z"}}"#)
+    };
+    let held =
+        [at("A", 1, 1), at("A", 2, 2), at("A", 3, 3), at("O'B", 4, 2), at("C", 5, 2), row("A", 6, "1")];
+    commit(&mut sink, stream, &held, "p1").await;
+    let extent = |ticker: &str| Extent {
+        partition: Some(("ticker".to_owned(), ticker.into())),
+        cursor: "at".to_owned(),
+        from: Bound::Time("2024-02-29T10:00:02Z".parse().unwrap()),
+        until: Some(Bound::Time("2024-02-29T10:00:03Z".parse().unwrap())),
+    };
+    let parts = [("A", at("A", 7, 2)), ("O'B", at("O'B", 8, 2))];
+    for rollback in [true, false] {
+        for (ticker, row) in &parts {
+            let batch = Batch { replaces: Some(extent(ticker)), ..batch(std::slice::from_ref(row)) };
+            assert_eq!(sink.write(stream, batch).await.unwrap(), Receipt::Accepted);
+        }
+        if rollback {
+            sink.rollback(stream).await.unwrap();
+        }
+    }
+    commit(&mut sink, stream, &[], "p2").await;
+    let left = ["A/1/1.0", "A/3/1.0", "A/6/1.0", "A/7/1.0", "C/5/1.0", "O'B/8/1.0"];
+    assert_eq!(prices(&sink, &schema).await, left);
+    // A transaction later nothing of it is left to be cleared again.
+    commit(&mut sink, stream, &[at("C", 9, 2)], "p3").await;
+    assert_eq!(prices(&sink, &schema).await.len(), left.len() + 1);
 }
 
 #[tokio::test]

@@ -29,7 +29,8 @@ pub enum WriteMode {
     /// Every row is added.
     Append,
     /// A row replaces the row with the same key; the later one in the order of
-    /// writing wins, also inside one batch. Key columns compare null-safe.
+    /// writing wins, also inside one batch. Key columns compare null-safe. Rows that
+    /// the source has no more go when the days that they are of are read again.
     AppendDedup,
     /// A run's rows replace the whole table when the run finishes the stream;
     /// until then readers see the old table.
@@ -76,7 +77,10 @@ pub trait Sink: Send {
     /// columns cannot take the rows.
     async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)>;
 
-    /// Adds rows to the open transaction of the stream.
+    /// Adds rows to the open transaction of the stream. In [`WriteMode::AppendDedup`]
+    /// the rows that the table held before the transaction in the part that the batch
+    /// [replaces](Batch::replaces) go with it; the parts of one transaction do not
+    /// overlap. Other modes have nothing to replace.
     ///
     /// # Errors
     /// Nothing of the open transaction is durable then; roll back or drop the sink.

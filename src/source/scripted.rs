@@ -85,7 +85,7 @@ impl Slice for Script {
         for page in &self.pages {
             let mut rows = Rows::default();
             page.split(|byte| *byte == b'\n').for_each(|row| rows.push(row));
-            pages.send(Page { rows, extracted_at_ms: EXTRACTED_AT_MS }).await?;
+            pages.send(Page { rows, extracted_at_ms: EXTRACTED_AT_MS, replaces: None }).await?;
         }
         match self.failure {
             Some(kind) => Err(Error::new(kind, "scripted")),
