@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::client::Statement;
 use super::ddl::{GENERATION, LOAD, LOAD_COLUMN, METADATA, ident, idents, sql_type};
+use super::statement::Statement;
 use crate::batch::{Bound, Extent};
 use crate::catalog::{ColumnType, Table};
 

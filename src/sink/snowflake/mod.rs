@@ -20,6 +20,7 @@ mod ddl;
 mod layer;
 mod merge;
 mod progress;
+mod statement;
 mod write;
 
 use async_trait::async_trait;
@@ -27,12 +28,13 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use self::client::{Client, Statement, Warehouse};
+use self::client::{Client, Warehouse};
 pub use self::config::SnowflakeConfig;
 use self::ddl::{LOAD, Lifetime, Place, STAGE, ident};
 use self::layer::server_code;
 use self::merge::Upsert;
 use self::progress::Provided;
+use self::statement::Statement;
 use self::write::{File, Writer};
 use super::{Receipt, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
