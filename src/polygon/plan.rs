@@ -159,7 +159,10 @@ impl Planner {
             start: config.start_date,
             end: end.min(last_asked),
             today: reads_today.then_some(today),
-            is_open: matches!(spec.window, Window::CalendarDaysOpen(_)) && last_asked >= today,
+            // Rows that are only added must not be read each time until their day is over.
+            is_open: matches!(spec.window, Window::CalendarDaysOpen(_))
+                && reading != Reading::Once
+                && last_asked >= today,
             lookback_days,
         })
     }
@@ -169,12 +172,23 @@ impl Planner {
             return self.forward(partition, self.start, true);
         };
         let mut slices = self.backward(partition, position.from);
+        if self.is_snapshot_to_the_end(position) {
+            return slices;
+        }
         let next = tomorrow(self.resume_after(position));
         let is_seen = self.as_of <= position.as_of;
         if next <= self.end || (!is_seen && (self.today.is_some() || self.is_open)) {
             slices.extend(self.forward(partition, next, false));
         }
         slices
+    }
+
+    /// Whether a snapshot's last slice was read, which also held everything to come:
+    /// a second time it would add the same rows.
+    fn is_snapshot_to_the_end(&self, position: &Position) -> bool {
+        let day = calendar::day_of(position.as_of);
+        let last = if self.today.is_some() { day } else { yesterday(day) };
+        self.reading == Reading::Snapshot && self.is_open && position.through >= last
     }
 
     /// The last day that is not read again.

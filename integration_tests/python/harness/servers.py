@@ -100,13 +100,16 @@ def _first_line(process: subprocess.Popen[bytes]) -> str:
 
 
 class Fakesnow:
-    """Snowflake's wire protocol over an empty database in memory."""
+    """Snowflake's wire protocol over an empty database in memory.
+
+    `command` begins it and takes `--port`: fakesnow as it comes, or mended.
+    """
 
     ACCOUNT = "fakesnow"
 
-    def __init__(self, executable: Path, folder: Path) -> None:
-        self._executable = executable
-        self._log = folder / "fakesnow.log"
+    def __init__(self, command: list[str], log: Path) -> None:
+        self._command = command
+        self._log = log
         self.port = 0
 
     @property
@@ -114,12 +117,12 @@ class Fakesnow:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Fakesnow:
-        if not self._executable.exists():
-            raise ServerFailed(f"{self._executable} is not there: scripts/setup --tests installs it")
+        if not Path(self._command[0]).exists():
+            raise ServerFailed(f"{self._command[0]} is not there: scripts/setup --tests installs it")
         self.port = _free_port()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [str(self._executable), "-s", "-p", str(self.port), "--host", "127.0.0.1"],
+                [*self._command, "--port", str(self.port)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

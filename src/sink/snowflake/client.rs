@@ -19,6 +19,7 @@ use super::config::Credential;
 use super::layer::{Call, Layer, Upload};
 use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::failpoint;
 
 /// Times that an upload asks the server for a new place when the storage refused
 /// the old one: its credentials last an hour, and a file takes minutes at most.
@@ -80,6 +81,8 @@ impl Client {
     }
 
     async fn call(&self, sql: &str, call: Arc<Call>) -> Result<Answer> {
+        // Between any two statements: inside a transaction, and between COMMIT and its reading back.
+        failpoint::pass();
         let outcome = Call::scope(Arc::clone(&call), self.api.exec(sql)).await;
         match outcome {
             Ok(result) => rows(result),
