@@ -90,5 +90,5 @@ def fakesnow(workspace: Workspace) -> Iterator[Fakesnow]:
     executable = os.environ.get("TAPELINE_FAKESNOW_BIN")
     assert executable, "TAPELINE_FAKESNOW_BIN is not set: run the suites by scripts/test"
     # Its log is not ours and may show what a client sent: outside the scan.
-    with Fakesnow(Path(executable), workspace.inputs) as fakesnow:
+    with Fakesnow((executable, "-s", "--host", "127.0.0.1"), workspace.inputs) as fakesnow:
         yield fakesnow
