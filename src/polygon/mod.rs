@@ -6,6 +6,8 @@ mod json;
 mod page;
 mod plan;
 mod probe;
+#[cfg(test)]
+mod recorded;
 mod request;
 mod slice;
 mod transcode;

@@ -7,12 +7,15 @@ asked until it answers or the process has ended.
 
 from __future__ import annotations
 
+import http.server
 import selectors
 import shutil
 import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.program import Program
@@ -97,6 +100,42 @@ def _first_line(process: subprocess.Popen[bytes]) -> str:
         if not selector.select(timeout=START_S):
             raise ServerFailed(f"no line from the simulator within {START_S} s")
     return process.stdout.readline().decode().rstrip("\n")
+
+
+class WebPage:
+    """Answers everything with a web page, as a proxy, a login page or a wrong address does."""
+
+    def __init__(self, status: int) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = b"<!DOCTYPE html>\n<html><title>Sign in</title></html>\n"
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> WebPage:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def closed_port() -> Iterator[str]:
+    """An address at which nothing listens, and nothing else can begin to."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 class Fakesnow:

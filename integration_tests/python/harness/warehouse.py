@@ -16,7 +16,7 @@ DIGITS = 6
 DATABASE, SCHEMA = "MARKET", "POLYGON"
 
 
-def sink(fakesnow: Fakesnow) -> dict[str, object]:
+def sink(fakesnow: Fakesnow) -> dict[str, dict[str, object]]:
     """The sink of a pipeline. Its password is in the environment, as SNOWFLAKE_PASSWORD."""
     return {
         "snowflake": {
