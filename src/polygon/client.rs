@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use url::Url;
 
@@ -25,6 +24,48 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
 /// A larger answer, decompressed, is not a page: the largest known has 20 MB.
 const BODY_MAX: usize = 256 << 20;
+
+/// Takes an answer's text as it comes in, once for each attempt at a request.
+pub(super) trait Intake {
+    /// What comes of an answer.
+    type Output;
+
+    /// An answer begins; what came of an earlier one is forgotten.
+    fn begin(&mut self);
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// When it can already be told that the answer is none.
+    fn take(&mut self, piece: &[u8]) -> Result<()>;
+
+    /// The answer is complete.
+    ///
+    /// # Errors
+    /// When it is none.
+    fn end(&mut self) -> Result<Self::Output>;
+}
+
+/// An answer's text as it is.
+#[derive(Debug, Default)]
+pub(super) struct Whole(Vec<u8>);
+
+impl Intake for Whole {
+    type Output = Vec<u8>;
+
+    fn begin(&mut self) {
+        self.0.clear();
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<()> {
+        self.0.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<Vec<u8>> {
+        Ok(std::mem::take(&mut self.0))
+    }
+}
 
 /// A client under one key.
 #[derive(Debug)]
@@ -67,21 +108,21 @@ impl Client {
         &self.limiter
     }
 
-    /// Fetches `target` (path and query) and reads the answer with `read`. Failures
-    /// of either that may pass are tried again.
+    /// Fetches `target` (path and query) into `intake`. Failures of either that may
+    /// pass are tried again.
     ///
     /// # Errors
     /// The last failure.
-    pub(super) async fn fetch<T>(
+    pub(super) async fn fetch<I: Intake>(
         &self,
         target: &str,
         stream: Option<&str>,
-        mut read: impl FnMut(&Bytes) -> Result<T>,
-    ) -> Result<T> {
+        intake: &mut I,
+    ) -> Result<I::Output> {
         let url = self.url(target)?;
         let mut delays = retry::policy().build();
         loop {
-            let error = match self.once(&url, stream).await.and_then(|body| read(&body)) {
+            let error = match self.once(&url, stream, intake).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -98,7 +139,7 @@ impl Client {
         }
     }
 
-    async fn once(&self, url: &Url, stream: Option<&str>) -> Result<Bytes> {
+    async fn once<I: Intake>(&self, url: &Url, stream: Option<&str>, intake: &mut I) -> Result<I::Output> {
         self.limiter
             .acquire(|until| {
                 let delay = until.saturating_duration_since(tokio::time::Instant::now());
@@ -115,31 +156,40 @@ impl Client {
         let status = response.status();
         let pause = answer::retry_after(response.headers());
         let request_id = answer::request_id(response.headers());
-        let body = self.body(response).await?;
-        self.observer.event(&Event::Request { stream, bytes: body.len() as u64 });
         if status.is_success() {
-            return Ok(body);
+            self.body(response, stream, intake).await?;
+            return intake.end();
         }
-        let error = answer::failure(status, &body, request_id.as_deref(), &self.config.api_key);
+        let mut body = Whole::default();
+        self.body(response, stream, &mut body).await?;
+        let error = answer::failure(status, &body.0, request_id.as_deref(), &self.config.api_key);
         if error.kind() == ErrorKind::RateLimited {
             self.limiter.pause(pause.unwrap_or_else(|| self.limiter.default_pause()));
         }
         Err(error)
     }
 
-    async fn body(&self, mut response: reqwest::Response) -> Result<Bytes> {
-        let expected = response.content_length().unwrap_or(0).min(BODY_MAX as u64) as usize;
-        let mut body = Vec::with_capacity(expected);
+    /// Reads the whole of an answer's body into `intake`.
+    async fn body(
+        &self,
+        mut response: reqwest::Response,
+        stream: Option<&str>,
+        intake: &mut impl Intake,
+    ) -> Result<()> {
+        let mut bytes = 0;
+        intake.begin();
         while let Some(piece) = response.chunk().await.map_err(|error| self.transport(error))? {
-            if body.len() + piece.len() > BODY_MAX {
+            bytes += piece.len();
+            if bytes > BODY_MAX {
                 return Err(Error::new(
                     ErrorKind::Response,
                     format!("the answer is larger than {} MB", BODY_MAX >> 20),
                 ));
             }
-            body.extend_from_slice(&piece);
+            intake.take(&piece)?;
         }
-        Ok(body.into())
+        self.observer.event(&Event::Request { stream, bytes: bytes as u64 });
+        Ok(())
     }
 
     /// A failure below HTTP. The URL is left out: it can hold what a proxy put there.

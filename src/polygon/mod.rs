@@ -6,6 +6,7 @@ mod json;
 mod page;
 mod plan;
 mod probe;
+mod repeat;
 mod request;
 mod slice;
 mod transcode;
