@@ -1,5 +1,6 @@
 //! Tests over real services and the built program: one binary, a module each.
 
 mod demo;
+mod memory;
 mod snowflake;
 mod sync;

@@ -17,9 +17,40 @@ use crate::checkpoint::Cover;
 /// written out), so none was ever rounded.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Rows {
+    // In parts: whatever the size of a page, memory is taken and freed in pieces of
+    // one size, which leave no gaps in it.
+    parts: Vec<Part>,
+    len: usize,
+    changes: Vec<Change>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
     text: Vec<u8>,
     ends: Vec<usize>,
-    changes: Vec<Change>,
+}
+
+/// Bytes of text after which a new part begins.
+const PART_BYTES: usize = 1 << 20;
+
+/// What the last row of a part may have beyond that without another allocation.
+const PART_SLACK: usize = 4 << 10;
+
+/// Bytes of a bar, the shortest of the rows that come in great numbers.
+const BAR_BYTES: usize = 150;
+
+impl Part {
+    fn new() -> Self {
+        Self {
+            text: Vec::with_capacity(PART_BYTES + PART_SLACK),
+            ends: Vec::with_capacity(PART_BYTES / BAR_BYTES),
+        }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.text[start..end - 1])
+    }
 }
 
 /// A value that did not fit its column: the column is NULL, and the value, as
@@ -33,36 +64,42 @@ pub struct Change {
 }
 
 impl Rows {
-    /// No rows, with room for `bytes` of text.
-    pub fn with_capacity(bytes: usize, rows: usize) -> Self {
-        Self { text: Vec::with_capacity(bytes), ends: Vec::with_capacity(rows), changes: Vec::new() }
-    }
-
     /// The number of rows.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.len
     }
 
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.len == 0
     }
 
     /// Bytes of text.
     pub fn bytes(&self) -> usize {
-        self.text.len()
+        self.texts().map(<[u8]>::len).sum()
     }
 
-    /// The text of all rows, one a line, each with its line feed.
-    pub fn text(&self) -> &[u8] {
-        &self.text
+    /// The text of all rows in order, in pieces of whole rows, one a line, each with
+    /// its line feed.
+    pub fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.iter().map(|part| part.text.as_slice())
     }
 
     /// The rows in order, each a JSON object without its line feed.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        (0..self.ends.len()).map(|index| {
-            let start = if index == 0 { 0 } else { self.ends[index - 1] };
-            &self.text[start..self.ends[index] - 1]
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.iter().flat_map(Part::rows)
+    }
+
+    /// The rows in order in several pieces, of which each is freed on its own.
+    pub fn into_pieces(self) -> impl Iterator<Item = Self> {
+        let mut changes = self.changes.into_iter().peekable();
+        let mut end = 0;
+        self.parts.into_iter().map(move |part| {
+            let (start, len) = (end, part.ends.len());
+            end += len;
+            let of_part = std::iter::from_fn(|| changes.next_if(|change| change.row < end));
+            let changes = of_part.map(|change| Change { row: change.row - start, ..change }).collect();
+            Self { parts: vec![part], len, changes }
         })
     }
 
@@ -72,38 +109,59 @@ impl Rows {
     }
 
     /// The buffer to append the next row's text to; call [`Rows::end_row`] after it.
+    /// What is in it before belongs to other rows.
+    #[inline]
     pub fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.text
+        &mut self.last().text
+    }
+
+    #[inline]
+    fn last(&mut self) -> &mut Part {
+        if self.parts.is_empty() {
+            self.parts.push(Part::new());
+        }
+        self.parts.last_mut().expect("one was pushed")
     }
 
     /// Ends the row whose text was appended to [`Rows::buffer`].
     pub fn end_row(&mut self) {
-        self.text.push(b'\n');
-        self.ends.push(self.text.len());
+        let part = self.last();
+        part.text.push(b'\n');
+        part.ends.push(part.text.len());
+        if part.text.len() >= PART_BYTES {
+            self.parts.push(Part::new());
+        }
+        self.len += 1;
     }
 
     /// Takes back the text of a row that was begun and not ended.
     pub fn abandon_row(&mut self) {
-        self.text.truncate(self.ends.last().copied().unwrap_or(0));
-        while self.changes.last().is_some_and(|change| change.row >= self.ends.len()) {
+        if let Some(part) = self.parts.last_mut() {
+            part.text.truncate(part.ends.last().copied().unwrap_or(0));
+        }
+        while self.changes.last().is_some_and(|change| change.row >= self.len) {
             self.changes.pop();
         }
     }
 
     /// Takes back the last whole row.
     pub fn remove_last(&mut self) {
-        self.ends.pop();
+        self.parts.pop_if(|part| part.ends.is_empty());
+        if let Some(part) = self.parts.last_mut() {
+            part.ends.pop();
+            self.len -= 1;
+        }
         self.abandon_row();
     }
 
     /// Notes that `column` of the row being written did not fit.
     pub fn note_change(&mut self, column: usize) {
-        self.changes.push(Change { row: self.ends.len(), column });
+        self.changes.push(Change { row: self.len, column });
     }
 
     /// Appends one whole row given as text.
     pub fn push(&mut self, row: &[u8]) {
-        self.text.extend_from_slice(row);
+        self.buffer().extend_from_slice(row);
         self.end_row();
     }
 }
@@ -147,4 +205,64 @@ pub enum Bound {
     Day(Date),
     /// Of a timestamp column.
     Time(Timestamp),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_lie_in_parts_of_one_size_and_none_is_cut() {
+        let row = |index: usize| format!("{index:04}{}", "x".repeat(996)).into_bytes();
+        let mut rows = Rows::default();
+        assert!(rows.is_empty() && rows.iter().next().is_none());
+        for index in 0..2500 {
+            rows.push(&row(index));
+        }
+        assert_eq!((rows.len(), rows.bytes()), (2500, 2500 * 1001));
+        assert!(rows.iter().eq((0..2500).map(row)));
+        let parts: Vec<&[u8]> = rows.texts().collect();
+        assert_eq!(parts.len(), 3);
+        assert!(parts.iter().all(|part| part.ends_with(b"x\n") && part.len() <= PART_BYTES + PART_SLACK));
+    }
+
+    #[test]
+    fn pieces_keep_their_rows_and_changes() {
+        let row = vec![b'x'; PART_BYTES / 2];
+        let mut rows = Rows::default();
+        for index in 0..5 {
+            rows.buffer().extend_from_slice(&row);
+            if index != 2 {
+                rows.note_change(index);
+            }
+            rows.end_row();
+        }
+        let pieces: Vec<Rows> = rows.into_pieces().collect();
+        let told = |piece: &Rows| -> Vec<(usize, usize)> {
+            piece.changes().iter().map(|change| (change.row, change.column)).collect()
+        };
+        assert_eq!(pieces.iter().map(Rows::len).collect::<Vec<_>>(), [2, 2, 1]);
+        assert_eq!(
+            pieces.iter().map(told).collect::<Vec<_>>(),
+            [vec![(0, 0), (1, 1)], vec![(1, 3)], vec![(0, 4)]]
+        );
+        assert!(pieces.iter().flat_map(Rows::iter).all(|text| text == row));
+    }
+
+    #[test]
+    fn rows_are_taken_back_also_across_parts() {
+        let mut rows = Rows::default();
+        rows.push(b"{}");
+        rows.push(&vec![b'x'; PART_BYTES]);
+        rows.note_change(1);
+        rows.buffer().extend_from_slice(b"begun");
+        rows.abandon_row();
+        assert_eq!((rows.len(), rows.changes().len()), (2, 0));
+        rows.remove_last();
+        rows.push(b"[]");
+        assert!(rows.iter().eq([b"{}", b"[]"]));
+        rows.remove_last();
+        rows.remove_last();
+        assert!(rows.is_empty() && rows.bytes() == 0);
+    }
 }

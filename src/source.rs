@@ -10,6 +10,10 @@ use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Cover, Options};
 use crate::error::{Error, ErrorKind, Result};
 
+pub use ahead::{AHEAD_BYTES_MAX, Ahead, Room};
+
+mod ahead;
+
 /// How much of what may still change is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
@@ -66,9 +70,20 @@ pub trait Slice: Send {
 }
 
 /// Where a slice sends its pages.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Pages {
-    sender: mpsc::Sender<Page>,
+    ahead: Arc<Ahead>,
+    slice: usize,
+    // Unbounded, because every page in it has a room.
+    sender: mpsc::UnboundedSender<(Page, Room)>,
+}
+
+/// Where the engine takes the pages of a slice.
+#[derive(Debug)]
+pub struct PageReceiver {
+    ahead: Arc<Ahead>,
+    slice: usize,
+    receiver: mpsc::UnboundedReceiver<(Page, Room)>,
 }
 
 /// Rows of one page and when they were fetched.
@@ -84,21 +99,43 @@ pub struct Page {
 }
 
 impl Pages {
-    /// A place for `capacity` pages that nobody took yet.
-    pub fn channel(capacity: usize) -> (Self, mpsc::Receiver<Page>) {
-        let (sender, receiver) = mpsc::channel(capacity);
-        (Self { sender }, receiver)
+    /// A place for the pages of a slice, by its number in the plan.
+    pub fn channel(ahead: &Arc<Ahead>, slice: usize) -> (Self, PageReceiver) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let ahead = || Arc::clone(ahead);
+        (Self { ahead: ahead(), slice, sender }, PageReceiver { ahead: ahead(), slice, receiver })
     }
 
-    /// Sends a page; waits while the reader is behind.
+    /// Waits until there is room for another page: to be called before it is read.
+    pub async fn room(&self) -> Room {
+        self.ahead.room(self.slice).await
+    }
+
+    /// Sends a page.
     ///
     /// # Errors
     /// [`ErrorKind::Interrupted`] when nobody reads any more.
-    pub async fn send(&self, page: Page) -> Result<()> {
+    pub fn send(&self, mut room: Room, page: Page) -> Result<()> {
+        room.fit(page.rows.bytes());
         self.sender
-            .send(page)
-            .await
+            .send((page, room))
             .map_err(|_| Error::new(ErrorKind::Interrupted, "the reader of this slice is gone"))
+    }
+}
+
+impl PageReceiver {
+    /// Says that this slice is the one being read now.
+    pub fn take_turn(&self) {
+        self.ahead.turn(self.slice);
+    }
+
+    /// The next page; none when the slice sends no more. Its room is free then: the
+    /// engine bounds what it holds itself.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: a page that was not returned stays.
+    pub async fn next(&mut self) -> Option<Page> {
+        self.receiver.recv().await.map(|(page, _room)| page)
     }
 }
 

@@ -13,7 +13,7 @@ use super::messages::{Message, SourceStats, State, StateKind, StreamDescriptor, 
 use super::output::Output;
 use super::state;
 use super::status::Statuses;
-use crate::batch::{Batch, Change};
+use crate::batch::{Batch, Change, Rows};
 use crate::catalog::Table;
 use crate::error::{Error, Result};
 use crate::sink::{Receipt, Sink, StreamId, Target};
@@ -114,9 +114,14 @@ impl Sink for AirbyteSink {
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
         let stream = &mut self.open[stream.0];
         self.statuses.running(&stream.descriptor.name);
-        let mut records = records(&stream.prefix, &batch);
-        self.output.lines().fill(|buffer, bytes| records.append(buffer, bytes)).await?;
-        stream.records += batch.rows.len() as u64;
+        let Batch { table, rows, extracted_at_ms, .. } = batch;
+        let count = rows.len() as u64;
+        // What was written is freed while the rest waits for the reader.
+        for rows in rows.into_pieces() {
+            let mut records = records(&stream.prefix, &table, &rows, extracted_at_ms);
+            self.output.lines().fill(|buffer, bytes| records.append(buffer, bytes)).await?;
+        }
+        stream.records += count;
         Ok(Receipt::Accepted)
     }
 
@@ -148,13 +153,18 @@ struct Records<'a, I> {
     changes: &'a [Change],
 }
 
-fn records<'a>(prefix: &'a [u8], batch: &'a Batch) -> Records<'a, impl Iterator<Item = (usize, &'a [u8])>> {
+fn records<'a>(
+    prefix: &'a [u8],
+    table: &'a Table,
+    rows: &'a Rows,
+    extracted_at_ms: i64,
+) -> Records<'a, impl Iterator<Item = (usize, &'a [u8])>> {
     Records {
         prefix,
-        suffix: format!(",\"emitted_at\":{}}}}}\n", batch.extracted_at_ms).into_bytes(),
-        table: &batch.table,
-        rows: batch.rows.iter().enumerate(),
-        changes: batch.rows.changes(),
+        suffix: format!(",\"emitted_at\":{extracted_at_ms}}}}}\n").into_bytes(),
+        table,
+        rows: rows.iter().enumerate(),
+        changes: rows.changes(),
     }
 }
 

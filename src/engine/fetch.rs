@@ -3,16 +3,11 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::checkpoint::Cover;
 use crate::error::{Error, Result};
-use crate::source::{Page, Pages, Slice};
-
-/// Pages of a slice that nobody took yet. Together with the number of concurrent
-/// slices it bounds the memory of reading ahead.
-const PAGES_AHEAD: usize = 1;
+use crate::source::{Ahead, Page, PageReceiver, Pages, Slice};
 
 /// What comes of the current slice.
 pub(super) enum Fetched {
@@ -28,11 +23,15 @@ pub(super) struct Fetcher {
     running: VecDeque<Running>,
     current: Option<Running>,
     concurrency: usize,
+    /// Bounds what the slices have read together.
+    ahead: Arc<Ahead>,
+    /// Slices that were begun.
+    begun: usize,
 }
 
 struct Running {
     partition: Arc<str>,
-    pages: mpsc::Receiver<Page>,
+    pages: PageReceiver,
     task: JoinHandle<Result<Cover>>,
 }
 
@@ -43,6 +42,8 @@ impl Fetcher {
             running: VecDeque::new(),
             current: None,
             concurrency: concurrency.max(1),
+            ahead: Arc::default(),
+            begun: 0,
         }
     }
 
@@ -61,12 +62,16 @@ impl Fetcher {
         while self.running.len() < self.concurrency
             && let Some(slice) = self.waiting.pop_front()
         {
-            let (sender, pages) = Pages::channel(PAGES_AHEAD);
+            let (sender, pages) = Pages::channel(&self.ahead, self.begun);
+            self.begun += 1;
             let partition = Arc::clone(slice.partition());
             let task = tokio::spawn(async move { slice.read(&sender).await });
             self.running.push_back(Running { partition, pages, task });
         }
         self.current = self.running.pop_front();
+        if let Some(current) = &self.current {
+            current.pages.take_turn();
+        }
         self.current.is_some()
     }
 
@@ -81,7 +86,7 @@ impl Fetcher {
     /// Nothing is lost: a page that was not returned stays in the channel.
     pub(super) async fn next(&mut self) -> Result<Fetched> {
         let current = self.current.as_mut().expect("called between start_next and the slice's end");
-        if let Some(page) = current.pages.recv().await {
+        if let Some(page) = current.pages.next().await {
             return Ok(Fetched::Page(page));
         }
         let outcome = (&mut current.task).await;

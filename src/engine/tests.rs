@@ -1,12 +1,15 @@
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
 use super::*;
+use crate::batch::Rows;
 use crate::catalog::streams;
 use crate::checkpoint::Options;
 use crate::observe::Silent;
 use crate::source::scripted::{Script, Scripted, failing, slice};
+use crate::source::{AHEAD_BYTES_MAX, Pages, Slice};
 
 fn of_trades(scripts: Vec<Script>) -> Scripted {
     Scripted([("stock_trades".to_owned(), scripts)].into())
@@ -169,4 +172,50 @@ async fn a_stop_keeps_what_is_complete() {
     let report = engine.run(&mut sink, &[Job { stream, target }]).await;
     assert_eq!(report.error.unwrap().kind(), ErrorKind::Interrupted);
     assert_eq!((sink.rows(), sink.through("A")), (vec!["a".to_owned()], Some(1)));
+}
+
+/// A slice that reads pages for as long as there is room.
+struct Greedy {
+    partition: Arc<str>,
+    read: Arc<AtomicUsize>,
+}
+
+const GREEDY_PAGE: usize = 3 << 20;
+
+#[async_trait]
+impl Slice for Greedy {
+    fn partition(&self) -> &Arc<str> {
+        &self.partition
+    }
+
+    async fn read(self: Box<Self>, pages: &Pages) -> Result<Cover> {
+        loop {
+            let room = pages.room().await;
+            let mut rows = Rows::default();
+            rows.push(&vec![b'x'; GREEDY_PAGE - 1]);
+            self.read.fetch_add(rows.bytes(), Ordering::Relaxed);
+            pages.send(room, Page { rows, extracted_at_ms: 0, replaces: None })?;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_ahead_is_bounded_in_bytes_while_nobody_takes_it() {
+    let read = Arc::new(AtomicUsize::new(0));
+    let slice = |name: &str| -> Box<dyn Slice> {
+        Box::new(Greedy { partition: name.into(), read: Arc::clone(&read) })
+    };
+    let mut fetcher = Fetcher::new(["A", "B", "C", "D"].map(slice).into(), 3);
+    assert!(fetcher.start_next(&HashSet::new()));
+    // The clock moves on once there is nothing left to do.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let ahead = read.load(Ordering::Relaxed);
+    assert!(ahead > AHEAD_BYTES_MAX / 2 && ahead <= AHEAD_BYTES_MAX + GREEDY_PAGE, "{ahead}");
+    for taken in 1..=20 {
+        assert!(matches!(fetcher.next().await, Ok(Fetched::Page(_))), "the current slice goes on");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let ahead = read.load(Ordering::Relaxed) - taken * GREEDY_PAGE;
+        assert!(ahead <= AHEAD_BYTES_MAX + GREEDY_PAGE, "{ahead}");
+    }
+    fetcher.abort().await;
 }

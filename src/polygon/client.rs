@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use url::Url;
 
@@ -33,6 +32,48 @@ const BODY_MAX: usize = 256 << 20;
 /// Tries of a server that has never answered, after the first: an address that is
 /// wrong is told within seconds. One that did answer gets all of [`retry::policy`].
 const RETRIES_BEFORE_AN_ANSWER: usize = 4;
+
+/// Takes an answer's text as it comes in, once for each attempt at a request.
+pub(super) trait Intake {
+    /// What comes of an answer.
+    type Output;
+
+    /// An answer begins; what came of an earlier one is forgotten.
+    fn begin(&mut self);
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// When it can already be told that the answer is none.
+    fn take(&mut self, piece: &[u8]) -> Result<()>;
+
+    /// The answer is complete.
+    ///
+    /// # Errors
+    /// When it is none.
+    fn end(&mut self) -> Result<Self::Output>;
+}
+
+/// An answer's text as it is.
+#[derive(Debug, Default)]
+pub(super) struct Whole(Vec<u8>);
+
+impl Intake for Whole {
+    type Output = Vec<u8>;
+
+    fn begin(&mut self) {
+        self.0.clear();
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<()> {
+        self.0.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<Vec<u8>> {
+        Ok(std::mem::take(&mut self.0))
+    }
+}
 
 /// A client under one key.
 #[derive(Debug)]
@@ -78,23 +119,23 @@ impl Client {
         &self.limiter
     }
 
-    /// Fetches `target` (path and query) and reads the answer with `read`. Failures
-    /// of either that may pass are tried again.
+    /// Fetches `target` (path and query) into `intake`. Failures of either that may
+    /// pass are tried again.
     ///
     /// # Errors
     /// The last failure.
-    pub(super) async fn fetch<T>(
+    pub(super) async fn fetch<I: Intake>(
         &self,
         target: &str,
         stream: Option<&str>,
-        mut read: impl FnMut(&Bytes) -> Result<T>,
-    ) -> Result<T> {
+        intake: &mut I,
+    ) -> Result<I::Output> {
         let url = self.url(target)?;
         let mut delays = retry::policy().build();
         let mut tries = 0;
         loop {
             tries += 1;
-            let error = match self.once(&url, stream).await.and_then(|body| read(&body)) {
+            let error = match self.once(&url, stream, intake).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -117,7 +158,7 @@ impl Client {
             || tries <= RETRIES_BEFORE_AN_ANSWER
     }
 
-    async fn once(&self, url: &Url, stream: Option<&str>) -> Result<Bytes> {
+    async fn once<I: Intake>(&self, url: &Url, stream: Option<&str>, intake: &mut I) -> Result<I::Output> {
         let permit = self
             .limiter
             .acquire(|until| {
@@ -138,13 +179,13 @@ impl Client {
         let status = response.status();
         let pause = answer::retry_after(response.headers());
         let request_id = answer::request_id(response.headers());
-        let body = self.body(response).await?;
-        self.observer.event(&Event::Request { stream, bytes: body.len() as u64 });
-        self.assert_of_the_api(status, &body)?;
         if status.is_success() {
-            return Ok(body);
+            self.body(response, stream, intake).await?;
+            return intake.end();
         }
-        let error = answer::failure(status, &body, request_id.as_deref(), &self.config.api_key);
+        let mut body = Whole::default();
+        self.body(response, stream, &mut body).await?;
+        let error = answer::failure(status, &body.0, request_id.as_deref(), &self.config.api_key);
         if error.kind() == ErrorKind::RateLimited {
             self.limiter.pause(pause.unwrap_or_else(|| self.limiter.default_pause()));
         }
@@ -153,8 +194,8 @@ impl Client {
 
     /// Refuses what a proxy, a login page or another site says in place of the API.
     /// Before the API ever answered that is a mistake in the configuration.
-    fn assert_of_the_api(&self, status: reqwest::StatusCode, body: &[u8]) -> Result<()> {
-        match answer::foreign(status, body) {
+    fn assert_of_the_api(&self, status: reqwest::StatusCode, first: Option<u8>) -> Result<()> {
+        match answer::foreign(status, first) {
             None => {
                 self.has_answered.store(true, Ordering::Relaxed);
                 Ok(())
@@ -164,19 +205,38 @@ impl Client {
         }
     }
 
-    async fn body(&self, mut response: reqwest::Response) -> Result<Bytes> {
-        let expected = response.content_length().unwrap_or(0).min(BODY_MAX as u64) as usize;
-        let mut body = Vec::with_capacity(expected);
+    /// Reads the whole of an answer's body into `intake`.
+    async fn body(
+        &self,
+        mut response: reqwest::Response,
+        stream: Option<&str>,
+        intake: &mut impl Intake,
+    ) -> Result<()> {
+        let status = response.status();
+        let mut first = None;
+        let mut bytes = 0;
+        intake.begin();
         while let Some(piece) = response.chunk().await.map_err(|error| self.transport(error))? {
-            if body.len() + piece.len() > BODY_MAX {
+            bytes += piece.len();
+            if bytes > BODY_MAX {
                 return Err(Error::new(
                     ErrorKind::Response,
                     format!("the answer is larger than {} MB", BODY_MAX >> 20),
                 ));
             }
-            body.extend_from_slice(&piece);
+            if first.is_none() {
+                first = answer::first_character(&piece);
+                if first.is_some() {
+                    self.assert_of_the_api(status, first)?;
+                }
+            }
+            intake.take(&piece)?;
         }
-        Ok(body.into())
+        if first.is_none() {
+            self.assert_of_the_api(status, None)?;
+        }
+        self.observer.event(&Event::Request { stream, bytes: bytes as u64 });
+        Ok(())
     }
 
     /// A failure below HTTP. The URL is left out: it can hold what a proxy put there.

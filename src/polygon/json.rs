@@ -93,11 +93,6 @@ impl<'a> Scanner<'a> {
         if self.take(byte) { Ok(()) } else { self.fail(expected) }
     }
 
-    /// Nothing but white space may follow.
-    pub(super) fn end(&mut self) -> Result<()> {
-        if self.peek().is_none() { Ok(()) } else { self.fail("the end of the text") }
-    }
-
     /// A string's content, escapes as written.
     #[inline]
     pub(super) fn string(&mut self) -> Result<&'a [u8]> {
@@ -270,7 +265,7 @@ mod tests {
 
     fn accepts(text: &[u8]) -> bool {
         let mut scanner = Scanner::new(text);
-        scanner.value().is_ok() && scanner.end().is_ok()
+        scanner.value().is_ok() && scanner.peek().is_none()
     }
 
     fn json() -> impl Strategy<Value = serde_json::Value> {

@@ -8,6 +8,7 @@ mod plan;
 mod probe;
 #[cfg(test)]
 mod recorded;
+mod repeat;
 mod request;
 mod slice;
 mod transcode;

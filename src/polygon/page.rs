@@ -1,18 +1,16 @@
-//! One answer of the API: its envelope and its rows.
+//! One answer of the API: its envelope and its rows, read as the text comes in,
+//! so that no page is in memory twice.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
-
-use bytes::Bytes;
-
+use super::client::Intake;
 use super::json::{Malformed, Scanner, Value, unescape};
+use super::repeat::RepeatGuard;
 use super::transcode::Transcoder;
 use crate::batch::Rows;
 use crate::catalog::RowsAt;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What an answer holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Answer {
     /// The rows, repetitions left out.
     pub rows: Rows,
@@ -22,40 +20,203 @@ pub(super) struct Answer {
     pub next_url: Option<String>,
 }
 
-/// Reads an answer that came with HTTP 200.
-///
-/// # Errors
-/// [`ErrorKind::Response`] when it is not whole, or says that it is no answer;
-/// what its status says otherwise.
-pub(super) fn read(
-    body: &Bytes,
+/// Reads the answers of one slice, which came with HTTP 200.
+#[derive(Debug)]
+pub(super) struct PageReader {
     rows_at: RowsAt,
-    transcoder: &mut Transcoder,
-    guard: &mut RepeatGuard,
-) -> Result<Answer> {
-    if std::str::from_utf8(body).is_err() {
-        return Err(Error::new(ErrorKind::Response, "the answer is not UTF-8 text"));
+    transcoder: Transcoder,
+    guard: RepeatGuard,
+    text: Incoming,
+    place: Place,
+    envelope: Envelope,
+    answer: Answer,
+}
+
+/// The end of the text that came in so far.
+#[derive(Debug, Default)]
+struct Incoming {
+    pending: Vec<u8>,
+    /// Bytes before `pending`.
+    passed: usize,
+    /// With less than this there is no point in trying again: what is pending was
+    /// not whole, and reading it anew for each piece would take the square of its
+    /// length.
+    worth: usize,
+}
+
+/// What comes next in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Place {
+    #[default]
+    Start,
+    FirstMember,
+    Member,
+    AfterMember,
+    FirstRow,
+    Row,
+    AfterRow,
+    End,
+}
+
+impl PageReader {
+    pub(super) fn new(rows_at: RowsAt, transcoder: Transcoder) -> Self {
+        Self {
+            rows_at,
+            transcoder,
+            guard: RepeatGuard::default(),
+            text: Incoming::default(),
+            place: Place::default(),
+            envelope: Envelope::default(),
+            answer: Answer::default(),
+        }
     }
-    let mut reader =
-        Reader { scanner: Scanner::new(body), rows_at, transcoder, guard, answer: empty(body.len()) };
-    guard_page(reader.guard, body);
-    let envelope = reader.envelope().map_err(|error| not_whole(&error, body.len()))?;
-    let answer = reader.answer;
-    envelope.judge(rows_at)?;
-    Ok(Answer { next_url: envelope.next_url, ..answer })
+
+    /// The page that was read last counts: the next one is compared with it.
+    pub(super) fn accept(&mut self) {
+        self.guard.accept();
+    }
+
+    /// Reads as far as the pending text goes; says why it goes no further.
+    fn advance(&mut self) -> Result<Malformed> {
+        let text = std::mem::take(&mut self.text.pending);
+        let mut scanner = Scanner::new(&text);
+        let mut whole = 0;
+        let stopped = loop {
+            match self.step(&mut scanner) {
+                Ok(()) => whole = scanner.offset(),
+                Err(stopped) => break stopped,
+            }
+        };
+        if std::str::from_utf8(&text[..whole]).is_err() {
+            return Err(Error::new(ErrorKind::Response, "the answer is not UTF-8 text"));
+        }
+        let offset = self.text.passed + stopped.offset;
+        self.text.keep(text, whole);
+        Ok(Malformed { offset, ..stopped })
+    }
+
+    /// One step through the text, or none: after an error everything is as before.
+    fn step(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Malformed> {
+        self.place = match self.place {
+            Place::Start if self.rows_at == RowsAt::Root && scanner.take(b'[') => {
+                self.envelope.has_rows = true;
+                Place::FirstRow
+            }
+            Place::Start => {
+                scanner.expect(b'{', "an object")?;
+                Place::FirstMember
+            }
+            Place::FirstMember if scanner.take(b'}') => Place::End,
+            Place::FirstMember | Place::Member => self.member(scanner)?,
+            Place::AfterMember if scanner.take(b',') => Place::Member,
+            Place::AfterMember => {
+                scanner.expect(b'}', "`,` or `}`")?;
+                Place::End
+            }
+            Place::FirstRow if scanner.take(b']') => self.after_rows(),
+            Place::FirstRow | Place::Row => {
+                self.row(scanner)?;
+                Place::AfterRow
+            }
+            Place::AfterRow if scanner.take(b',') => Place::Row,
+            Place::AfterRow => {
+                scanner.expect(b']', "`,` or `]`")?;
+                self.after_rows()
+            }
+            Place::End => {
+                let expected = "the end of the text";
+                return Err(Malformed { expected, offset: scanner.offset() });
+            }
+        };
+        Ok(())
+    }
+
+    fn after_rows(&self) -> Place {
+        if self.rows_at == RowsAt::Root { Place::End } else { Place::AfterMember }
+    }
+
+    fn member(&mut self, scanner: &mut Scanner<'_>) -> Result<Place, Malformed> {
+        let key = scanner.string()?;
+        scanner.expect(b':', "`:`")?;
+        match (key, scanner.peek()) {
+            (b"results", Some(b'[')) if self.rows_at == RowsAt::Results => {
+                scanner.expect(b'[', "an array")?;
+                self.envelope.has_rows = true;
+                return Ok(Place::FirstRow);
+            }
+            (b"results", Some(b'{')) if self.rows_at == RowsAt::ResultsObject => {
+                self.row(scanner)?;
+                self.envelope.has_rows = true;
+            }
+            _ => {
+                let value = scanner.value()?;
+                // Only what follows tells a number from the beginning of one.
+                if scanner.peek().is_none() {
+                    return Err(Malformed { expected: "`,` or `}`", offset: scanner.offset() });
+                }
+                self.envelope.note(key, value);
+            }
+        }
+        Ok(Place::AfterMember)
+    }
+
+    #[inline]
+    fn row(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Malformed> {
+        scanner.peek();
+        let start = scanner.offset();
+        self.transcoder.row(scanner, &mut self.answer.rows)?;
+        if !self.guard.is_new(scanner.slice(start)) {
+            self.answer.rows.remove_last();
+            self.answer.repeated += 1;
+        }
+        Ok(())
+    }
 }
 
-fn guard_page(guard: &mut RepeatGuard, body: &Bytes) {
-    guard.begin(body.clone());
+impl Intake for PageReader {
+    type Output = Answer;
+
+    fn begin(&mut self) {
+        self.guard.begin();
+        self.text = Incoming::default();
+        self.place = Place::default();
+        self.envelope = Envelope::default();
+        self.answer = Answer::default();
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<()> {
+        self.text.pending.extend_from_slice(piece);
+        if self.text.pending.len() >= self.text.worth {
+            self.advance()?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<Answer> {
+        let stopped = self.advance()?;
+        let rest = &self.text.pending;
+        if self.place != Place::End || !rest.trim_ascii().is_empty() {
+            let length = self.text.passed + rest.len();
+            return Err(Error::new(
+                ErrorKind::Response,
+                format!("the answer of {length} bytes is cut or not JSON: {stopped}"),
+            ));
+        }
+        let envelope = std::mem::take(&mut self.envelope);
+        envelope.judge(self.rows_at)?;
+        let answer = std::mem::take(&mut self.answer);
+        Ok(Answer { next_url: envelope.next_url, ..answer })
+    }
 }
 
-fn empty(body: usize) -> Answer {
-    // Rows grow by their labels: the text of bars about doubles.
-    Answer { rows: Rows::with_capacity(body * 2, body / 90), repeated: 0, next_url: None }
-}
-
-fn not_whole(error: &Malformed, length: usize) -> Error {
-    Error::new(ErrorKind::Response, format!("the answer of {length} bytes is cut or not JSON: {error}"))
+impl Incoming {
+    /// Keeps what follows the first `whole` bytes of `text`.
+    fn keep(&mut self, mut text: Vec<u8>, whole: usize) {
+        text.drain(..whole);
+        self.passed += whole;
+        self.worth = 2 * text.len();
+        self.pending = text;
+    }
 }
 
 /// What stands around the rows.
@@ -68,7 +229,21 @@ struct Envelope {
 }
 
 impl Envelope {
+    fn note(&mut self, key: &[u8], value: Value<'_>) {
+        let Value::String(content) = value else { return };
+        let text = || Some(unescape(content).into_owned());
+        match key {
+            b"status" => self.status = text(),
+            b"error" | b"message" => self.message = text(),
+            b"next_url" if !content.is_empty() => self.next_url = text(),
+            _ => {}
+        }
+    }
+
     /// Whether the answer is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Response`] when it says that it is none; what its status says otherwise.
     fn judge(&self, rows_at: RowsAt) -> Result<()> {
         let status = self.status.as_deref();
         let message = self.message.as_deref().unwrap_or("without a message");
@@ -100,147 +275,5 @@ impl Envelope {
     }
 }
 
-struct Reader<'a, 'b> {
-    scanner: Scanner<'a>,
-    rows_at: RowsAt,
-    transcoder: &'b mut Transcoder,
-    guard: &'b mut RepeatGuard,
-    answer: Answer,
-}
-
-impl Reader<'_, '_> {
-    fn envelope(&mut self) -> Result<Envelope, Malformed> {
-        let mut envelope = Envelope::default();
-        if self.rows_at == RowsAt::Root && self.scanner.peek() == Some(b'[') {
-            self.rows()?;
-            envelope.has_rows = true;
-        } else {
-            self.object(&mut envelope)?;
-        }
-        self.scanner.end()?;
-        Ok(envelope)
-    }
-
-    fn object(&mut self, envelope: &mut Envelope) -> Result<(), Malformed> {
-        self.scanner.expect(b'{', "an object")?;
-        if self.scanner.take(b'}') {
-            return Ok(());
-        }
-        loop {
-            let key = self.scanner.string()?;
-            self.scanner.expect(b':', "`:`")?;
-            match (key, self.scanner.peek()) {
-                (b"results", Some(b'[')) if self.rows_at == RowsAt::Results => {
-                    self.rows()?;
-                    envelope.has_rows = true;
-                }
-                (b"results", Some(b'{')) if self.rows_at == RowsAt::ResultsObject => {
-                    self.row()?;
-                    envelope.has_rows = true;
-                }
-                _ => {
-                    if let Value::String(content) = self.scanner.value()? {
-                        let text = || Some(unescape(content).into_owned());
-                        match key {
-                            b"status" => envelope.status = text(),
-                            b"error" | b"message" => envelope.message = text(),
-                            b"next_url" if !content.is_empty() => envelope.next_url = text(),
-                            _ => {}
-                        }
-                    }
-                }
-            }
-            if !self.scanner.take(b',') {
-                return self.scanner.expect(b'}', "`,` or `}`");
-            }
-        }
-    }
-
-    fn rows(&mut self) -> Result<(), Malformed> {
-        self.scanner.expect(b'[', "an array")?;
-        if self.scanner.take(b']') {
-            return Ok(());
-        }
-        loop {
-            self.row()?;
-            if !self.scanner.take(b',') {
-                return self.scanner.expect(b']', "`,` or `]`");
-            }
-        }
-    }
-
-    fn row(&mut self) -> Result<(), Malformed> {
-        self.scanner.peek();
-        let start = self.scanner.offset();
-        self.transcoder.row(&mut self.scanner, &mut self.answer.rows)?;
-        if !self.guard.is_new(start, self.scanner.offset()) {
-            self.answer.rows.remove_last();
-            self.answer.repeated += 1;
-        }
-        Ok(())
-    }
-}
-
-/// Finds rows that are, byte for byte, a row of the same page or the page before:
-/// the API repeats rows at page borders, and its key is part of each row.
-#[derive(Debug, Default)]
-pub(super) struct RepeatGuard {
-    current: PageRows,
-    before: PageRows,
-    hasher: foldhash::fast::FixedState,
-}
-
-#[derive(Debug, Default)]
-struct PageRows {
-    body: Bytes,
-    rows: HashMap<u64, (u32, u32), BuildHasherDefault<AlreadyHashed>>,
-}
-
-impl PageRows {
-    fn holds(&self, hash: u64, row: &[u8]) -> bool {
-        self.rows.get(&hash).is_some_and(|(start, end)| &self.body[*start as usize..*end as usize] == row)
-    }
-}
-
-impl RepeatGuard {
-    /// A page begins; the same page again (a retry) replaces itself.
-    fn begin(&mut self, body: Bytes) {
-        self.current = PageRows { body, rows: HashMap::default() };
-    }
-
-    /// The page is complete: the next one is compared with it.
-    pub(super) fn accept(&mut self) {
-        self.before = std::mem::take(&mut self.current);
-    }
-
-    fn is_new(&mut self, start: usize, end: usize) -> bool {
-        let row = &self.current.body[start..end];
-        let hash = self.hasher.hash_one(row);
-        if self.before.holds(hash, row) || self.current.holds(hash, row) {
-            return false;
-        }
-        let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) else {
-            return true;
-        };
-        self.current.rows.insert(hash, (start, end));
-        true
-    }
-}
-
-/// Passes a hash through.
-#[derive(Debug, Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only u64 keys are hashed");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
+#[cfg(test)]
+mod tests;

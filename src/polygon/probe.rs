@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 
 use super::Probe;
-use super::client::Client;
+use super::client::{Client, Whole};
 use super::json::{Scanner, Value};
 use super::request::{Values, target};
 use crate::calendar;
@@ -80,7 +80,7 @@ fn needing(capability: Capability, streams: &[Stream]) -> impl Iterator<Item = S
 }
 
 async fn fetch(client: &Client, target: &str) -> Result<()> {
-    client.fetch(target, None, |_| Ok(())).await
+    client.fetch(target, None, &mut Whole::default()).await.map(drop)
 }
 
 /// Fails when the reference knows no such ticker, neither listed nor delisted.
@@ -94,8 +94,8 @@ pub(super) async fn ticker_exists(client: &Client, ticker: &str) -> Result<()> {
     }
     let encoded = percent_encoding::utf8_percent_encode(ticker, percent_encoding::NON_ALPHANUMERIC);
     let delisted = format!("/v3/reference/tickers?ticker={encoded}&active=false&limit=1");
-    let is_known = client.fetch(&delisted, None, |body| Ok(has_results(body))).await?;
-    if is_known { Ok(()) } else { Err(no_such_ticker(ticker)) }
+    let answer = client.fetch(&delisted, None, &mut Whole::default()).await?;
+    if has_results(&answer) { Ok(()) } else { Err(no_such_ticker(ticker)) }
 }
 
 pub(super) fn no_such_ticker(ticker: &str) -> Error {

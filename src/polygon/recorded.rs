@@ -6,13 +6,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::StatusCode;
 use serde_json::{Map, Value};
 
-use super::client::{continuation, failure};
-use super::page::{self, Answer, RepeatGuard};
+use super::client::{Intake, continuation, failure};
+use super::page::{Answer, PageReader};
 use super::transcode::Transcoder;
 use crate::catalog::{Derived, EXTRA_COLUMN, Field, Kind, RowsAt, Stream, TimeUnit, streams};
 use crate::error::{ErrorKind, Result};
@@ -82,8 +81,8 @@ fn folder() -> PathBuf {
     shared().join("polygon/recorded/client-python")
 }
 
-fn body(file: &str) -> Bytes {
-    fs::read(folder().join(file)).unwrap_or_else(|error| panic!("{file}: {error}")).into()
+fn body(file: &str) -> Vec<u8> {
+    fs::read(folder().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 /// Every recording, by its path in the folder.
@@ -117,9 +116,12 @@ fn constants(stream: &Stream) -> Vec<(&'static str, &'static str)> {
     stream.spec.derived.iter().map(constant).collect()
 }
 
-fn read(stream: &Stream, body: &Bytes) -> Result<Answer> {
-    let mut transcoder = Transcoder::new(stream.spec, &stream.table, &constants(stream));
-    page::read(body, stream.spec.rows_at, &mut transcoder, &mut RepeatGuard::default())
+fn read(stream: &Stream, body: &[u8]) -> Result<Answer> {
+    let transcoder = Transcoder::new(stream.spec, &stream.table, &constants(stream));
+    let mut reader = PageReader::new(stream.spec.rows_at, transcoder);
+    reader.begin();
+    reader.take(body)?;
+    reader.end()
 }
 
 /// The rows as another JSON reader finds them.
@@ -245,7 +247,7 @@ fn a_recording_that_is_cut_anywhere_is_refused() {
         let whole = body(recorded.file);
         let length = whole.trim_ascii_end().len();
         for end in 0..length {
-            let outcome = read(&stream, &whole.slice(..end));
+            let outcome = read(&stream, &whole[..end]);
             let kind = outcome.err().map(|error| error.kind());
             assert_eq!(kind, Some(ErrorKind::Response), "{} cut after {end} of {length}", recorded.file);
         }

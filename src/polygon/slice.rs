@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::client::{Client, continuation};
-use super::page::{self, Answer, RepeatGuard};
+use super::client::{Client, Intake, continuation};
+use super::page::{Answer, PageReader};
 use super::plan::{Asked, PlannedSlice};
 use super::request::{Values, target};
 use super::transcode::Transcoder;
@@ -66,8 +66,7 @@ impl Slice for PolygonSlice {
 impl PolygonSlice {
     /// Reads all pages and returns the number of rows.
     async fn read_days(&self, pages: &Pages) -> Result<u64> {
-        let mut transcoder = self.transcoder();
-        let mut guard = RepeatGuard::default();
+        let mut reader = PageReader::new(self.stream.spec.rows_at, self.transcoder());
         let mut visited = HashSet::new();
         let mut next = Some(target(self.stream.spec, &self.values()));
         let mut rows = 0;
@@ -77,23 +76,27 @@ impl PolygonSlice {
             if visited.len() > PAGES_MAX {
                 return Err(endless(format!("more than {PAGES_MAX} pages")));
             }
-            let (answer, following) = self.page(&target, &mut transcoder, &mut guard, &visited).await?;
-            guard.accept();
+            let room = pages.room().await;
+            let (answer, following) = self.page(&target, &mut reader, &visited).await?;
+            reader.accept();
             if answer.repeated > 0 {
                 self.warn(&format!(
                     "{} rows repeat rows of the page before; they are left out",
                     answer.repeated
                 ));
             }
-            barren = if answer.rows.is_empty() { barren + 1 } else { 0 };
+            let page = Page {
+                rows: answer.rows,
+                extracted_at_ms: Timestamp::now().as_millisecond(),
+                replaces: if rows == 0 { self.extent() } else { None },
+            };
+            barren = if page.rows.is_empty() { barren + 1 } else { 0 };
             if barren > BARREN_PAGES_MAX {
                 return Err(endless(format!("{barren} pages without a new row")));
             }
-            if !answer.rows.is_empty() {
-                let extracted_at_ms = Timestamp::now().as_millisecond();
-                let replaces = if rows == 0 { self.extent() } else { None };
-                rows += answer.rows.len() as u64;
-                pages.send(Page { rows: answer.rows, extracted_at_ms, replaces }).await?;
+            rows += page.rows.len() as u64;
+            if !page.rows.is_empty() {
+                pages.send(room, page)?;
             }
             next = following;
         }
@@ -104,23 +107,12 @@ impl PolygonSlice {
     async fn page(
         &self,
         target: &str,
-        transcoder: &mut Transcoder,
-        guard: &mut RepeatGuard,
+        reader: &mut PageReader,
         visited: &HashSet<String>,
     ) -> Result<(Answer, Option<String>)> {
         let is_continuation = visited.len() > 1;
-        let read = |body: &bytes::Bytes| {
-            let answer = page::read(body, self.stream.spec.rows_at, transcoder, guard)?;
-            let next = answer.next_url.as_deref().map(continuation).transpose()?;
-            if next.as_ref().is_some_and(|next| visited.contains(next)) {
-                return Err(Error::new(
-                    ErrorKind::Response,
-                    "the answer's `next_url` leads back to a page that was read",
-                ));
-            }
-            Ok((answer, next))
-        };
-        match self.client.fetch(target, Some(&self.stream.name), read).await {
+        let mut paged = Paged { reader, visited };
+        match self.client.fetch(target, Some(&self.stream.name), &mut paged).await {
             // The API gave this address itself: that it refuses it is a fault of its paging.
             Err(error)
                 if is_continuation && matches!(error.kind(), ErrorKind::Refused | ErrorKind::NotYet) =>
@@ -217,6 +209,36 @@ impl PolygonSlice {
 
     fn warn(&self, message: &str) {
         self.client.observer().event(&Event::Warning { stream: Some(&self.stream.name), message });
+    }
+}
+
+/// Reads a page and where the next one is, which must be a page not read yet.
+struct Paged<'a> {
+    reader: &'a mut PageReader,
+    visited: &'a HashSet<String>,
+}
+
+impl Intake for Paged<'_> {
+    type Output = (Answer, Option<String>);
+
+    fn begin(&mut self) {
+        self.reader.begin();
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<()> {
+        self.reader.take(piece)
+    }
+
+    fn end(&mut self) -> Result<Self::Output> {
+        let answer = self.reader.end()?;
+        let next = answer.next_url.as_deref().map(continuation).transpose()?;
+        if next.as_ref().is_some_and(|next| self.visited.contains(next)) {
+            return Err(Error::new(
+                ErrorKind::Response,
+                "the answer's `next_url` leads back to a page that was read",
+            ));
+        }
+        Ok((answer, next))
     }
 }
 

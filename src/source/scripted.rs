@@ -83,9 +83,10 @@ impl Slice for Script {
 
     async fn read(self: Box<Self>, pages: &Pages) -> Result<Cover> {
         for page in &self.pages {
+            let room = pages.room().await;
             let mut rows = Rows::default();
             page.split(|byte| *byte == b'\n').for_each(|row| rows.push(row));
-            pages.send(Page { rows, extracted_at_ms: EXTRACTED_AT_MS, replaces: None }).await?;
+            pages.send(room, Page { rows, extracted_at_ms: EXTRACTED_AT_MS, replaces: None })?;
         }
         match self.failure {
             Some(kind) => Err(Error::new(kind, "scripted")),

@@ -55,7 +55,7 @@ fn a_record_is_its_row_between_two_constants() {
     let mut buffer = Vec::new();
     // One byte at a time is one record at a time.
     let prefix = record_prefix(&descriptor);
-    let mut records = records(&prefix, &batch);
+    let mut records = records(&prefix, &batch.table, &batch.rows, batch.extracted_at_ms);
     while records.append(&mut buffer, 1) {}
     let record = |row: &str, meta: &str| {
         format!(
@@ -95,7 +95,7 @@ const PAGE: usize = 50_000;
 async fn records_per_second(output: impl Write + Send + 'static) -> f64 {
     let output = Arc::new(Output::new(Lines::to(output).unwrap()));
     let (mut sink, id) = opened(Arc::clone(&output), None).await;
-    let mut rows = Rows::with_capacity(PAGE * BAR.len(), PAGE);
+    let mut rows = Rows::default();
     (0..PAGE).for_each(|_| rows.push(BAR.as_bytes()));
     let pages: Vec<Batch> = (0..100).map(|_| batch(rows.clone())).collect();
     let begin = Instant::now();

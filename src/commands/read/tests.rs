@@ -167,7 +167,7 @@ async fn a_stream_that_fails_keeps_its_finished_slices_and_lets_the_next_one_run
 
 #[tokio::test]
 async fn a_large_slice_that_fails_has_no_state_and_is_read_again() {
-    let large = format!("{{\"n\":2,\"pad\":\"{}\"}}", "x".repeat(9 << 20));
+    let large = format!("{{\"n\":2,\"pad\":\"{}\"}}", "x".repeat(13 << 20));
     let first = slice("A", 1, &[b"{\"n\":1}"]);
     let second = slice("A", 2, &[large.as_bytes(), b"{\"n\":3}"]);
     let failed = vec![first.clone(), failing(second.clone(), ErrorKind::Response)];

@@ -27,12 +27,17 @@ struct ErrorBody {
     message: Option<String>,
 }
 
+/// The first character of a body that is not a blank.
+pub(super) fn first_character(body: &[u8]) -> Option<u8> {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()).copied()
+}
+
 /// The error for an answer that something else than the API gave: the API's are
 /// JSON, or empty. A 5xx is a gateway's, a 429 may be one's, and a redirect has an
 /// error of its own.
-pub(super) fn foreign(status: StatusCode, body: &[u8]) -> Option<Error> {
+/// `first` is as [`first_character`] says.
+pub(super) fn foreign(status: StatusCode, first: Option<u8>) -> Option<Error> {
     let is_gateways = matches!(status.as_u16(), 300..=399 | 408 | 429 | 500..);
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     let (kind, what) = match first {
         Some(b'{' | b'[') => return None,
         _ if is_gateways => return None,
@@ -165,7 +170,8 @@ mod tests {
     #[test]
     fn what_is_not_the_apis_is_told_from_what_is() {
         let foreign = |status: u16, body: &str| {
-            foreign(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|error| error.kind())
+            foreign(StatusCode::from_u16(status).unwrap(), first_character(body.as_bytes()))
+                .map(|error| error.kind())
         };
         for (status, body, expected) in [
             (200, " \n<!DOCTYPE html><html>Sign in</html>", Some(ErrorKind::Response)),

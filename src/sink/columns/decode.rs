@@ -68,8 +68,10 @@ impl Decoder {
     /// [`ErrorKind::Bug`] for a row that is not canonical, [`ErrorKind::Sink`] for
     /// a time out of range in a key column, where NULL would merge rows.
     pub fn decode(&self, rows: &Rows) -> Result<Columns> {
-        std::str::from_utf8(rows.text())
-            .map_err(|error| self.fault("holds bytes that are not UTF-8").caused_by(error))?;
+        for text in rows.texts() {
+            std::str::from_utf8(text)
+                .map_err(|error| self.fault("holds bytes that are not UTF-8").caused_by(error))?;
+        }
         let count = rows.len();
         let mut work = Work {
             columns: self.plans.iter().map(|plan| Values::zeros(plan.ty, count)).collect(),

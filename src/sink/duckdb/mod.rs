@@ -61,7 +61,8 @@ pub struct DuckDbConfig {
     #[serde(default = "default_memory_limit_mb")]
     #[schemars(title = "Memory limit (MB)", range(min = client::MEMORY_LIMIT_MB_MIN), extend("order" = 2))]
     pub memory_limit_mb: u32,
-    /// How many threads DuckDB may use; one a processor when absent.
+    /// How many threads DuckDB may use. When absent, one a processor less one, which
+    /// reads the API.
     #[serde(default)]
     #[schemars(title = "Threads", range(min = 1), extend("order" = 3))]
     pub threads: Option<u16>,

@@ -1,0 +1,90 @@
+//! What `read` holds in memory does not grow with the stream, however slow its
+//! reader is.
+#![cfg(target_os = "linux")]
+
+use std::fmt::Write;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::json;
+
+/// What the documentation promises.
+const PEAK_KB_MAX: u64 = 100_000_000 / 1024;
+
+/// A year of minutes is six pages for each.
+const TICKERS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];
+
+/// A page of 50,000 bars, longer than bars usually are.
+fn page() -> String {
+    let mut page = r#"{"ticker":"A","status":"OK","results":["#.to_owned();
+    for index in 0..50_000_u64 {
+        let comma = if index == 0 { "" } else { "," };
+        let time = 1_577_955_600_000 + index * 60_000;
+        let price = format!("{}.{:04}", 400 + index % 90, index % 10_000);
+        write!(page, r#"{comma}{{"v":{index}.0,"vw":{price},"o":{price},"c":{price},"h":{price},"l":{price},"t":{time},"n":{index}}}"#)
+            .unwrap();
+    }
+    page.push_str("]}");
+    page
+}
+
+/// Serves the page whatever is asked for.
+async fn serve() -> String {
+    let page = axum::body::Bytes::from(page());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().fallback(get(move || async move { page }));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    format!("http://{address}")
+}
+
+/// The most that the process ever had in memory, in kilobytes.
+fn peak_kb(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_stays_below_100_mb_while_its_reader_waits_and_then_reads_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "api_key": "key-of-no-one", "base_url": serve().await, "plan": {"type": "custom", "requests_per_minute": 6_000_000},
+        "start_date": "2022-01-03", "end_date": "2022-12-30", "tickers": TICKERS, "bar_sizes": ["1minute"],
+    });
+    let stream =
+        json!({"name": "stock_bars_1_minute", "json_schema": {}, "supported_sync_modes": ["full_refresh"]});
+    let catalog = json!({"streams": [
+        {"stream": stream, "sync_mode": "full_refresh", "destination_sync_mode": "append"}]});
+    let file = |name: &str, value: serde_json::Value| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, value.to_string()).unwrap();
+        path
+    };
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tapeline"))
+        .args(["read".as_ref(), "--config".as_ref(), file("config.json", config).as_os_str()])
+        .args(["--catalog".as_ref(), file("catalog.json", catalog).as_os_str()])
+        .env("TAPELINE_NOW", "2024-06-28T20:00:00Z")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let measure = move || {
+        let (mut bytes, mut peak) = (0, 0);
+        let mut stdout = child.stdout.take().unwrap();
+        let mut buffer = vec![0; 1 << 20];
+        // Long enough for everything that is read ahead to be there.
+        std::thread::sleep(Duration::from_secs(2));
+        while let count @ 1.. = stdout.read(&mut buffer).unwrap() {
+            bytes += count;
+            peak = peak_kb(child.id()).unwrap_or(peak);
+        }
+        assert!(child.wait().unwrap().success());
+        (bytes, peak)
+    };
+    let (bytes, peak) = tokio::task::spawn_blocking(measure).await.unwrap();
+    assert!(bytes > 400_000_000, "{bytes} bytes of records");
+    assert!(peak > 10_000 && peak < PEAK_KB_MAX, "{peak} kB");
+}
