@@ -1,12 +1,22 @@
 //! A process that is killed at any moment, also in the middle of a statement: the
 //! campaigns of `test_crash_snowflake.py` kill between them.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
 use super::*;
 
 /// Commits of the crash test, of ten rows each.
-const CRASH_COMMITS: i64 = 80;
+const CRASH_COMMITS: i64 = 40;
+/// What the process prints after each of them.
+const COMMITTED: &str = "committed";
 const MENDED: &str = "TAPELINE_FAKESNOW_MENDED";
 const CRASH_SCHEMA: &str = "TAPELINE_CRASH_SCHEMA";
+
+/// Commits that a process is left to make before it is killed, and how much later
+/// than the last of them, so that the kills fall anywhere in the next.
+const ROUNDS: [(usize, u64); 8] = [(1, 0), (2, 3), (1, 11), (3, 17), (1, 23), (2, 31), (1, 41), (2, 53)];
 
 /// The process that is killed: goes on where the stored progress says, to the end.
 #[tokio::test]
@@ -19,45 +29,43 @@ async fn the_process_to_be_killed() {
     for next in done..CRASH_COMMITS {
         let rows: Vec<String> = (0..10).map(|n| row("A", 1000 + next * 10 + n, "1")).collect();
         commit(&mut sink, stream, &rows, &(next + 1).to_string()).await;
+        println!("{COMMITTED}");
     }
 }
 
-#[tokio::test]
+/// A process that goes on, and the lines that it prints.
+fn process(schema: &str) -> (Child, impl Iterator<Item = String> + use<>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "snowflake::crash::the_process_to_be_killed", "--include-ignored", "--nocapture"])
+        .env(CRASH_SCHEMA, schema)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines.map_while(Result::ok))
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs fakesnow_mended.py: TAPELINE_FAKESNOW_MENDED"]
 async fn a_killed_process_neither_loses_nor_doubles_rows() {
     let schema = schema();
     let sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
-    let mut kills = 0;
-    for round in 0_u64..100 {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "snowflake::crash::the_process_to_be_killed", "--include-ignored"])
-            .env(CRASH_SCHEMA, &schema)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        // Spread over a connection and a few commits; the same in every run.
-        let patience = std::time::Duration::from_millis(150 + round * 7_919 % 600);
-        let ended = tokio::task::spawn_blocking(move || {
-            let deadline = std::time::Instant::now() + patience;
-            loop {
-                match child.try_wait().unwrap() {
-                    Some(status) => return Some(status.success()),
-                    None if std::time::Instant::now() > deadline => break,
-                    None => std::thread::sleep(std::time::Duration::from_millis(2)),
-                }
-            }
+    let name = schema.clone();
+    let campaign = move || {
+        for (commits, later_ms) in ROUNDS {
+            let (mut child, lines) = process(&name);
+            // Fewer only where the process came to its end.
+            let made = lines.filter(|line| line == COMMITTED).take(commits).count();
+            assert_eq!(made, commits, "a process ended by itself");
+            std::thread::sleep(Duration::from_millis(later_ms));
             child.kill().unwrap();
             child.wait().unwrap();
-            None
-        });
-        match ended.await.unwrap() {
-            Some(true) => break,
-            Some(false) => {}
-            None => kills += 1,
         }
-    }
+        let (mut child, lines) = process(&name);
+        lines.for_each(drop);
+        assert!(child.wait().unwrap().success());
+    };
+    tokio::task::spawn_blocking(campaign).await.unwrap();
     let expected: Vec<String> = (0..CRASH_COMMITS * 10).map(|n| format!("A/{}/1.0", 1000 + n)).collect();
-    assert_eq!(prices(&sink, &schema).await, expected, "after {kills} kills");
-    assert!(kills > 0, "nothing was killed");
+    assert_eq!(prices(&sink, &schema).await, expected);
 }
