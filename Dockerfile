@@ -1,4 +1,4 @@
-# The Airbyte source. Airbyte starts the entry point with a verb and in a working
+# The Airbyte source, and as target `sync` the program by itself. Airbyte starts the entry point with a verb and in a working
 # directory of its own, so every path here is absolute.
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
@@ -22,6 +22,12 @@ COPY --from=build /build/target/release/tapeline /airbyte/tapeline
 WORKDIR /airbyte
 # The user airbyte by number: Kubernetes cannot tell from a name that it is not root.
 USER 1000:1000
+
+# The program by itself, for cron and Dagster: the pipeline is mounted at /config,
+# and a DuckDB file belongs on a volume too.
+FROM base AS sync
+ENTRYPOINT ["/airbyte/tapeline"]
+CMD ["sync", "/config/pipeline.yaml"]
 
 FROM base AS source
 ENV AIRBYTE_ENTRYPOINT="/airbyte/tapeline"
