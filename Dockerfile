@@ -1,5 +1,6 @@
-# The Airbyte source, and as target `sync` the program by itself. Airbyte starts the entry point with a verb and in a working
-# directory of its own, so every path here is absolute.
+# The Airbyte source, and as target `sync` the program by itself. Airbyte starts the
+# entry point with a verb and in a working directory of its own, so every path here
+# is absolute.
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
