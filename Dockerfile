@@ -20,7 +20,8 @@ RUN apt-get update \
     && chown airbyte:airbyte /airbyte /secrets /config /custom_cache
 COPY --from=build /build/target/release/tapeline /airbyte/tapeline
 WORKDIR /airbyte
-USER airbyte
+# The user airbyte by number: Kubernetes cannot tell from a name that it is not root.
+USER 1000:1000
 
 FROM base AS source
 ENV AIRBYTE_ENTRYPOINT="/airbyte/tapeline"

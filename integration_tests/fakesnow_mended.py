@@ -1,4 +1,4 @@
-"""fakesnow, mended in two ways in which it differs from Snowflake.
+"""fakesnow, mended in three ways in which it differs from Snowflake.
 
 1. MERGE works inside a transaction. fakesnow 0.12.1 rewrites MERGE with a
    temporary table and notes that table's (absent) comment in its global database;
@@ -9,11 +9,16 @@
    fakesnow fails at once and keeps the transaction until it is stopped itself.
    Here a conflict gives up every transaction that was idle for a while, and the
    statement is tried again where that is possible.
+3. What does not exist cannot be used. fakesnow takes any warehouse and creates
+   any database at sign-in; with `--warehouse` only the named ones exist, and only
+   databases that were created. Signing in succeeds all the same, as Snowflake has
+   it; USE WAREHOUSE fails with its code and words.
 
-    python fakesnow_mended.py --port 18080 [--idle-seconds 1]
+    python fakesnow_mended.py --port 18080 [--idle-seconds 1] [--warehouse LOADING]
 """
 
 import argparse
+import re
 import threading
 import time
 from typing import Any
@@ -22,12 +27,15 @@ import duckdb
 import fakesnow
 from fakesnow import info_schema
 from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.instance import FakeSnow
+from snowflake.connector.errors import ProgrammingError
 
 # How long a statement waits for other transactions to end or to be given up.
 LOCK_SECONDS = 20.0
 
 _insert_table_comment = info_schema.insert_table_comment_sql
 _execute = FakeSnowflakeCursor.execute
+_connect = FakeSnow.connect
 
 
 class Transactions:
@@ -72,13 +80,24 @@ class Transactions:
             connection._duck_conn.rollback()
 
 
-def mend(idle_seconds: float) -> None:
+USE_WAREHOUSE = re.compile(r'\s*USE\s+WAREHOUSE\s+"?([^"\s;]+)"?', re.IGNORECASE)
+
+
+def refuse_unknown(command: str, warehouses: list[str]) -> None:
+    used = USE_WAREHOUSE.match(command)
+    if warehouses and used and used[1].upper() not in warehouses:
+        message = "SQL compilation error:\nObject does not exist, or operation cannot be performed."
+        raise ProgrammingError(msg=message, errno=2043, sqlstate="02000")
+
+
+def mend(idle_seconds: float, warehouses: list[str]) -> None:
     transactions = Transactions(idle_seconds)
 
     def insert_only_real_comments(catalog: str, schema: str, table: str, comment: str | None) -> str:
         return "SELECT 1" if comment is None else _insert_table_comment(catalog, schema, table, comment)
 
     def execute(cursor: FakeSnowflakeCursor, command: str, *args: Any, **kwargs: Any) -> Any:
+        refuse_unknown(command, warehouses)
         connection = cursor._conn
         until = time.monotonic() + LOCK_SECONDS
         while True:
@@ -93,6 +112,12 @@ def mend(idle_seconds: float) -> None:
                     raise
                 time.sleep(0.1)
 
+    def connect_to_what_exists(instance: FakeSnow, *args: Any, **kwargs: Any) -> Any:
+        instance.create_database_on_connect = False
+        return _connect(instance, *args, **kwargs)
+
+    if warehouses:
+        FakeSnow.connect = connect_to_what_exists
     info_schema.insert_table_comment_sql = insert_only_real_comments
     FakeSnowflakeCursor.execute = execute
 
@@ -101,8 +126,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--idle-seconds", type=float, default=1.0)
+    parser.add_argument("--warehouse", action="append", default=[], type=str.upper)
     arguments = parser.parse_args()
-    mend(arguments.idle_seconds)
+    mend(arguments.idle_seconds, arguments.warehouse)
     with fakesnow.server(port=arguments.port, host="127.0.0.1"):
         threading.Event().wait()
 

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::mpsc;
 
 use axum::Router;
 use axum::routing::get;
@@ -16,6 +16,9 @@ const PEAK_KB_MAX: u64 = 100_000_000 / 1024;
 
 /// A year of minutes is six pages for each.
 const TICKERS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];
+
+/// Slices that are read at the same time.
+const SLICES_AHEAD: usize = 3;
 
 /// A page of 50,000 bars, longer than bars usually are.
 fn page() -> String {
@@ -31,14 +34,20 @@ fn page() -> String {
     page
 }
 
-/// Serves the page whatever is asked for.
-async fn serve() -> String {
+/// Serves the page whatever is asked for, and tells of each request.
+async fn serve() -> (String, mpsc::Receiver<()>) {
     let page = axum::body::Bytes::from(page());
+    let (tell, requests) = mpsc::channel();
+    let answer = move || async move {
+        // Nobody listens any more once all slices are under way.
+        let _ = tell.send(());
+        page
+    };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Router::new().fallback(get(move || async move { page }));
+    let router = Router::new().fallback(get(answer));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    format!("http://{address}")
+    (format!("http://{address}"), requests)
 }
 
 /// The most that the process ever had in memory, in kilobytes.
@@ -51,8 +60,9 @@ fn peak_kb(pid: u32) -> Option<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn read_stays_below_100_mb_while_its_reader_waits_and_then_reads_everything() {
     let folder = tempfile::tempdir().unwrap();
+    let (url, requests) = serve().await;
     let config = json!({
-        "api_key": "key-of-no-one", "base_url": serve().await, "plan": {"type": "custom", "requests_per_minute": 6_000_000},
+        "api_key": "key-of-no-one", "base_url": url, "plan": {"type": "custom", "requests_per_minute": 6_000_000},
         "start_date": "2022-01-03", "end_date": "2022-12-30", "tickers": TICKERS, "bar_sizes": ["1minute"],
     });
     let stream =
@@ -75,8 +85,8 @@ async fn read_stays_below_100_mb_while_its_reader_waits_and_then_reads_everythin
         let (mut bytes, mut peak) = (0, 0);
         let mut stdout = child.stdout.take().unwrap();
         let mut buffer = vec![0; 1 << 20];
-        // Long enough for everything that is read ahead to be there.
-        std::thread::sleep(Duration::from_secs(2));
+        // Nothing is taken before everything that is read ahead was asked for.
+        (0..SLICES_AHEAD).for_each(|_| requests.recv().unwrap());
         while let count @ 1.. = stdout.read(&mut buffer).unwrap() {
             bytes += count;
             peak = peak_kb(child.id()).unwrap_or(peak);

@@ -4,10 +4,12 @@
 //! `TAPELINE_FAKESNOW_MENDED` where `fakesnow_mended.py` does. Each test has a
 //! schema of its own.
 
+mod crash;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tapeline::batch::{Batch, Rows};
+use tapeline::batch::{Batch, Bound, Extent, Rows};
 use tapeline::catalog::{Column, ColumnType, Table};
 use tapeline::checkpoint::Cover;
 use tapeline::error::ErrorKind;
@@ -75,7 +77,13 @@ fn batch(rows: &[String]) -> Batch {
     for row in rows {
         all.push(row.as_bytes());
     }
-    Batch { table: Arc::new(table()), rows: all, extracted_at_ms: 1_704_164_645_123, covers: Cover::Part }
+    Batch {
+        table: Arc::new(table()),
+        rows: all,
+        extracted_at_ms: 1_704_164_645_123,
+        covers: Cover::Part,
+        replaces: None,
+    }
 }
 
 fn row(ticker: &str, id: i64, price: &str) -> String {
@@ -180,6 +188,42 @@ async fn values_arrive_exactly() {
     drop(sink);
     let (_, progress) = connect(&schema).await.open(&target(WriteMode::AppendDedup)).await.unwrap();
     assert_eq!(progress.as_deref(), Some("{\"o'clock\": \"\\\\ 1\"}"));
+}
+
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn rows_that_the_source_has_no_more_go_with_the_part_that_is_replaced() {
+    let schema = schema();
+    let mut sink = connect(&schema).await;
+    let (stream, _) = sink.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let at = |ticker: &str, id: i64, second: i64| {
+        format!(r#"{{"ticker":"{ticker}","id":{id},"price":1,"at":"2024-02-29T10:00:0{second}Z"}}"#)
+    };
+    let held =
+        [at("A", 1, 1), at("A", 2, 2), at("A", 3, 3), at("O'B", 4, 2), at("C", 5, 2), row("A", 6, "1")];
+    commit(&mut sink, stream, &held, "p1").await;
+    let extent = |ticker: &str| Extent {
+        partition: Some(("ticker".to_owned(), ticker.into())),
+        cursor: "at".to_owned(),
+        from: Bound::Time("2024-02-29T10:00:02Z".parse().unwrap()),
+        until: Some(Bound::Time("2024-02-29T10:00:03Z".parse().unwrap())),
+    };
+    let parts = [("A", at("A", 7, 2)), ("O'B", at("O'B", 8, 2))];
+    for rollback in [true, false] {
+        for (ticker, row) in &parts {
+            let batch = Batch { replaces: Some(extent(ticker)), ..batch(std::slice::from_ref(row)) };
+            assert_eq!(sink.write(stream, batch).await.unwrap(), Receipt::Accepted);
+        }
+        if rollback {
+            sink.rollback(stream).await.unwrap();
+        }
+    }
+    commit(&mut sink, stream, &[], "p2").await;
+    let left = ["A/1/1.0", "A/3/1.0", "A/6/1.0", "A/7/1.0", "C/5/1.0", "O'B/8/1.0"];
+    assert_eq!(prices(&sink, &schema).await, left);
+    // A transaction later nothing of it is left to be cleared again.
+    commit(&mut sink, stream, &[at("C", 9, 2)], "p3").await;
+    assert_eq!(prices(&sink, &schema).await.len(), left.len() + 1);
 }
 
 #[tokio::test]
@@ -413,63 +457,4 @@ async fn a_failed_statement_is_one_clear_sentence_without_a_secret() {
     assert!(error.to_string().starts_with("snowflake answered 002003: "), "{error}");
     assert!(!error.report().contains(PASSWORD));
     assert!(!format!("{error:?} {:?}", config("x")).contains(PASSWORD));
-}
-
-/// Commits of the crash test, of ten rows each.
-const CRASH_COMMITS: i64 = 80;
-const MENDED: &str = "TAPELINE_FAKESNOW_MENDED";
-const CRASH_SCHEMA: &str = "TAPELINE_CRASH_SCHEMA";
-
-/// The process that is killed: goes on where the stored progress says, to the end.
-#[tokio::test]
-#[ignore = "part of a_killed_process_neither_loses_nor_doubles_rows"]
-async fn the_process_to_be_killed() {
-    let Ok(schema) = std::env::var(CRASH_SCHEMA) else { return };
-    let mut sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
-    let (stream, progress) = sink.open(&target(WriteMode::Append)).await.unwrap();
-    let done: i64 = progress.map_or(0, |progress| progress.parse().unwrap());
-    for next in done..CRASH_COMMITS {
-        let rows: Vec<String> = (0..10).map(|n| row("A", 1000 + next * 10 + n, "1")).collect();
-        commit(&mut sink, stream, &rows, &(next + 1).to_string()).await;
-    }
-}
-
-#[tokio::test]
-#[ignore = "needs fakesnow_mended.py: TAPELINE_FAKESNOW_MENDED"]
-async fn a_killed_process_neither_loses_nor_doubles_rows() {
-    let schema = schema();
-    let sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
-    let mut kills = 0;
-    for round in 0_u64..100 {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "snowflake::the_process_to_be_killed", "--include-ignored"])
-            .env(CRASH_SCHEMA, &schema)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        // Spread over a connection and a few commits; the same in every run.
-        let patience = std::time::Duration::from_millis(150 + round * 7_919 % 600);
-        let ended = tokio::task::spawn_blocking(move || {
-            let deadline = std::time::Instant::now() + patience;
-            loop {
-                match child.try_wait().unwrap() {
-                    Some(status) => return Some(status.success()),
-                    None if std::time::Instant::now() > deadline => break,
-                    None => std::thread::sleep(std::time::Duration::from_millis(2)),
-                }
-            }
-            child.kill().unwrap();
-            child.wait().unwrap();
-            None
-        });
-        match ended.await.unwrap() {
-            Some(true) => break,
-            Some(false) => {}
-            None => kills += 1,
-        }
-    }
-    let expected: Vec<String> = (0..CRASH_COMMITS * 10).map(|n| format!("A/{}/1.0", 1000 + n)).collect();
-    assert_eq!(prices(&sink, &schema).await, expected, "after {kills} kills");
-    assert!(kills >= 5, "too few kills to mean anything: {kills}");
 }

@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+
 use crate::catalog::Table;
 use crate::checkpoint::Cover;
 
@@ -201,6 +204,33 @@ pub struct Batch {
     /// What is complete once these rows are durable. Progress moves by this and
     /// nothing else.
     pub covers: Cover,
+    /// On the first batch of a slice: the part of the table that the slice's rows
+    /// are the whole of.
+    pub replaces: Option<Extent>,
+}
+
+/// A part of a table: the rows of a partition whose cursor lies in a stretch of
+/// days or time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// A column, and the value that the rows have in it; `None` when the rows of
+    /// all partitions are meant.
+    pub partition: Option<(String, Arc<str>)>,
+    /// The column that the bounds speak of, of type date or timestamp.
+    pub cursor: String,
+    /// The first value, inclusive.
+    pub from: Bound,
+    /// The end, exclusive, of the same kind as `from`; `None` when it is open.
+    pub until: Option<Bound>,
+}
+
+/// An end of an [`Extent`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Of a date column.
+    Day(Date),
+    /// Of a timestamp column.
+    Time(Timestamp),
 }
 
 #[cfg(test)]

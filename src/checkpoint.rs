@@ -16,11 +16,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version of the stored form. Another one is refused, never guessed at.
 pub const STATE_VERSION: u32 = 1;
+
+/// The way out that is always there: in Airbyte, and in a pipeline.
+const READ_ANEW: &str = "read the stream anew: clear it in Airbyte, or delete its row of _tapeline_progress";
 
 /// How far one partition was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -146,7 +150,7 @@ impl Checkpoint {
                     version.version
                 ),
             )
-            .hint("use the program that wrote it, or reset the stream to read it anew"));
+            .hint(format!("use the program that wrote it, or {READ_ANEW}")));
         }
         let stored: Stored = serde_json::from_str(text).map_err(|error| malformed(&error))?;
         stored.into_checkpoint(options)
@@ -181,8 +185,19 @@ fn extended(position: &Position, span: &Span) -> Result<Position> {
 }
 
 fn malformed(error: &serde_json::Error) -> Error {
-    Error::new(ErrorKind::State, format!("the state is not one that this program wrote: {error}"))
-        .hint("restore the state of the last sync, or reset the stream to read it anew")
+    let said = error.to_string();
+    let place = format!("line {} column {}", error.line(), error.column());
+    unusable(&match error.classify() {
+        Category::Syntax | Category::Eof | Category::Io => format!("it is not JSON at {place}"),
+        // serde names Rust's types when a value has another type.
+        Category::Data if said.starts_with("invalid ") => format!("a value has another type at {place}"),
+        Category::Data => said,
+    })
+}
+
+fn unusable(what: &str) -> Error {
+    Error::new(ErrorKind::State, format!("the state is not one that this program wrote: {what}"))
+        .hint(format!("restore the state of the last sync, or {READ_ANEW}"))
 }
 
 #[derive(Deserialize)]
@@ -256,14 +271,13 @@ impl Stored {
                     show(&options)
                 ),
             )
-            .hint("set the option back, or reset the stream to read it anew"));
+            .hint(format!("set the option back, or {READ_ANEW}")));
         }
         let mut positions = BTreeMap::new();
         let floor = self.floor.map(|position| Group { position, partitions: self.partitions });
         for group in floor.into_iter().chain(self.ahead) {
             if group.position.from > group.position.through {
-                return Err(Error::new(ErrorKind::State, "the state has a span that ends before it begins")
-                    .hint("restore the state of the last sync, or reset the stream to read it anew"));
+                return Err(unusable("a span ends before it begins"));
             }
             for partition in group.partitions {
                 positions.insert(partition.into(), group.position);

@@ -51,7 +51,8 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", error.report());
+            let stream = error.stream().map(|stream| format!("{stream}: ")).unwrap_or_default();
+            eprintln!("error: {stream}{}", error.report());
             ExitCode::from(error.kind().policy().exit_code)
         }
     }

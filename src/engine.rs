@@ -350,6 +350,7 @@ impl StreamRun<'_> {
             rows: page.rows,
             extracted_at_ms: page.extracted_at_ms,
             covers,
+            replaces: page.replaces,
         };
         failpoint::pass();
         let _taken = self.sink.write(self.id, batch).await?;

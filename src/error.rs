@@ -18,6 +18,8 @@ type Source = Box<dyn StdError + Send + Sync + 'static>;
 pub enum ErrorKind {
     /// A configuration, catalogue, pipeline or argument that the user gave is wrong.
     Config,
+    /// The configuration lacks what one stream needs; the others do without.
+    StreamConfig,
     /// The API refuses the key.
     Credentials,
     /// The plan of the key does not include what was asked for.
@@ -30,6 +32,8 @@ pub enum ErrorKind {
     State,
     /// The API limits the rate, and went on doing so after all retries.
     RateLimited,
+    /// No connection to the API could be opened: a wrong address, a closed port, no network.
+    Unreachable,
     /// The network or a server failed: a time-out, a reset, a 5xx.
     Unavailable,
     /// The server answered with something that is not what it promises: a cut
@@ -111,9 +115,10 @@ impl ErrorKind {
         use FailureType::{Config, System, Transient};
         match self {
             Self::Config | Self::Credentials => row(false, Config, Scope::Run),
-            Self::NotEntitled | Self::State => row(false, Config, Scope::Stream),
+            Self::StreamConfig | Self::NotEntitled | Self::State => row(false, Config, Scope::Stream),
             Self::NotFound => row(false, Config, Scope::Partition),
             Self::NotYet => row(false, Transient, Scope::Partition),
+            Self::Unreachable => row(true, Transient, Scope::Run),
             Self::RateLimited | Self::Unavailable => row(true, Transient, Scope::Stream),
             Self::Response => row(true, System, Scope::Stream),
             Self::Refused => row(false, System, Scope::Stream),
@@ -161,6 +166,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error as another kind, for a layer that knows more of its reason.
+    #[must_use]
+    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
         self
     }
 

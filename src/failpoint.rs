@@ -1,8 +1,10 @@
 //! Lets a test end the process at a chosen moment, as a crash would.
 //!
-//! The engine passes a point before and after each write and each commit. With
-//! [`KILL_AT_VARIABLE`] set to n the process aborts at the n-th point: nothing is
-//! flushed, closed or undone. Without it a point costs one comparison.
+//! The engine passes a point before and after each write and each commit, and the
+//! Snowflake sink one before each statement, so that a transaction can be cut
+//! anywhere. With [`KILL_AT_VARIABLE`] set to n the process aborts at the n-th
+//! point: nothing is flushed, closed or undone. Without it a point costs one
+//! comparison.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

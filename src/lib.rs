@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod failpoint;
 pub mod limit;
+pub mod mode;
 pub mod observe;
 pub mod polygon;
 pub mod progress;

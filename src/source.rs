@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::batch::Rows;
+use crate::batch::{Extent, Rows};
 use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Cover, Options};
 use crate::error::{Error, ErrorKind, Result};
@@ -93,6 +93,9 @@ pub struct Page {
     pub rows: Rows,
     /// Milliseconds since the UNIX epoch.
     pub extracted_at_ms: i64,
+    /// On a slice's first page, when the slice's rows are all that the source has
+    /// of a part of the table: that part.
+    pub replaces: Option<Extent>,
 }
 
 impl Pages {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness import crash
 from harness.program import Program
 from harness.servers import Fakesnow, Simulator
 from harness.workspace import Workspace
@@ -79,6 +81,13 @@ def simulator(program: Program) -> Iterator[Simulator]:
 
 
 @pytest.fixture(scope="session")
+def failing_simulator(program: Program, workspace: Workspace) -> Iterator[Simulator]:
+    """The market behind a server that fails in every way that a retry mends."""
+    with Simulator(program, faults=workspace.input("faults.yaml", crash.FAULTS)) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="session")
 def limited_simulator(program: Program) -> Iterator[Simulator]:
     """The market under the free plan's limit."""
     with Simulator(program, plan="free") as simulator:
@@ -90,5 +99,19 @@ def fakesnow(workspace: Workspace) -> Iterator[Fakesnow]:
     executable = os.environ.get("TAPELINE_FAKESNOW_BIN")
     assert executable, "TAPELINE_FAKESNOW_BIN is not set: run the suites by scripts/test"
     # Its log is not ours and may show what a client sent: outside the scan.
-    with Fakesnow(Path(executable), workspace.inputs) as fakesnow:
+    with Fakesnow([executable, "--server", "--host", "127.0.0.1"], workspace.inputs / "fakesnow.log") as fakesnow:
         yield fakesnow
+
+
+@pytest.fixture(scope="session")
+def mended_fakesnow(root: Path, workspace: Workspace) -> Iterator[Fakesnow]:
+    """It gives up the transaction of a client that was killed, as Snowflake does."""
+    # No live client is idle for this long in a transaction: there is one at a time.
+    command = [sys.executable, str(root / "integration_tests/fakesnow_mended.py"), "--idle-seconds", "0.2"]
+    with Fakesnow(command, workspace.inputs / "fakesnow_mended.log") as fakesnow:
+        yield fakesnow
+
+
+@pytest.fixture(scope="session")
+def snowflake_password(workspace: Workspace) -> str:
+    return workspace.new_secret("the Snowflake password")

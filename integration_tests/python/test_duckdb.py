@@ -35,20 +35,7 @@ def sync(
 
 def rows_of(database: Path, table: str) -> list[tables.Row]:
     with duckdb.connect(str(database), read_only=True) as connection:
-        columns = [
-            # Python's datetime ends at microseconds; the text keeps all nine digits.
-            f"""replace("{name}"::VARCHAR, ' ', 'T') || 'Z' AS "{name}\""""
-            if kind == "TIMESTAMP_NS"
-            else f'"{name}"'
-            for name, kind, *_ in connection.sql(f'DESCRIBE polygon."{table}"').fetchall()
-        ]
-        # A moment with a zone needs an extension to be shown; that it is there is enough.
-        columns = [
-            'epoch_us("_airbyte_extracted_at") AS "_airbyte_extracted_at"' if "extracted_at" in name else name
-            for name in columns
-        ]
-        found = connection.sql(f'SELECT {", ".join(columns)} FROM polygon."{table}"')
-        return tables.read_back(found.columns, found.fetchall())
+        return tables.of_duckdb(connection, "polygon", table)
 
 
 def test_tables_are_the_truth_after_every_sync(sync: Sync, database: Path, simulator: Simulator) -> None:

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::catalog::{Column, ColumnType, Derived, EXTRA_COLUMN, Stream};
 use crate::error::{Error, Result};
-use crate::sink::WriteMode;
+use crate::mode::WriteMode;
 
 use super::messages::StreamDescriptor;
 

@@ -7,7 +7,7 @@ use super::spec::{
     Capability, Change, Derived, Field, Partition, RowsAt, Sizes, StreamSpec, TimeUnit, Window,
 };
 use crate::error::{Error, Result};
-use crate::sink::WriteMode;
+use crate::mode::WriteMode;
 
 /// Grouped daily bars: the whole market's day in one request.
 pub const STOCK_DAILY_BARS: StreamSpec = StreamSpec {

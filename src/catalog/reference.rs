@@ -1,7 +1,7 @@
 //! Reference data: tickers, corporate actions, news, exchanges, holidays.
 
 use super::spec::{Capability, Change, Field, Partition, RowsAt, Sizes, StreamSpec, TimeUnit, Window};
-use crate::sink::WriteMode;
+use crate::mode::WriteMode;
 
 /// All tickers, active and delisted.
 pub const TICKERS: StreamSpec = StreamSpec {

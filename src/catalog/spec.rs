@@ -1,6 +1,6 @@
 //! What an entry of the catalogue can say.
 
-use crate::sink::WriteMode;
+use crate::mode::WriteMode;
 
 /// One endpoint of the API as a stream.
 #[derive(Debug)]

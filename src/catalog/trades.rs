@@ -3,7 +3,7 @@
 use super::spec::{
     Capability, Change, Derived, Field, Partition, RowsAt, Sizes, StreamSpec, TimeUnit, Window,
 };
-use crate::sink::WriteMode;
+use crate::mode::WriteMode;
 
 /// Every trade of the configured tickers.
 pub const STOCK_TRADES: StreamSpec = StreamSpec {

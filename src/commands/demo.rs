@@ -1,7 +1,7 @@
 //! `demo`: shows what the program does, without a key and without the network.
 //!
 //! A simulated market runs in this process. Its data is synchronised into a
-//! DuckDB file, the market's clock moves on by six days, and it is synchronised
+//! DuckDB file, the market's clock moves on by a week, and it is synchronised
 //! again: only what is new moves. Then the file is compared with what the market
 //! knows to be true, and shown.
 
@@ -38,10 +38,9 @@ const FILE: &str = "market.duckdb";
 /// How many tickers the market has: enough for the grouped bars to be a market.
 const TICKERS: usize = 250;
 
-/// The market's time of the first run: Saturday, 22 June 2024, when the week's
-/// trades have been corrected. A bar all of whose trades are cancelled later is gone
-/// from the API, and a sink that replaces rows by key keeps it.
-const FIRST: Timestamp = Timestamp::constant(1_719_086_400, 0);
+/// The market's time of the first run: Friday, 21 June 2024, an hour after the
+/// close. Some of the day's trades will be corrected.
+const FIRST: Timestamp = Timestamp::constant(1_719_003_600, 0);
 
 /// And of the second run: Friday, 28 June, an hour after the close.
 const SECOND: Timestamp = Timestamp::constant(1_719_608_400, 0);

@@ -86,7 +86,7 @@ fn without_value(message: &str) -> String {
             _ => "a map of its fields",
         }
     } else {
-        expected
+        in_words(expected)
     };
     match found.split_once(' ').map(|(_, value)| value) {
         Some("unit variant") | None => format!("there should be {expected}"),
@@ -94,6 +94,21 @@ fn without_value(message: &str) -> String {
             format!("a text stands where there should be {expected}")
         }
         Some(value) => format!("{value} stands where there should be {expected}"),
+    }
+}
+
+/// What serde expects, without the names of Rust's types.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        other => other,
     }
 }
 

@@ -58,6 +58,7 @@ pub fn read_json(path: &std::path::Path, what: &str) -> Result<Value> {
     serde_json::from_str(&text).map_err(|error| {
         // serde_json names line and column, never the content.
         Error::config(format!("{what} {} is not JSON: {error}", path.display()))
+            .hint("look at the brackets, the commas and the quotes up to that place")
     })
 }
 

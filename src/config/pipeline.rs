@@ -17,7 +17,7 @@ use super::yaml::{Document, Place};
 use crate::catalog::Stream;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::sink::WriteMode;
+use crate::mode::WriteMode;
 use crate::sink::duckdb::DuckDbConfig;
 use crate::sink::snowflake::SnowflakeConfig;
 

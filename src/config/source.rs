@@ -38,7 +38,7 @@ pub struct RawSourceConfig {
     /// What your account may do: it sets how fast requests are sent.
     #[serde(default)]
     #[schemars(title = "Plan", extend("order" = 1, "default" = {"type": "free"}))]
-    pub plan: Plan,
+    pub plan: RawPlan,
 
     /// First trading day to read, in New York, inclusive.
     #[schemars(
@@ -79,9 +79,10 @@ pub struct RawSourceConfig {
 }
 
 /// What a key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Plan {
+#[schemars(rename = "Plan")]
+pub enum RawPlan {
     /// The free plan: 5 requests in any 60 seconds, and a day's data after its end.
     #[schemars(title = "Free")]
     Free {},
@@ -92,15 +93,44 @@ pub enum Plan {
     #[schemars(title = "Custom")]
     Custom {
         /// Requests in any 60 seconds.
-        #[schemars(title = "Requests per minute", extend("examples" = [300]))]
+        #[schemars(title = "Requests per minute", range(min = 1), extend("examples" = [300]))]
+        requests_per_minute: u32,
+    },
+}
+
+impl Default for RawPlan {
+    /// The one that no key breaks.
+    fn default() -> Self {
+        Self::Free {}
+    }
+}
+
+/// What a key may do, validated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// As in [`RawPlan`].
+    Free {},
+    /// As in [`RawPlan`].
+    Paid {},
+    /// As in [`RawPlan`].
+    Custom {
+        /// Requests in any 60 seconds.
         requests_per_minute: NonZeroU32,
     },
 }
 
-impl Default for Plan {
-    /// The one that no key breaks.
-    fn default() -> Self {
-        Self::Free {}
+impl RawPlan {
+    fn validate(self) -> Result<Plan> {
+        Ok(match self {
+            Self::Free {} => Plan::Free {},
+            Self::Paid {} => Plan::Paid {},
+            Self::Custom { requests_per_minute } => Plan::Custom {
+                requests_per_minute: NonZeroU32::new(requests_per_minute).ok_or_else(|| {
+                    Error::config("`plan.requests_per_minute` is 0: nothing could ever be read")
+                        .hint("write how many requests the account may send in 60 seconds, 1 or more")
+                })?,
+            },
+        })
     }
 }
 
@@ -186,7 +216,7 @@ impl RawSourceConfig {
         Ok(SourceConfig {
             api_key: self.api_key,
             base_url: parse_base_url(&self.base_url)?,
-            plan: self.plan,
+            plan: self.plan.validate()?,
             start_date,
             end_date,
             tickers: parse_tickers(self.tickers)?,

@@ -42,7 +42,8 @@ impl Document {
         let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
         let root: Spanned<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let place = error.location().and_then(place);
-            (place, Error::config(format!("not valid YAML: {}", first_line(&error))))
+            let error = Error::config(format!("not valid YAML: {}", first_line(&error)));
+            (place, error.hint("look at the indentation, the brackets and the quotes up to this place"))
         })?;
         let mut places = BTreeMap::new();
         let value = root.value.into_value(&mut String::new(), &mut places);

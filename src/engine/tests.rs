@@ -194,7 +194,7 @@ impl Slice for Greedy {
             let mut rows = Rows::default();
             rows.push(&vec![b'x'; GREEDY_PAGE - 1]);
             self.read.fetch_add(rows.bytes(), Ordering::Relaxed);
-            pages.send(room, Page { rows, extracted_at_ms: 0 })?;
+            pages.send(room, Page { rows, extracted_at_ms: 0, replaces: None })?;
         }
     }
 }

@@ -3,7 +3,11 @@
 
 mod answer;
 
+#[cfg(test)]
+pub(super) use answer::failure;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
@@ -24,6 +28,10 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
 /// A larger answer, decompressed, is not a page: the largest known has 20 MB.
 const BODY_MAX: usize = 256 << 20;
+
+/// Tries of a server that has never answered, after the first: an address that is
+/// wrong is told within seconds. One that did answer gets all of [`retry::policy`].
+const RETRIES_BEFORE_AN_ANSWER: usize = 4;
 
 /// Takes an answer's text as it comes in, once for each attempt at a request.
 pub(super) trait Intake {
@@ -75,6 +83,8 @@ pub(super) struct Client {
     authorization: HeaderValue,
     limiter: Arc<Limiter>,
     observer: Arc<dyn Observer>,
+    /// Whether the API itself has answered: then `base_url` is right.
+    has_answered: AtomicBool,
 }
 
 impl Client {
@@ -93,7 +103,8 @@ impl Client {
             .map_err(|_| Error::config("`api_key` holds a character that a header cannot carry"))?;
         authorization.set_sensitive(true);
         let limiter = Limiter::new(config.plan);
-        Ok(Self { http, config, authorization, limiter, observer })
+        let has_answered = AtomicBool::new(false);
+        Ok(Self { http, config, authorization, limiter, observer, has_answered })
     }
 
     pub(super) fn config(&self) -> &SourceConfig {
@@ -121,7 +132,9 @@ impl Client {
     ) -> Result<I::Output> {
         let url = self.url(target)?;
         let mut delays = retry::policy().build();
+        let mut tries = 0;
         loop {
+            tries += 1;
             let error = match self.once(&url, stream, intake).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
@@ -130,8 +143,8 @@ impl Client {
             if !error.is_retryable() {
                 return Err(error);
             }
-            let Some(bound) = delays.next() else {
-                return Err(error.hint("it was tried several times; try again later"));
+            let Some(bound) = delays.next().filter(|_| self.is_patient(&error, tries)) else {
+                return Err(error.or_hint(|| "it was tried several times; try again later".to_owned()));
             };
             let delay = retry::jittered(bound);
             self.observer.event(&Event::Retry { error: &error, delay });
@@ -139,20 +152,30 @@ impl Client {
         }
     }
 
+    fn is_patient(&self, error: &Error, tries: usize) -> bool {
+        error.kind() != ErrorKind::Unreachable
+            || self.has_answered.load(Ordering::Relaxed)
+            || tries <= RETRIES_BEFORE_AN_ANSWER
+    }
+
     async fn once<I: Intake>(&self, url: &Url, stream: Option<&str>, intake: &mut I) -> Result<I::Output> {
-        self.limiter
+        let permit = self
+            .limiter
             .acquire(|until| {
                 let delay = until.saturating_duration_since(tokio::time::Instant::now());
                 self.observer.event(&Event::RateLimited { stream, delay });
             })
             .await;
-        let response = self
-            .http
-            .get(url.clone())
-            .header(AUTHORIZATION, self.authorization.clone())
-            .send()
-            .await
-            .map_err(|error| self.transport(error))?;
+        let request = self.http.get(url.clone()).header(AUTHORIZATION, self.authorization.clone());
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                if error.is_connect() {
+                    self.limiter.give_back(permit);
+                }
+                return Err(self.transport(error));
+            }
+        };
         let status = response.status();
         let pause = answer::retry_after(response.headers());
         let request_id = answer::request_id(response.headers());
@@ -169,6 +192,19 @@ impl Client {
         Err(error)
     }
 
+    /// Refuses what a proxy, a login page or another site says in place of the API.
+    /// Before the API ever answered that is a mistake in the configuration.
+    fn assert_of_the_api(&self, status: reqwest::StatusCode, first: Option<u8>) -> Result<()> {
+        match answer::foreign(status, first) {
+            None => {
+                self.has_answered.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Some(error) if self.has_answered.load(Ordering::Relaxed) => Err(error),
+            Some(error) => Err(error.of_kind(ErrorKind::Config)),
+        }
+    }
+
     /// Reads the whole of an answer's body into `intake`.
     async fn body(
         &self,
@@ -176,6 +212,8 @@ impl Client {
         stream: Option<&str>,
         intake: &mut impl Intake,
     ) -> Result<()> {
+        let status = response.status();
+        let mut first = None;
         let mut bytes = 0;
         intake.begin();
         while let Some(piece) = response.chunk().await.map_err(|error| self.transport(error))? {
@@ -186,7 +224,16 @@ impl Client {
                     format!("the answer is larger than {} MB", BODY_MAX >> 20),
                 ));
             }
+            if first.is_none() {
+                first = answer::first_character(&piece);
+                if first.is_some() {
+                    self.assert_of_the_api(status, first)?;
+                }
+            }
             intake.take(&piece)?;
+        }
+        if first.is_none() {
+            self.assert_of_the_api(status, None)?;
         }
         self.observer.event(&Event::Request { stream, bytes: bytes as u64 });
         Ok(())
@@ -195,17 +242,17 @@ impl Client {
     /// A failure below HTTP. The URL is left out: it can hold what a proxy put there.
     fn transport(&self, error: reqwest::Error) -> Error {
         let error = error.without_url();
-        let what = if error.is_timeout() {
-            "the API did not answer in time"
-        } else if error.is_connect() {
-            "the API cannot be reached"
+        let (kind, what) = if error.is_connect() {
+            (ErrorKind::Unreachable, "the API cannot be reached")
+        } else if error.is_timeout() {
+            (ErrorKind::Unavailable, "the API did not answer in time")
         } else if error.is_decode() {
-            "the answer is not what its encoding says"
+            (ErrorKind::Unavailable, "the answer is not what its encoding says")
         } else {
-            "the connection to the API broke"
+            (ErrorKind::Unavailable, "the connection to the API broke")
         };
-        Error::new(ErrorKind::Unavailable, format!("{what} at {}", self.config.base_url.authority()))
-            .hint("check `base_url` and the network")
+        Error::new(kind, format!("{what} at {}", self.config.base_url.authority()))
+            .hint("check `base_url` and the network, and try again later")
             .caused_by(error)
     }
 

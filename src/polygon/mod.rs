@@ -6,6 +6,8 @@ mod json;
 mod page;
 mod plan;
 mod probe;
+#[cfg(test)]
+mod recorded;
 mod repeat;
 mod request;
 mod slice;

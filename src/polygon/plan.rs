@@ -14,7 +14,7 @@ use crate::calendar;
 use crate::catalog::{BarSize, Partition, Stream, Timespan, Window};
 use crate::checkpoint::{Checkpoint, Cover, Position, Span};
 use crate::config::source::{Plan, SourceConfig};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::source::Reading;
 
 /// When a trading day is over in New York: extended trading ends at 20:00.
@@ -53,8 +53,7 @@ pub(super) struct Asked {
 /// Plans the slices of `stream`.
 ///
 /// # Errors
-/// [`crate::error::ErrorKind::Config`] when the configuration lacks what the
-/// stream needs.
+/// [`ErrorKind::StreamConfig`] when the configuration lacks what the stream needs.
 pub(super) fn slices(
     stream: &Stream,
     config: &SourceConfig,
@@ -77,11 +76,11 @@ fn partitions(stream: &Stream, config: &SourceConfig) -> Result<Vec<Arc<str>>> {
     match stream.spec.partition {
         Partition::None => Ok(vec![Arc::from("")]),
         Partition::Values(values) => Ok(values.iter().map(|value| Arc::from(*value)).collect()),
-        Partition::Ticker if config.tickers.is_empty() => Err(Error::config(format!(
-            "`tickers` is empty, and stream {} is read ticker by ticker",
-            stream.name
-        ))
-        .hint("list the tickers that you want, or leave the stream out")),
+        Partition::Ticker if config.tickers.is_empty() => Err(Error::new(
+            ErrorKind::StreamConfig,
+            format!("`tickers` is empty, and {} is read ticker by ticker", stream.name),
+        )
+        .hint("list tickers in the source, such as `tickers: [AAPL]`, or leave the stream out")),
         Partition::Ticker => Ok(config.tickers.clone()),
     }
 }
@@ -148,8 +147,11 @@ impl Planner {
         let end = if reading == Reading::Snapshot && reads_today { today } else { last_over };
         let lookback_days = spec.lookback_days().max(stream.size.map_or(0, period_days));
         if reading == Reading::Once && stream.size.is_some_and(|size| period_days(size) > 1) {
-            return Err(Error::config(format!("stream {} cannot be appended", stream.name))
-                .hint("bars longer than a day change until their end: use mode append_dedup or overwrite"));
+            return Err(Error::new(
+                ErrorKind::StreamConfig,
+                format!("stream {} cannot be appended", stream.name),
+            )
+            .hint("bars longer than a day change until their end: use mode append_dedup or overwrite"));
         }
         Ok(Self {
             window: spec.window,
@@ -159,7 +161,10 @@ impl Planner {
             start: config.start_date,
             end: end.min(last_asked),
             today: reads_today.then_some(today),
-            is_open: matches!(spec.window, Window::CalendarDaysOpen(_)) && last_asked >= today,
+            // Rows that are only added must not be read each time until their day is over.
+            is_open: matches!(spec.window, Window::CalendarDaysOpen(_))
+                && reading != Reading::Once
+                && last_asked >= today,
             lookback_days,
         })
     }
@@ -169,12 +174,23 @@ impl Planner {
             return self.forward(partition, self.start, true);
         };
         let mut slices = self.backward(partition, position.from);
+        if self.is_snapshot_to_the_end(position) {
+            return slices;
+        }
         let next = tomorrow(self.resume_after(position));
         let is_seen = self.as_of <= position.as_of;
         if next <= self.end || (!is_seen && (self.today.is_some() || self.is_open)) {
             slices.extend(self.forward(partition, next, false));
         }
         slices
+    }
+
+    /// Whether a snapshot's last slice was read, which also held everything to come:
+    /// a second time it would add the same rows.
+    fn is_snapshot_to_the_end(&self, position: &Position) -> bool {
+        let day = calendar::day_of(position.as_of);
+        let last = if self.today.is_some() { day } else { yesterday(day) };
+        self.reading == Reading::Snapshot && self.is_open && position.through >= last
     }
 
     /// The last day that is not read again.

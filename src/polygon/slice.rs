@@ -11,8 +11,9 @@ use super::page::{Answer, PageReader};
 use super::plan::{Asked, PlannedSlice};
 use super::request::{Values, target};
 use super::transcode::Transcoder;
+use crate::batch::{Bound, Extent};
 use crate::calendar;
-use crate::catalog::{Derived, Partition, Stream};
+use crate::catalog::{ColumnType, Derived, Partition, Stream};
 use crate::checkpoint::{Cover, Span};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Event;
@@ -84,7 +85,11 @@ impl PolygonSlice {
                     answer.repeated
                 ));
             }
-            let page = Page { rows: answer.rows, extracted_at_ms: Timestamp::now().as_millisecond() };
+            let page = Page {
+                rows: answer.rows,
+                extracted_at_ms: Timestamp::now().as_millisecond(),
+                replaces: if rows == 0 { self.extent() } else { None },
+            };
             barren = if page.rows.is_empty() { barren + 1 } else { 0 };
             if barren > BARREN_PAGES_MAX {
                 return Err(endless(format!("{barren} pages without a new row")));
@@ -109,13 +114,33 @@ impl PolygonSlice {
         let mut paged = Paged { reader, visited };
         match self.client.fetch(target, Some(&self.stream.name), &mut paged).await {
             // The API gave this address itself: that it refuses it is a fault of its paging.
-            Err(error) if is_continuation && error.kind() == ErrorKind::Refused => {
+            Err(error)
+                if is_continuation && matches!(error.kind(), ErrorKind::Refused | ErrorKind::NotYet) =>
+            {
                 Err(Error::new(ErrorKind::Response, "the API refuses the continuation that it gave")
                     .hint("try again later; nothing of this slice is kept")
                     .caused_by(error))
             }
             outcome => outcome,
         }
+    }
+
+    /// The part of the table that the days asked for are. A slice without a single
+    /// row replaces nothing: an outage of the API would look the same.
+    fn extent(&self) -> Option<Extent> {
+        let Asked { from, to } = self.planned.days?;
+        let cursor = self.stream.table.cursor.clone()?;
+        let end = to.map(|last| last.tomorrow().unwrap_or(last));
+        let column = self.stream.table.position(&cursor)?;
+        let is_date = self.stream.table.columns[column].ty == ColumnType::Date;
+        let bound = |day| if is_date { Bound::Day(day) } else { Bound::Time(calendar::day_start(day)) };
+        let has_ticker = self.stream.spec.partition == Partition::Ticker;
+        Some(Extent {
+            partition: has_ticker.then(|| ("ticker".to_owned(), Arc::clone(&self.planned.partition))),
+            cursor,
+            from: bound(from),
+            until: end.map(bound),
+        })
     }
 
     fn values(&self) -> Values<'_> {

@@ -4,8 +4,8 @@
 //! A trade knows when it becomes known, so the same tape answers for any
 //! moment. What is known of a day changes until noon of the next calendar day:
 //! some trades are reported up to 15 minutes late, a few on the next morning,
-//! and a few are cancelled then. A cancelled trade has another one beside it in
-//! the same nanosecond, so bars are rewritten and never disappear.
+//! and a few are cancelled then. Half of the cancelled ones have another beside
+//! them in the same nanosecond, so some bars are rewritten and some disappear.
 
 use jiff::civil::{Date, Time, time};
 use jiff::{Timestamp, ToSpan};
@@ -154,7 +154,7 @@ pub fn trades(seed: u64, universe: &Universe, splits: &Splits, listing: usize, d
         let trade = maker.trade(sip_ns, sequence, &mut dice);
         let is_cancelled = trade.cancelled_ns.is_some();
         trades.push(trade);
-        if is_cancelled {
+        if is_cancelled && dice.one_in(2) {
             let neighbour = maker.trade(sip_ns, sequence + 1, &mut dice);
             trades.push(Trade { known_ns: sip_ns, cancelled_ns: None, ..neighbour });
         }

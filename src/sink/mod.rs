@@ -17,24 +17,11 @@ use async_trait::async_trait;
 use crate::batch::Batch;
 use crate::catalog::Table;
 use crate::error::Result;
+pub use crate::mode::WriteMode;
 
 pub mod columns;
 pub mod duckdb;
 pub mod snowflake;
-
-/// What a sink does with rows that it already has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WriteMode {
-    /// Every row is added.
-    Append,
-    /// A row replaces the row with the same key; the later one in the order of
-    /// writing wins, also inside one batch. Key columns compare null-safe.
-    AppendDedup,
-    /// A run's rows replace the whole table when the run finishes the stream;
-    /// until then readers see the old table.
-    Overwrite,
-}
 
 /// A stream as the sink has to hold it.
 #[derive(Debug, Clone)]
@@ -76,7 +63,10 @@ pub trait Sink: Send {
     /// columns cannot take the rows.
     async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)>;
 
-    /// Adds rows to the open transaction of the stream.
+    /// Adds rows to the open transaction of the stream. In [`WriteMode::AppendDedup`]
+    /// the rows that the table held before the transaction in the part that the batch
+    /// [replaces](Batch::replaces) go with it; the parts of one transaction do not
+    /// overlap. Other modes have nothing to replace.
     ///
     /// # Errors
     /// Nothing of the open transaction is durable then; roll back or drop the sink.

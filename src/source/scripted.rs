@@ -86,7 +86,7 @@ impl Slice for Script {
             let room = pages.room().await;
             let mut rows = Rows::default();
             page.split(|byte| *byte == b'\n').for_each(|row| rows.push(row));
-            pages.send(room, Page { rows, extracted_at_ms: EXTRACTED_AT_MS })?;
+            pages.send(room, Page { rows, extracted_at_ms: EXTRACTED_AT_MS, replaces: None })?;
         }
         match self.failure {
             Some(kind) => Err(Error::new(kind, "scripted")),

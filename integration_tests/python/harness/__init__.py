@@ -4,9 +4,16 @@ workspace  where files go, and the scan for secrets over all of them
 program    runs the built program and keeps what it printed
 servers    the simulator and fakesnow as processes
 market     the simulated market: its configuration and its truth
+tables     what `sync` wrote to a warehouse, compared with the truth
+warehouse  fakesnow as a sink, read back by Snowflake's connector
 airbyte    messages, configured catalogues, strict validation
+crash      campaigns of killed runs
+world      a pipeline and an Airbyte source after a good run, to be broken
+sentence   what a clear error is
+disks      a full disk and a read-only one
 
 A suite imports from here and from the packages of its own environment only:
 the environments differ, so nothing here needs more than the standard library,
-and what does (`airbyte.Validator`) imports it when it is used.
+and what does (`airbyte.Validator`, `warehouse.connect`) imports it when it is used;
+`world` is for the environment that has DuckDB's client.
 """

@@ -73,10 +73,12 @@ class Program:
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
         stdin: bytes = b"",
+        prefix: tuple[str, ...] = (),
     ) -> Outcome:
+        """Runs it to its end; `prefix` is a command that runs the one after it."""
         command = [str(self.binary), *map(str, arguments)]
         done = subprocess.run(
-            command,
+            [*prefix, *command],
             input=stdin,
             capture_output=True,
             env=self.environment(env),

@@ -7,12 +7,15 @@ asked until it answers or the process has ended.
 
 from __future__ import annotations
 
+import http.server
 import selectors
 import shutil
 import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.program import Program
@@ -99,14 +102,53 @@ def _first_line(process: subprocess.Popen[bytes]) -> str:
     return process.stdout.readline().decode().rstrip("\n")
 
 
+class WebPage:
+    """Answers everything with a web page, as a proxy, a login page or a wrong address does."""
+
+    def __init__(self, status: int) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = b"<!DOCTYPE html>\n<html><title>Sign in</title></html>\n"
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> WebPage:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def closed_port() -> Iterator[str]:
+    """An address at which nothing listens, and nothing else can begin to."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
 class Fakesnow:
-    """Snowflake's wire protocol over an empty database in memory."""
+    """Snowflake's wire protocol over an empty database in memory.
+
+    `command` begins it and takes `--port`: fakesnow as it comes, or mended.
+    """
 
     ACCOUNT = "fakesnow"
 
-    def __init__(self, executable: Path, folder: Path) -> None:
-        self._executable = executable
-        self._log = folder / "fakesnow.log"
+    def __init__(self, command: list[str], log: Path) -> None:
+        self._command = command
+        self._log = log
         self.port = 0
 
     @property
@@ -114,12 +156,12 @@ class Fakesnow:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Fakesnow:
-        if not self._executable.exists():
-            raise ServerFailed(f"{self._executable} is not there: scripts/setup --tests installs it")
+        if not Path(self._command[0]).exists():
+            raise ServerFailed(f"{self._command[0]} is not there: scripts/setup --tests installs it")
         self.port = _free_port()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [str(self._executable), "-s", "-p", str(self.port), "--host", "127.0.0.1"],
+                [*self._command, "--port", str(self.port)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

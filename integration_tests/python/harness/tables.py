@@ -60,6 +60,24 @@ def read_back(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[Row
     ]
 
 
+def of_duckdb(connection: Any, schema: str, table: str) -> list[Row]:
+    """The rows of a table of DuckDB, each value as the truth writes it."""
+    columns = [
+        # Python's datetime ends at microseconds; the text keeps all nine digits.
+        f"""replace("{name}"::VARCHAR, ' ', 'T') || 'Z' AS "{name}\""""
+        if kind == "TIMESTAMP_NS"
+        else f'"{name}"'
+        for name, kind, *_ in connection.sql(f'DESCRIBE {schema}."{table}"').fetchall()
+    ]
+    # A moment with a zone needs an extension to be shown; that it is there is enough.
+    columns = [
+        'epoch_us("_airbyte_extracted_at") AS "_airbyte_extracted_at"' if "extracted_at" in name else name
+        for name in columns
+    ]
+    found = connection.sql(f'SELECT {", ".join(columns)} FROM {schema}."{table}"')
+    return read_back(found.columns, found.fetchall())
+
+
 def assert_table_is_truth(rows: list[Row], truth: list[Row], table: str, digits: int = 9) -> None:
     """The table and the truth are equal, and each row has Airbyte's columns.
 

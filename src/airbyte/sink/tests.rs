@@ -16,7 +16,13 @@ fn bars() -> Stream {
 }
 
 fn batch(rows: Rows) -> Batch {
-    Batch { table: bars().table, rows, extracted_at_ms: 1_719_000_000_123, covers: Cover::Part }
+    Batch {
+        table: bars().table,
+        rows,
+        extracted_at_ms: 1_719_000_000_123,
+        covers: Cover::Part,
+        replaces: None,
+    }
 }
 
 async fn opened(output: Arc<Output>, namespace: Option<&str>) -> (AirbyteSink, StreamId) {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::sink::WriteMode;
+use crate::mode::WriteMode;
 
 /// A stream and how the sink keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]

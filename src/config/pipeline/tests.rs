@@ -89,9 +89,14 @@ fn mistakes_are_named() {
             "p.yaml:3:104: `source.polygon.tickers[1]` of the pipeline: boolean `true` stands where there should be a string (hint: put the value in quotes)",
         ),
         (
-            "[AAPL, BRK.B, ON]",
-            "[]",
-            "p.yaml:7:5: stock_bars_1_minute is read ticker by ticker, and `tickers` is empty (hint: add `tickers: [AAPL]` to the source)",
+            "{type: free}",
+            "{type: custom, requests_per_minute: 0}",
+            "`plan.requests_per_minute` is 0: nothing could ever be read (hint: write how many requests",
+        ),
+        (
+            "{type: free}",
+            "{type: custom, requests_per_minute: -5}",
+            "`source.polygon.plan` of the pipeline: integer `-5` stands where there should be a whole number from 0",
         ),
         (
             "duckdb:",

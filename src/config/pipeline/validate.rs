@@ -8,7 +8,7 @@ use super::{
     COMMIT_ROWS, COMMIT_SECONDS, Choice, NAME_MAX, Pipeline, RawChoice, RawCommit, RawPipeline, RawSource,
     SinkConfig,
 };
-use crate::catalog::{self, BarSize, Partition, STREAMS, Sizes, Stream};
+use crate::catalog::{self, BarSize, STREAMS, Sizes, Stream};
 use crate::clock::Clock;
 use crate::config::explain::suggest;
 use crate::config::source::SourceConfig;
@@ -120,7 +120,7 @@ fn choose(raw: &[RawChoice], source: &SourceConfig) -> Result<Vec<Choice>, Mispl
     let known = catalog::streams(&source.bar_sizes);
     let mut chosen: Vec<Choice> = Vec::with_capacity(raw.len());
     for (index, entry) in raw.iter().enumerate() {
-        let stream = find(&entry.stream, &known, source)
+        let stream = find(&entry.stream, &known)
             .and_then(|stream| match chosen.iter().any(|earlier| earlier.stream.name == stream.name) {
                 true => Err(Error::config(format!("`streams` names {} twice", stream.name))
                     .hint("keep one of the two: a table has one mode")),
@@ -132,17 +132,12 @@ fn choose(raw: &[RawChoice], source: &SourceConfig) -> Result<Vec<Choice>, Mispl
     Ok(chosen)
 }
 
-fn find(name: &str, known: &[Stream], source: &SourceConfig) -> Result<Stream> {
-    let Some(stream) = known.iter().find(|stream| stream.name == name) else {
+fn find(name: &str, known: &[Stream]) -> Result<Stream> {
+    known.iter().find(|stream| stream.name == name).cloned().ok_or_else(|| {
         let names = known.iter().map(|stream| stream.name.as_str());
-        return Err(Error::config(format!("there is no stream `{name}`"))
-            .hint(about_sizes(name, known).unwrap_or_else(|| suggest(name, names))));
-    };
-    if stream.spec.partition == Partition::Ticker && source.tickers.is_empty() {
-        return Err(Error::config(format!("{name} is read ticker by ticker, and `tickers` is empty"))
-            .hint("add `tickers: [AAPL]` to the source"));
-    }
-    Ok(stream.clone())
+        Error::config(format!("there is no stream `{name}`"))
+            .hint(about_sizes(name, known).unwrap_or_else(|| suggest(name, names)))
+    })
 }
 
 /// What to say about a stream that has sizes when the size is missing, is not

@@ -27,10 +27,43 @@ struct ErrorBody {
     message: Option<String>,
 }
 
+/// The first character of a body that is not a blank.
+pub(super) fn first_character(body: &[u8]) -> Option<u8> {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()).copied()
+}
+
+/// The error for an answer that something else than the API gave: the API's are
+/// JSON, or empty. A 5xx is a gateway's, a 429 may be one's, and a redirect has an
+/// error of its own.
+/// `first` is as [`first_character`] says.
+pub(super) fn foreign(status: StatusCode, first: Option<u8>) -> Option<Error> {
+    let is_gateways = matches!(status.as_u16(), 300..=399 | 408 | 429 | 500..);
+    let (kind, what) = match first {
+        Some(b'{' | b'[') => return None,
+        _ if is_gateways => return None,
+        None if status.is_success() => (ErrorKind::Response, "an empty body"),
+        None => return None,
+        Some(b'<') => (refused_or_not(status), "a web page"),
+        Some(_) => (refused_or_not(status), "a text"),
+    };
+    let message = format!("HTTP {} came with {what} in place of the API's JSON", status.as_u16());
+    let hint = "check `base_url`; a proxy, a firewall or a login page may answer in place of the API";
+    Some(Error::new(kind, message).hint(hint))
+}
+
+/// A good status may come with the API's answer the next time, a refusal will not.
+fn refused_or_not(status: StatusCode) -> ErrorKind {
+    if status.is_success() { ErrorKind::Response } else { ErrorKind::Refused }
+}
+
 /// The error that a status and body stand for.
-pub(super) fn failure(status: StatusCode, body: &[u8], request_id: Option<&str>, key: &Secret) -> Error {
+pub(in crate::polygon) fn failure(
+    status: StatusCode,
+    body: &[u8],
+    request_id: Option<&str>,
+    key: &Secret,
+) -> Error {
     let parsed: Option<ErrorBody> = serde_json::from_slice(body).ok();
-    let is_json = parsed.is_some();
     let parsed = parsed.unwrap_or_default();
     let said = parsed.error.or(parsed.message).map(|text| shortened(&key.redact(&text)));
     let says = said.as_ref().map_or(String::new(), |text| format!(": {text}"));
@@ -44,7 +77,7 @@ pub(super) fn failure(status: StatusCode, body: &[u8], request_id: Option<&str>,
             Error::new(ErrorKind::NotEntitled, format!("the plan of `api_key` does not include this{says}"))
                 .hint("leave the stream out, or choose a plan that has it")
         }
-        404 if is_json && parsed.status.as_deref() == Some("NOT_FOUND") => {
+        404 if parsed.status.as_deref() == Some("NOT_FOUND") => {
             Error::new(ErrorKind::NotFound, format!("the API does not know it{says}"))
         }
         404 => Error::new(ErrorKind::Refused, "the API has no such endpoint").hint("check `base_url`"),
@@ -132,6 +165,29 @@ mod tests {
             Refused
         );
         assert_eq!(kind(302, ""), Refused);
+    }
+
+    #[test]
+    fn what_is_not_the_apis_is_told_from_what_is() {
+        let foreign = |status: u16, body: &str| {
+            foreign(StatusCode::from_u16(status).unwrap(), first_character(body.as_bytes()))
+                .map(|error| error.kind())
+        };
+        for (status, body, expected) in [
+            (200, " \n<!DOCTYPE html><html>Sign in</html>", Some(ErrorKind::Response)),
+            (200, "It works!", Some(ErrorKind::Response)),
+            (200, "", Some(ErrorKind::Response)),
+            (403, "<html>Blocked by your company</html>", Some(ErrorKind::Refused)),
+            (404, "404 page not found", Some(ErrorKind::Refused)),
+            (200, "\n[]", None),
+            (403, r#"{"status":"NOT_AUTHORIZED"}"#, None),
+            (404, "", None),
+            (429, "slow down", None),
+            (504, "<html>504 Gateway Time-out</html>", None),
+            (302, "<html>Moved</html>", None),
+        ] {
+            assert_eq!(foreign(status, body), expected, "{status} {body}");
+        }
     }
 
     #[test]

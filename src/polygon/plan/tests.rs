@@ -149,6 +149,30 @@ fn announced_events_are_read_without_an_upper_bound() {
 }
 
 #[test]
+fn announced_events_are_added_once() {
+    let later = "2024-06-29T12:00:00Z";
+    for (plan_name, reading) in
+        [("paid", Reading::Once), ("paid", Reading::Snapshot), ("free", Reading::Snapshot)]
+    {
+        // Three windows of splits.
+        let config = config(plan_name, "2004-01-02", None);
+        let mut checkpoint = Checkpoint::default();
+        let mut open = 0;
+        // Each run is cut after a slice.
+        for as_of in
+            [FRIDAY_EVENING, "2024-06-28T21:00:01Z", "2024-06-28T21:00:02Z", "2024-06-28T21:00:03Z", later]
+        {
+            let planned = plan("splits", &config, &checkpoint, reading, as_of);
+            let Some(slice) = planned.first() else { continue };
+            open += usize::from(slice.days.unwrap().to.is_none());
+            checkpoint.apply(&slice.cover).unwrap();
+        }
+        assert_eq!(open, usize::from(reading == Reading::Snapshot), "{plan_name} {reading:?}");
+        assert!(plan("splits", &config, &checkpoint, reading, later).is_empty(), "{plan_name} {reading:?}");
+    }
+}
+
+#[test]
 fn a_snapshot_that_was_cut_short_goes_on_and_a_new_pass_reads_all() {
     let config = config("paid", "2024-01-02", None);
     let mut checkpoint = Checkpoint::default();

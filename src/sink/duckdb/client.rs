@@ -126,8 +126,11 @@ fn checked_path(path: &str) -> Result<&Path> {
     }
     // Root may write to it all the same, but somebody meant to protect the file.
     if metadata.permissions().readonly() {
-        return Err(Error::new(ErrorKind::Io, format!("the database file {} is read-only", path.display()))
-            .hint("make it writable, or choose another `path`"));
+        return Err(Error::new(
+            ErrorKind::Sink,
+            format!("the database file {} is read-only", path.display()),
+        )
+        .hint("make it writable, or choose another `path`"));
     }
     Ok(path)
 }
@@ -181,12 +184,13 @@ fn refused(path: &Path, error: duckdb::Error) -> Error {
     } else if has("not a valid DuckDB database file") {
         Error::new(ErrorKind::Sink, format!("{path} is not a DuckDB database")).hint("choose another `path`")
     } else if has("Permission denied") || has("Read-only file system") {
-        Error::new(ErrorKind::Io, format!("no permission to write to {path}"))
+        Error::new(ErrorKind::Sink, format!("no permission to write to {path}"))
             .hint("make the file and its folder writable, or choose another `path`")
     } else {
         return failed(&format!("could not open {path}"), error);
     };
-    described.caused_by(error)
+    // Not the error itself: its own cause is the code 1, which all of them have.
+    described.caused_by(message)
 }
 
 /// What a failed statement means. `what` says what was tried.
@@ -194,10 +198,10 @@ pub(super) fn failed(what: &str, error: duckdb::Error) -> Error {
     let message = error.to_string();
     let has = |part: &str| message.contains(part);
     let described = if has("No space left on device") || has("disk full") {
-        Error::new(ErrorKind::Io, format!("{what}: the disk is full"))
+        Error::new(ErrorKind::Sink, format!("{what}: the disk is full"))
             .hint("free some space and start again; everything up to the last commit is safe")
     } else if has("File too large") {
-        Error::new(ErrorKind::Io, format!("{what}: the system lets the file grow no further"))
+        Error::new(ErrorKind::Sink, format!("{what}: the system lets the file grow no further"))
             .hint("raise the limit on file sizes and start again; everything up to the last commit is safe")
     } else if has("Out of Memory Error") {
         Error::new(ErrorKind::Sink, format!("{what}: DuckDB's memory limit does not suffice"))
@@ -210,7 +214,8 @@ pub(super) fn failed(what: &str, error: duckdb::Error) -> Error {
     } else {
         Error::new(ErrorKind::Sink, what)
     };
-    described.caused_by(error)
+    // Not the error itself: its own cause is the code 1, which all of them have.
+    described.caused_by(message)
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {

@@ -13,6 +13,7 @@ use duckdb::vtab::{BindInfo, InitInfo, TableFunctionInfo, VTab};
 use uuid::Uuid;
 
 use super::ddl::{EXTRACTED_AT, META, RAW_ID};
+use crate::batch::Extent;
 use crate::catalog::{Column, ColumnType, Table};
 use crate::sink::columns::{Cause, Columns, Texts, Validity, Values};
 
@@ -32,13 +33,15 @@ pub(super) struct Load {
     first_id: u128,
     /// `_airbyte_meta` of the rows that have changes.
     meta: BTreeMap<usize, String>,
+    /// As in [`crate::batch::Batch::replaces`].
+    pub replaces: Option<Extent>,
 }
 
 impl Load {
-    pub fn new(columns: Columns, table: &Table, extracted_at_ms: i64) -> Self {
+    pub fn new(columns: Columns, table: &Table, extracted_at_ms: i64, replaces: Option<Extent>) -> Self {
         let meta = changes(&columns, table);
         let extracted_at_us = extracted_at_ms.saturating_mul(1000);
-        Self { columns, extracted_at_us, first_id: first_id(extracted_at_ms), meta }
+        Self { columns, extracted_at_us, first_id: first_id(extracted_at_ms), meta, replaces }
     }
 
     /// Whether a row has changes.

@@ -1,12 +1,13 @@
-//! Replacing rows by key without an index.
+//! Replacing rows, by key and by extent, without an index.
 //!
 //! A batch's keys lie in a range, and DuckDB knows the least and greatest value
 //! of each column in each of its row groups. So one look at the table within
 //! that range costs nothing when the rows are new, as they nearly always are;
 //! only where something is found are rows joined and deleted.
 
-use super::client::quoted;
+use super::client::{literal, quoted};
 use super::ddl::Place;
+use crate::batch::{Bound, Extent};
 use crate::catalog::Table;
 use crate::sink::columns::{Columns, Values};
 
@@ -20,31 +21,60 @@ impl Key {
         Self(table.key.iter().filter_map(column).collect())
     }
 
-    /// A query that has a row if and only if the table may hold keys of the batch.
-    pub fn probe(&self, table: &Place, batch: &Columns) -> String {
-        format!("SELECT 1 FROM {} AS held WHERE {} LIMIT 1", table.sql(), self.range(batch))
-    }
-
-    /// A statement that deletes the rows of the table whose keys are in the batch.
-    pub fn delete(&self, table: &Place, feed: &str, batch: &Columns) -> String {
+    /// A statement that deletes the rows of the table whose keys are in the feed,
+    /// all of which are in `range`.
+    pub fn delete(&self, table: &Place, feed: &str, range: &str) -> String {
         let equal = |(_, name): &(usize, String)| {
             let name = quoted(name);
             format!("held.{name} IS NOT DISTINCT FROM fed.{name}")
         };
         let equal: Vec<String> = self.0.iter().map(equal).collect();
         format!(
-            "DELETE FROM {} AS held USING {feed} AS fed WHERE {} AND {}",
+            "DELETE FROM {} AS held USING {feed} AS fed WHERE {range} AND {}",
             table.sql(),
-            self.range(batch),
             equal.join(" AND ")
         )
     }
 
     /// A condition that all keys of the batch fulfil.
-    fn range(&self, batch: &Columns) -> String {
+    pub fn range(&self, batch: &Columns) -> String {
         let conditions: Vec<String> =
             self.0.iter().filter_map(|(column, name)| range(batch, *column, &quoted(name))).collect();
         if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") }
+    }
+}
+
+/// A query that has a row if and only if a row of the table fulfils the condition.
+pub(super) fn probe(table: &Place, condition: &str) -> String {
+    format!("SELECT 1 FROM {} AS held WHERE {condition} LIMIT 1", table.sql())
+}
+
+/// A statement that deletes the rows of the table that fulfil the condition.
+pub(super) fn delete(table: &Place, condition: &str) -> String {
+    format!("DELETE FROM {} AS held WHERE {condition}", table.sql())
+}
+
+/// A condition that the rows of a part of the table fulfil.
+pub(super) fn within(extent: &Extent) -> String {
+    let cursor = quoted(&extent.cursor);
+    let mut conditions = Vec::new();
+    if let Some((column, value)) = &extent.partition {
+        conditions.push(format!("held.{} = {}", quoted(column), literal(value)));
+    }
+    conditions.push(format!("held.{cursor} >= {}", bound(extent.from)));
+    conditions.extend(extent.until.map(|until| format!("held.{cursor} < {}", bound(until))));
+    conditions.join(" AND ")
+}
+
+/// A time that nanoseconds do not reach is NULL in its column: the nearest one
+/// that they do reach bounds the same rows.
+fn bound(bound: Bound) -> String {
+    match bound {
+        Bound::Day(day) => format!("DATE '{day}'"),
+        Bound::Time(time) => {
+            let nanos = time.as_nanosecond().clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+            format!("make_timestamp_ns({nanos})")
+        }
     }
 }
 
@@ -67,7 +97,7 @@ fn constant(values: &Values, row: usize) -> Option<String> {
     match values {
         Values::Text(texts) => {
             let text = std::str::from_utf8(texts.get(row)).ok()?;
-            (!text.contains('\0')).then(|| super::client::literal(text))
+            (!text.contains('\0')).then(|| literal(text))
         }
         Values::Integer(values) => Some(format!("'{}'::BIGINT", values[row])),
         Values::Date(values) => Some(format!("(DATE '1970-01-01' + ({}))", values[row])),

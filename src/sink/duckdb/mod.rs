@@ -202,7 +202,7 @@ impl Sink for DuckDbSink {
             if !key.is_empty() {
                 columns.keep_last(&key);
             }
-            Ok(Load::new(columns, &table, batch.extracted_at_ms))
+            Ok(Load::new(columns, &table, batch.extracted_at_ms, batch.replaces))
         };
         let load = tokio::task::spawn_blocking(decode)
             .await

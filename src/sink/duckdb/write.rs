@@ -8,7 +8,7 @@ use duckdb::{Connection, OptionalExt};
 use super::client::{Database, failed, quoted};
 use super::ddl::{self, EXTRACTED_AT, GENERATION, META, Place, RAW_ID};
 use super::feed::{Feed, Load, NO_CHANGES};
-use super::merge::Key;
+use super::merge::{self, Key};
 use super::progress::{Progress, Stored};
 use super::{Target, WriteMode};
 use crate::catalog::ColumnType;
@@ -140,13 +140,24 @@ impl Stream {
 
     fn load_fed(&self, load: &Load) -> duckdb::Result<()> {
         if self.target.mode == WriteMode::AppendDedup {
-            let probe = self.key.probe(&self.into, &load.columns);
-            if self.connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some() {
-                let delete = self.key.delete(&self.into, &self.feed.sql(), &load.columns);
-                self.connection.execute(&delete, [])?;
+            if let Some(extent) = &load.replaces {
+                let part = merge::within(extent);
+                self.delete_where(&part, || merge::delete(&self.into, &part))?;
             }
+            let range = self.key.range(&load.columns);
+            self.delete_where(&range, || self.key.delete(&self.into, &self.feed.sql(), &range))?;
         }
         self.connection.prepare_cached(&self.insert(load.has_changes()))?.execute([])?;
+        Ok(())
+    }
+
+    /// Runs the statement if the table has rows that fulfil the condition: looking
+    /// costs next to nothing, and there are none in nearly all batches.
+    fn delete_where(&self, condition: &str, statement: impl FnOnce() -> String) -> duckdb::Result<()> {
+        let probe = merge::probe(&self.into, condition);
+        if self.connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some() {
+            self.connection.execute(&statement(), [])?;
+        }
         Ok(())
     }
 

@@ -17,46 +17,13 @@ use snowflake_api::{
 use super::SnowflakeConfig;
 use super::config::Credential;
 use super::layer::{Call, Layer, Upload};
+use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::failpoint;
 
 /// Times that an upload asks the server for a new place when the storage refused
 /// the old one: its credentials last an hour, and a file takes minutes at most.
 const UPLOAD_PLACES_MAX: usize = 3;
-
-/// A statement and the values of its question marks.
-#[derive(Debug, Clone)]
-pub(super) struct Statement {
-    pub sql: String,
-    pub binds: Vec<Bind>,
-}
-
-/// A value of a question mark. Values go beside the SQL text, never into it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Bind {
-    Text(Option<String>),
-    Integer(i64),
-}
-
-impl Statement {
-    pub fn new(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), binds: Vec::new() }
-    }
-
-    pub fn text(mut self, value: impl Into<String>) -> Self {
-        self.binds.push(Bind::Text(Some(value.into())));
-        self
-    }
-
-    pub fn optional(mut self, value: Option<&str>) -> Self {
-        self.binds.push(Bind::Text(value.map(str::to_owned)));
-        self
-    }
-
-    pub fn integer(mut self, value: i64) -> Self {
-        self.binds.push(Bind::Integer(value));
-        self
-    }
-}
 
 /// The rows of an answer. A query casts its columns to VARCHAR; the counts of a
 /// DML statement come as text anyway.
@@ -114,6 +81,8 @@ impl Client {
     }
 
     async fn call(&self, sql: &str, call: Arc<Call>) -> Result<Answer> {
+        // Between any two statements: inside a transaction, and between COMMIT and its reading back.
+        failpoint::pass();
         let outcome = Call::scope(Arc::clone(&call), self.api.exec(sql)).await;
         match outcome {
             Ok(result) => rows(result),

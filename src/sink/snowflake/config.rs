@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 /// Environment-independent suffix of every account's host.
@@ -79,7 +79,7 @@ impl SnowflakeConfig {
     /// Checks what can be checked without the server.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`], naming the field.
+    /// [`crate::error::ErrorKind::Config`], naming the field.
     pub fn validate(&self) -> Result<()> {
         let required = [
             ("account", &self.account),
@@ -90,7 +90,8 @@ impl SnowflakeConfig {
         ];
         for (field, value) in required {
             if value.trim().is_empty() {
-                return Err(Error::config(format!("snowflake's `{field}` is empty")));
+                return Err(Error::config(format!("snowflake's `{field}` is empty"))
+                    .hint(format!("write the name of the {field}")));
             }
         }
         if !self.account.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')) {
@@ -156,8 +157,10 @@ impl SnowflakeConfig {
             (Some(key), _) => ("private_key", key.expose().to_owned()),
             (None, Some(path)) => (
                 "private_key_file",
-                std::fs::read_to_string(path).or_fail(ErrorKind::Config, || {
-                    format!("cannot read snowflake's `private_key_file` {path}")
+                std::fs::read_to_string(path).map_err(|error| {
+                    Error::config(format!("cannot read snowflake's `private_key_file` {path}"))
+                        .hint("it must be a text file that this user may read")
+                        .caused_by(error)
                 })?,
             ),
             (None, None) => return Err(Error::bug("no way to sign in")),

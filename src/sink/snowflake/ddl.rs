@@ -4,8 +4,9 @@
 //! in [`super::SnowflakeSink::connect`], `open` and after `finish`, never between
 //! BEGIN and COMMIT.
 
-use super::client::{Statement, Warehouse};
+use super::client::Warehouse;
 use super::layer::server_code;
+use super::statement::Statement;
 use crate::catalog::{Column, ColumnType, Table};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -1,6 +1,10 @@
 //! From the load table into the target.
 
+use std::collections::BTreeMap;
+
 use super::ddl::{GENERATION, LOAD, LOAD_COLUMN, METADATA, ident, idents, sql_type};
+use super::statement::Statement;
+use crate::batch::{Bound, Extent};
 use crate::catalog::{ColumnType, Table};
 
 /// Keys of a loaded line beside those of the row. Columns are lower case, so
@@ -108,6 +112,57 @@ pub(super) fn upsert(how: Upsert, target: &str, table: &Table, generation: i64) 
     }
 }
 
+/// Partitions that one statement names: far below the 16,384 elements that a
+/// list may have [Snowflake: limits of IN].
+const PARTITIONS_PER_STATEMENT: usize = 1_000;
+
+/// Deletes the rows of parts of the table. Partitions of the same days, which
+/// slices nearly always are, share a statement.
+pub(super) fn clear(target: &str, extents: &[Extent]) -> Vec<Statement> {
+    let mut same_days: BTreeMap<String, Vec<&Extent>> = BTreeMap::new();
+    for extent in extents {
+        same_days.entry(stretch(extent)).or_default().push(extent);
+    }
+    let mut statements = Vec::new();
+    for (stretch, extents) in same_days {
+        for extents in extents.chunks(PARTITIONS_PER_STATEMENT) {
+            let mut statement = Statement::new(format!("DELETE FROM {target} AS t WHERE {stretch}"));
+            let mut separator = "";
+            for (_, value) in extents.iter().filter_map(|extent| extent.partition.as_ref()) {
+                statement.sql.push_str(separator);
+                statement.sql.push('?');
+                statement = statement.text(&**value);
+                separator = ", ";
+            }
+            if !statement.binds.is_empty() {
+                statement.sql.push(')');
+            }
+            statements.push(statement);
+        }
+    }
+    statements
+}
+
+/// The condition of [`clear`], as far as the list of partitions, if it has one.
+fn stretch(extent: &Extent) -> String {
+    let cursor = ident(&extent.cursor);
+    let until = extent.until.map(|until| format!(" AND t.{cursor} < {}", bound(until)));
+    let partition = extent.partition.as_ref().map(|(column, _)| format!(" AND t.{} IN (", ident(column)));
+    format!(
+        "t.{cursor} >= {}{}{}",
+        bound(extent.from),
+        until.unwrap_or_default(),
+        partition.unwrap_or_default()
+    )
+}
+
+fn bound(bound: Bound) -> String {
+    match bound {
+        Bound::Day(day) => format!("'{day}'::{}", sql_type(ColumnType::Date)),
+        Bound::Time(time) => format!("'{time}'::{}", sql_type(ColumnType::Timestamp)),
+    }
+}
+
 /// Makes the rows of `next` the whole of `target`. INSERT OVERWRITE, unlike
 /// SWAP, is no DDL: it commits together with the progress.
 pub(super) fn replace(target: &str, next: &str, table: &Table) -> String {
@@ -152,6 +207,30 @@ mod tests {
         assert!(sql.contains("l.\"_TAPELINE_ROW\":\"extra\" AS \"EXTRA\""), "{sql}");
         assert!(!sql.contains("t.\"TICKER\" = s"), "{sql}");
         assert!(sql.contains("3 AS \"_AIRBYTE_GENERATION_ID\""), "{sql}");
+    }
+
+    #[test]
+    fn parts_of_the_same_days_are_cleared_together_and_values_are_bound() {
+        let extent = |ticker: Option<&str>, day: i8| Extent {
+            partition: ticker.map(|ticker| ("ticker".to_owned(), ticker.into())),
+            cursor: "timestamp".to_owned(),
+            from: Bound::Time(crate::calendar::day_start(jiff::civil::date(2024, 3, day))),
+            until: (day == 8).then(|| Bound::Day(jiff::civil::date(2024, 3, 11))),
+        };
+        let extents = [extent(Some("A"), 8), extent(None, 9), extent(Some("O'B"), 8)];
+        let statements = clear("\"T\"", &extents);
+        let sql: Vec<_> = statements.iter().map(|statement| statement.sql.as_str()).collect();
+        assert_eq!(
+            sql,
+            [
+                "DELETE FROM \"T\" AS t WHERE t.\"TIMESTAMP\" >= '2024-03-08T05:00:00Z'::TIMESTAMP_TZ(9) \
+                 AND t.\"TIMESTAMP\" < '2024-03-11'::DATE AND t.\"TICKER\" IN (?, ?)",
+                "DELETE FROM \"T\" AS t WHERE t.\"TIMESTAMP\" >= '2024-03-09T05:00:00Z'::TIMESTAMP_TZ(9)",
+            ]
+        );
+        assert_eq!(statements[0].binds, Statement::new("").text("A").text("O'B").binds);
+        let many: Vec<_> = (0..=PARTITIONS_PER_STATEMENT).map(|n| extent(Some(&n.to_string()), 8)).collect();
+        assert_eq!(clear("\"T\"", &many).len(), 2);
     }
 
     #[test]

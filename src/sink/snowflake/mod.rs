@@ -3,11 +3,11 @@
 //! # The way of a row
 //! Rows are written as compressed JSON files to a stage that only this session
 //! sees. `commit` opens a transaction, copies the files into a temporary table,
-//! takes the typed rows from there into the target (INSERT, or MERGE by key),
-//! moves the progress and commits: rows and progress are one transaction. In
-//! [`WriteMode::Overwrite`] the target of a run is a table beside the real one;
-//! `finish` replaces the contents of the real one, again together with the
-//! progress.
+//! takes the typed rows from there into the target (INSERT; or DELETE of what the
+//! source has no more, and MERGE by key), moves the progress and commits: rows and
+//! progress are one transaction. In [`WriteMode::Overwrite`] the target of a run
+//! is a table beside the real one; `finish` replaces the contents of the real one,
+//! again together with the progress.
 //!
 //! # Guarantees
 //! The progress moves only from the version that this sink saw when it opened
@@ -20,6 +20,7 @@ mod ddl;
 mod layer;
 mod merge;
 mod progress;
+mod statement;
 mod write;
 
 use async_trait::async_trait;
@@ -27,15 +28,16 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use self::client::{Client, Statement, Warehouse};
+use self::client::{Client, Warehouse};
 pub use self::config::SnowflakeConfig;
 use self::ddl::{LOAD, Lifetime, Place, STAGE, ident};
 use self::layer::server_code;
 use self::merge::Upsert;
 use self::progress::Provided;
+use self::statement::Statement;
 use self::write::{File, Writer};
 use super::{Receipt, Sink, StreamId, Target, WriteMode};
-use crate::batch::Batch;
+use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry;
 
@@ -65,6 +67,8 @@ struct Stream {
     /// Lines and files uploaded since the last commit.
     lines: u64,
     files: u64,
+    /// Parts of the table that the lines are the whole of.
+    replaced: Vec<Extent>,
     /// Counts folders, so that rolled back files are never copied.
     attempt: u64,
 }
@@ -163,6 +167,9 @@ impl SnowflakeSink {
             self.files_of(id)?
         ))
         .await?;
+        for statement in merge::clear(&stream.into, &stream.replaced) {
+            self.session.execute(statement).await?;
+        }
         for sql in move_rows {
             self.run(sql).await?;
         }
@@ -241,13 +248,18 @@ impl Sink for SnowflakeSink {
             writer: Some(Writer::new(table)),
             lines: 0,
             files: 0,
+            replaced: Vec::new(),
             attempt: 0,
         });
         Ok((StreamId(self.streams.len() - 1), claim.progress))
     }
 
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
-        let mut writer = self.stream(stream)?.writer.take().ok_or_else(broken)?;
+        let open = self.stream(stream)?;
+        let mut writer = open.writer.take().ok_or_else(broken)?;
+        if open.target.mode == WriteMode::AppendDedup {
+            open.replaced.extend(batch.replaces.clone());
+        }
         let work = tokio::task::spawn_blocking(move || writer.push(&batch).map(|files| (writer, files)));
         let (writer, files) =
             work.await.or_fail(ErrorKind::Bug, || "compressing rows failed unexpectedly".to_owned())??;
@@ -331,6 +343,7 @@ impl Stream {
     fn begin(&mut self) {
         self.lines = 0;
         self.files = 0;
+        self.replaced.clear();
         if let Some(writer) = &mut self.writer {
             writer.reset();
         }

@@ -4,8 +4,9 @@
 //! writer saw; a change that touches no row was overtaken. Opening a stream is
 //! such a change too: whoever had it open before cannot commit any more.
 
-use super::client::{Statement, Warehouse};
+use super::client::Warehouse;
 use super::ddl::{LOAD, Place, ident};
+use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::WriteMode;
 

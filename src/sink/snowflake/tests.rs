@@ -74,7 +74,7 @@ async fn written(rule: Rule) -> (SnowflakeSink, StreamId, Arc<Mutex<Vec<String>>
     let mut rows = Rows::default();
     rows.push(br#"{"k":1}"#);
     rows.push(br#"{"k":2}"#);
-    let batch = Batch { table: table(), rows, extracted_at_ms: 0, covers: Cover::Part };
+    let batch = Batch { table: table(), rows, extracted_at_ms: 0, covers: Cover::Part, replaces: None };
     assert_eq!(sink.write(stream, batch).await.unwrap(), Receipt::Accepted);
     log.lock().unwrap().clear();
     (sink, stream, log)

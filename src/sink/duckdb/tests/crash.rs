@@ -181,7 +181,7 @@ async fn a_file_that_cannot_grow_is_told_and_nothing_is_lost() {
     let (seen, failure) = read_until(&mut lines, "failed ");
     child.wait().expect("the child ends");
     assert!(seen > 3, "only {seen} commits fitted");
-    assert!(failure.starts_with("failed Io bars could not "), "{failure}");
+    assert!(failure.starts_with("failed Sink bars could not "), "{failure}");
     assert!(
         failure.contains("(hint: ") && failure.contains("everything up to the last commit is safe"),
         "{failure}"

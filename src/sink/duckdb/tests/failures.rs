@@ -51,7 +51,7 @@ async fn a_read_only_file_is_left_alone() {
     let mut permissions = fs::metadata(file.path()).unwrap().permissions();
     permissions.set_readonly(true);
     fs::set_permissions(file.path(), permissions).unwrap();
-    assert!(message(file.path().to_str().unwrap(), ErrorKind::Io).await.contains("is read-only"));
+    assert!(message(file.path().to_str().unwrap(), ErrorKind::Sink).await.contains("is read-only"));
     assert_eq!(fs::read(file.path()).unwrap(), before);
 }
 

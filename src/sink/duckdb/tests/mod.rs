@@ -93,7 +93,13 @@ fn batch(table: &Arc<Table>, lines: &[String]) -> Batch {
     for line in lines {
         rows.push(line.as_bytes());
     }
-    Batch { table: Arc::clone(table), rows, extracted_at_ms: 1_719_581_400_123, covers: Cover::Part }
+    Batch {
+        table: Arc::clone(table),
+        rows,
+        extracted_at_ms: 1_719_581_400_123,
+        covers: Cover::Part,
+        replaces: None,
+    }
 }
 
 /// A row of `bars`, `minute` minutes into a day.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::batch::{Bound, Extent};
 
 const ALL: &str = "SELECT ticker, strftime(timestamp, '%H:%M'), v::VARCHAR FROM polygon.bars ORDER BY ALL";
 
@@ -37,6 +38,84 @@ async fn rows_of_the_same_transaction_are_replaced_beyond_what_is_committed() {
     commit(&mut sink, stream, "2").await;
     drop(sink);
     assert_eq!(file.rows(ALL), ["A|00:01|1", "A|00:02|1", "Z|16:40|3", "Z|16:41|3"]);
+}
+
+/// Minutes `from..until` of the day that [`bar`] speaks of.
+fn minutes(ticker: Option<&str>, from: i64, until: Option<i64>) -> Extent {
+    let day: jiff::Timestamp = "2024-06-28T00:00:00Z".parse().unwrap();
+    let minute = |minute| Bound::Time(day + jiff::SignedDuration::from_mins(minute));
+    Extent {
+        partition: ticker.map(|ticker| ("ticker".to_owned(), ticker.into())),
+        cursor: "timestamp".to_owned(),
+        from: minute(from),
+        until: until.map(minute),
+    }
+}
+
+#[tokio::test]
+async fn rows_that_the_source_has_no_more_go_with_the_part_that_is_replaced() {
+    let (file, table) = (File::new(), bars());
+    let held = ["A", "B", "it's"].map(|ticker| [1, 2, 3, 4].map(|minute| bar(ticker, minute, 1)));
+    load(&file, &table, WriteMode::AppendDedup, "1", &[&held.concat()]).await;
+    let mut sink = file.sink().await;
+    let (stream, _) = sink.open(&target(&table, WriteMode::AppendDedup)).await.unwrap();
+    let parts = [
+        (minutes(Some("A"), 2, Some(4)), vec![bar("A", 2, 2)]),
+        (minutes(Some("it's"), 2, None), vec![bar("it's", 5, 2)]),
+    ];
+    for (extent, lines) in &parts {
+        let batch = Batch { replaces: Some(extent.clone()), ..batch(&table, lines) };
+        let _taken = sink.write(stream, batch).await.unwrap();
+    }
+    sink.rollback(stream).await.unwrap();
+    assert_eq!(file.rows("SELECT count(*)::VARCHAR FROM polygon.bars"), ["12"]);
+    for (extent, lines) in parts {
+        let batch = Batch { replaces: Some(extent), ..batch(&table, &lines) };
+        let _taken = sink.write(stream, batch).await.unwrap();
+    }
+    // The second batch of a slice replaces nothing but its keys.
+    write(&mut sink, stream, &table, &[bar("A", 3, 2)]).await;
+    commit(&mut sink, stream, "2").await;
+    drop(sink);
+    assert_eq!(
+        file.rows(ALL),
+        [
+            "A|00:01|1",
+            "A|00:02|2",
+            "A|00:03|2",
+            "A|00:04|1",
+            "B|00:01|1",
+            "B|00:02|1",
+            "B|00:03|1",
+            "B|00:04|1",
+            "it's|00:01|1",
+            "it's|00:05|2"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_part_may_be_of_days_and_of_all_partitions() {
+    let file = File::new();
+    let table = Arc::new(Table {
+        name: "days".to_owned(),
+        columns: vec![column("d", ColumnType::Date), column("v", ColumnType::Integer)],
+        key: vec!["d".to_owned()],
+        cursor: Some("d".to_owned()),
+    });
+    let row = |day: &str, v: i64| format!(r#"{{"d":"2024-06-{day}","v":{v}}}"#);
+    load(&file, &table, WriteMode::AppendDedup, "1", &[&["01", "02", "03", "04"].map(|day| row(day, 1))])
+        .await;
+    let day = |day: i8| Bound::Day(jiff::civil::date(2024, 6, day));
+    let extent = Extent { partition: None, cursor: "d".to_owned(), from: day(2), until: Some(day(4)) };
+    let mut sink = file.sink().await;
+    let (stream, _) = sink.open(&target(&table, WriteMode::AppendDedup)).await.unwrap();
+    let batch = Batch { replaces: Some(extent), ..batch(&table, &[row("03", 2)]) };
+    let _taken = sink.write(stream, batch).await.unwrap();
+    commit(&mut sink, stream, "2").await;
+    drop(sink);
+    let all = "SELECT strftime(d, '%d'), v::VARCHAR FROM polygon.days ORDER BY ALL";
+    assert_eq!(file.rows(all), ["01|1", "03|2", "04|1"]);
 }
 
 #[tokio::test]

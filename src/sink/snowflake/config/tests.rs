@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::error::ErrorKind;
 
 /// A key of nobody, as `openssl pkcs8` wrote it, without its first and last line.
 pub(in crate::sink::snowflake) const KEY: &str = include_str!("test_key_plain.b64");

@@ -38,8 +38,8 @@ pub(super) use self::error::server_code;
 use self::exchange::Exchange;
 use self::session::Session;
 use super::SnowflakeConfig;
-use super::client::Bind;
 use super::config::Credential;
+use super::statement::Bind;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// A server that cannot be reached should be noticed within seconds.

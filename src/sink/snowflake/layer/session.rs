@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::super::client::Bind;
+use super::super::statement::Bind;
 use super::error::code_of;
 use super::exchange::{Ask, Wire};
 use super::patch;

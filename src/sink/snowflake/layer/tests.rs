@@ -14,8 +14,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::super::SnowflakeConfig;
-use super::super::client::{Client, Statement, Warehouse};
+use super::super::client::{Client, Warehouse};
 use super::super::config::tests::{KEY, pem};
+use super::super::statement::Statement;
 use super::encryption::tests::decrypt;
 use super::server_code;
 use crate::error::{Error, ErrorKind};

@@ -28,7 +28,13 @@ fn batch(rows: &[&str]) -> Batch {
     for row in rows {
         all.push(row.as_bytes());
     }
-    Batch { table: table(), rows: all, extracted_at_ms: 1_704_164_645_123, covers: Cover::Part }
+    Batch {
+        table: table(),
+        rows: all,
+        extracted_at_ms: 1_704_164_645_123,
+        covers: Cover::Part,
+        replaces: None,
+    }
 }
 
 fn text(file: &File) -> String {

@@ -1,0 +1,79 @@
+"""Crash campaigns: a command is killed and begun again, again and again, and in the end left alone.
+
+The program ends itself at the n-th point that it passes (TAPELINE_KILL_AT): before and
+after each write and each commit, and between any two statements of Snowflake. Nothing
+is flushed or closed, as kill -9 would have it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from harness import market, tables
+from harness.program import Outcome
+
+# abort() ends a process by this signal; kill -9 would by another one.
+KILLED = -signal.SIGABRT
+# A point that no run passes.
+NEVER = 10**9
+
+SLICED = ["stock_daily_bars", "stock_bars_1_hour", "stock_bars_1_minute", "dividends", "news"]
+STREAMS = [*SLICED, *(name for name in tables.STREAMS if name not in SLICED)]
+
+# The last day is under way, and dividends of later ones are announced.
+START, YESTERDAY, END = tables.START, "2024-06-27", "2024-12-31"
+
+# Every request fails in some way sooner or later, and none of them for ever.
+FAULTS = """
+- {match: {path_prefix: /, every: 7}, fault: {type: server_error, status: 503}}
+- {match: {path_prefix: /, every: 11}, fault: {type: truncated_json}}
+- {match: {path_prefix: /, every: 13}, fault: {type: reset}}
+- {match: {path_prefix: /v2, every: 5}, fault: {type: duplicate_row}}
+- {match: {path_prefix: /, every: 23}, fault: {type: rate_limited, retry_after: 0}}
+"""
+
+
+def streams(mode: str) -> list[str]:
+    """Streams without days are a new snapshot each run: added ones would add up."""
+    return [name for name in STREAMS if mode != "append" or name in SLICED]
+
+
+def truth(base_url: str, stream: str, mode: str) -> list[market.Row]:
+    """What the table holds in the end: rows that are only added wait until their day is over."""
+    return market.truth(base_url, stream, START, YESTERDAY if mode == "append" else END)
+
+
+def pipeline(sink: dict[str, object], base_url: str, mode: str) -> str:
+    """A pipeline of all streams that the mode allows, with a commit after each slice that has rows."""
+    names = streams(mode)
+    file = json.loads(tables.pipeline(sink, base_url, names, START, END))
+    file["streams"] = [{"stream": name, "mode": mode} for name in names]
+    file["commit"] = {"rows": 1}
+    return json.dumps(file)
+
+
+def run_killed(
+    run: Callable[[dict[str, str]], Outcome], *, seed: int, rounds: int, longest: int
+) -> list[Outcome]:
+    """Runs `rounds` times, killed at one of the first `longest` points that a run passes, and once to its end.
+
+    `run` is given the environment that does it. Returns every run, in order.
+    """
+    choose = random.Random(seed)
+    now = datetime.fromisoformat(market.NOW)
+    outcomes = []
+    for kill_at in [*(choose.randint(1, longest) for _ in range(rounds)), NEVER]:
+        # Only a later run reads young days again.
+        now += timedelta(seconds=1)
+        outcomes.append(run({"TAPELINE_KILL_AT": str(kill_at), "TAPELINE_NOW": now.isoformat()}))
+        if outcomes[-1].code != KILLED:
+            # It passed fewer points.
+            outcomes[-1].succeeded()
+    outcomes[-1].succeeded()
+    kills = sum(outcome.code == KILLED for outcome in outcomes)
+    assert kills >= rounds // 2, f"only {kills} of {rounds} runs were killed"
+    return outcomes

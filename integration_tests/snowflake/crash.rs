@@ -1,0 +1,71 @@
+//! A process that is killed at any moment, also in the middle of a statement: the
+//! campaigns of `test_crash_snowflake.py` kill between them.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::*;
+
+/// Commits of the crash test, of ten rows each.
+const CRASH_COMMITS: i64 = 40;
+/// What the process prints after each of them.
+const COMMITTED: &str = "committed";
+const MENDED: &str = "TAPELINE_FAKESNOW_MENDED";
+const CRASH_SCHEMA: &str = "TAPELINE_CRASH_SCHEMA";
+
+/// Commits that a process is left to make before it is killed, and how much later
+/// than the last of them, so that the kills fall anywhere in the next.
+const ROUNDS: [(usize, u64); 8] = [(1, 0), (2, 3), (1, 11), (3, 17), (1, 23), (2, 31), (1, 41), (2, 53)];
+
+/// The process that is killed: goes on where the stored progress says, to the end.
+#[tokio::test]
+#[ignore = "part of a_killed_process_neither_loses_nor_doubles_rows"]
+async fn the_process_to_be_killed() {
+    let Ok(schema) = std::env::var(CRASH_SCHEMA) else { return };
+    let mut sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
+    let (stream, progress) = sink.open(&target(WriteMode::Append)).await.unwrap();
+    let done: i64 = progress.map_or(0, |progress| progress.parse().unwrap());
+    for next in done..CRASH_COMMITS {
+        let rows: Vec<String> = (0..10).map(|n| row("A", 1000 + next * 10 + n, "1")).collect();
+        commit(&mut sink, stream, &rows, &(next + 1).to_string()).await;
+        println!("{COMMITTED}");
+    }
+}
+
+/// A process that goes on, and the lines that it prints.
+fn process(schema: &str) -> (Child, impl Iterator<Item = String> + use<>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "snowflake::crash::the_process_to_be_killed", "--include-ignored", "--nocapture"])
+        .env(CRASH_SCHEMA, schema)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines.map_while(Result::ok))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs fakesnow_mended.py: TAPELINE_FAKESNOW_MENDED"]
+async fn a_killed_process_neither_loses_nor_doubles_rows() {
+    let schema = schema();
+    let sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
+    let name = schema.clone();
+    let campaign = move || {
+        for (commits, later_ms) in ROUNDS {
+            let (mut child, lines) = process(&name);
+            // Fewer only where the process came to its end.
+            let made = lines.filter(|line| line == COMMITTED).take(commits).count();
+            assert_eq!(made, commits, "a process ended by itself");
+            std::thread::sleep(Duration::from_millis(later_ms));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let (mut child, lines) = process(&name);
+        lines.for_each(drop);
+        assert!(child.wait().unwrap().success());
+    };
+    tokio::task::spawn_blocking(campaign).await.unwrap();
+    let expected: Vec<String> = (0..CRASH_COMMITS * 10).map(|n| format!("A/{}/1.0", 1000 + n)).collect();
+    assert_eq!(prices(&sink, &schema).await, expected);
+}
