@@ -8,13 +8,13 @@ from . import market, measure, report, scene
 
 RUNS = 3
 TICKERS_OF_THE_LONG_RUN = [f"T{number}" for number in range(1, 6)]
-# Whole pages, so that each manifest stream runs about half a minute at most.
-DAYS_OF = {"as_sent": 1042, "incremental": 520, "bars": 52}
-SYNC_MODE = {"as_sent": "full_refresh", "incremental": "incremental", "bars": "incremental"}
-TITLE = {
-    "as_sent": "airbyte-cdk, rows as sent, no ticker, no cursor",
-    "incremental": "airbyte-cdk, rows as sent + ticker, incremental",
-    "bars": "airbyte-cdk, the same records as tapeline, incremental",
+# Days (whole pages), sync mode and title of each stream of the manifest: so many
+# that it runs about half a minute at most.
+MANIFEST = {
+    "as_sent": (1042, "full_refresh", "airbyte-cdk, rows as sent, no ticker, no cursor"),
+    "incremental": (520, "incremental", "airbyte-cdk, rows as sent + ticker, incremental"),
+    "bars": (104, "incremental", "airbyte-cdk, the same records as tapeline, incremental"),
+    "by_field": (52, "incremental", "airbyte-cdk, the same, a template a field"),
 }
 
 
@@ -24,9 +24,9 @@ def run():
         programs, rows = {}, {}
         programs["tapeline read"] = tapeline(folder, base_url, server, ["AAPL"], "one")
         rows["tapeline read"] = market.BARS
-        for stream, days in DAYS_OF.items():
-            programs[TITLE[stream]] = manifest(folder, base_url, server, stream, days)
-            rows[TITLE[stream]] = min(market.BARS, days * market.MINUTES_PER_DAY)
+        for stream, (days, sync_mode, title) in MANIFEST.items():
+            programs[title] = manifest(folder, base_url, server, stream, days, sync_mode)
+            rows[title] = min(market.BARS, days * market.MINUTES_PER_DAY)
         long = f"tapeline read, {len(TICKERS_OF_THE_LONG_RUN)} tickers"
         programs[long] = tapeline(folder, base_url, server, TICKERS_OF_THE_LONG_RUN, "five")
         rows[long] = market.BARS * len(TICKERS_OF_THE_LONG_RUN)
@@ -47,14 +47,12 @@ def tapeline(folder, base_url, server, tickers, name):
     return piped(command, folder / f"{name}.log", server)
 
 
-def manifest(folder, base_url, server, stream, days):
+def manifest(folder, base_url, server, stream, days, sync_mode):
     """A stream of the manifest, through the CDK's own program."""
     config = scene.source_config(base_url, ["AAPL"], market.DAYS[days - 1])
     config |= {"ticker": "AAPL"}
     path = scene.write_json(folder / f"{stream}.json", config)
-    catalog = scene.write_json(
-        folder / f"{stream}-catalog.json", scene.configured(stream, SYNC_MODE[stream])
-    )
+    catalog = scene.write_json(folder / f"{stream}-catalog.json", scene.configured(stream, sync_mode))
     command = [scene.CDK, "read", "--config", path, "--catalog", catalog]
     command += ["--manifest-path", str(scene.PEERS / "cdk" / "manifest.yaml")]
     return piped(command, folder / f"{stream}.log", server)

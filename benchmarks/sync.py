@@ -11,6 +11,8 @@ TICKER = "AAPL"
 DLT_BEST, DLT_DEFAULT = "dlt rest_api, set for speed", "dlt rest_api, default settings"
 READ_JSON = "DuckDB's read_json, files on disk"
 OURS = "tapeline sync"
+TICKERS_OF_THE_LONG_RUN = [f"T{number}" for number in range(1, 6)]
+LONG = f"tapeline sync, {len(TICKERS_OF_THE_LONG_RUN)} tickers"
 
 
 def run():
@@ -28,39 +30,45 @@ def run():
         python = lambda peer, *args: [scene.PYTHON, str(scene.PEERS / peer), *map(str, args)]  # noqa: E731
         database = folder / "peer.duckdb"
         commands = {
-            OURS: ([scene.TAPELINE, "sync", str(pipeline(folder, base_url))], folder / "ours.duckdb"),
+            OURS: ours(folder / "one.duckdb", base_url, [TICKER]),
             READ_JSON: (python("duckdb_read_json.py", pages, TICKER, database), database),
             DLT_BEST: (python("dlt_rest.py", "best", base_url, TICKER, *days, database), database),
             DLT_DEFAULT: (python("dlt_rest.py", "default", base_url, TICKER, *days, database), database),
+            LONG: ours(folder / "five.duckdb", base_url, TICKERS_OF_THE_LONG_RUN),
         }
         programs = {
-            name: fresh(command, folder / "run.log", written, server)
+            name: fresh(command, folder / "run.log", written, rows(name), server)
             for name, (command, written) in commands.items()
         }
         medians = measure.rounds(programs, RUNS)
     write(medians)
 
 
-def pipeline(folder, base_url):
-    """Our pipeline; JSON is YAML."""
-    path = folder / "pipeline.yaml"
-    sink = {"duckdb": {"path": str(folder / "ours.duckdb"), "schema": "bench"}}
-    source = {"polygon": scene.source_config(base_url, [TICKER])}
+def rows(name):
+    """How many rows a program leaves."""
+    return market.BARS * (len(TICKERS_OF_THE_LONG_RUN) if name == LONG else 1)
+
+
+def ours(database, base_url, tickers):
+    """Our command and the database that it writes; its pipeline is JSON, which is YAML."""
+    path = database.with_suffix(".yaml")
+    sink = {"duckdb": {"path": str(database), "schema": "bench"}}
+    source = {"polygon": scene.source_config(base_url, tickers)}
     stream = {"stream": scene.STREAM, "mode": "append_dedup"}
     path.write_text(json.dumps({"name": "bench", "source": source, "sink": sink, "streams": [stream]}))
-    return path
+    return [scene.TAPELINE, "sync", str(path)], database
 
 
-def fresh(command, log, database, server):
+def fresh(command, log, database, wanted, server):
     """A function that runs the command once into a database that is not there yet, and counts the rows."""
 
     def go():
         for leftover in database.parent.glob(f"{database.name}*"):
             leftover.unlink()
         run = measure.once(command, log=log, server=server)
-        rows = count(database)
-        if rows != market.BARS:
-            raise measure.Failed(f"{command[1]} left {rows} rows, not {market.BARS}")
+        found = count(database)
+        if found != wanted:
+            raise measure.Failed(f"{command[1]} left {found} rows, not {wanted}")
         return run
 
     return go
@@ -90,8 +98,8 @@ def write(medians):
             [
                 name,
                 f"{run.seconds:.2f}",
-                f"{market.BARS / run.seconds:,.0f}",
-                "" if name == OURS else f"{run.seconds / medians[OURS].seconds:.2f} ×",
+                f"{rows(name) / run.seconds:,.0f}",
+                "" if name in (OURS, LONG) else f"{run.seconds / medians[OURS].seconds:.2f} ×",
                 f"{run.cpu:.2f}",
                 f"{run.peak_mb:.0f}",
             ]
