@@ -22,6 +22,7 @@ pub struct Rows {
     parts: Vec<Part>,
     len: usize,
     changes: Vec<Change>,
+    notes: Vec<Note>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,13 +81,44 @@ impl Drop for Part {
 }
 
 /// A value that did not fit its column: the column is NULL, and the value, as
-/// the API sent it, is in `additional_properties`.
+/// it was sent, is in `additional_properties`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Index of the row in its [`Rows`].
     pub row: usize,
     /// Index of the column in its table.
     pub column: usize,
+    /// Who could not represent the value.
+    pub cause: Cause,
+}
+
+/// Who could not represent a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The source's value is not of its column's type.
+    Source,
+    /// The warehouse's column cannot hold it.
+    Destination,
+}
+
+impl Cause {
+    /// Airbyte's word for it [airbyte_protocol.yaml, AirbyteRecordMessageMetaChange].
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Source => "SOURCE_SERIALIZATION_ERROR",
+            Self::Destination => "DESTINATION_TYPECAST_ERROR",
+        }
+    }
+}
+
+/// What a foreign source says of a row: members of the list `changes` of Airbyte's
+/// metadata, as JSON text with commas between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Index of the row in its [`Rows`].
+    pub row: usize,
+    /// The text, not empty.
+    pub changes: Box<str>,
 }
 
 impl Rows {
@@ -119,19 +151,27 @@ impl Rows {
     /// The rows in order in several pieces, of which each is freed on its own.
     pub fn into_pieces(self) -> impl Iterator<Item = Self> {
         let mut changes = self.changes.into_iter().peekable();
+        let mut notes = self.notes.into_iter().peekable();
         let mut end = 0;
         self.parts.into_iter().map(move |part| {
             let (start, len) = (end, part.ends.len());
             end += len;
             let of_part = std::iter::from_fn(|| changes.next_if(|change| change.row < end));
             let changes = of_part.map(|change| Change { row: change.row - start, ..change }).collect();
-            Self { parts: vec![part], len, changes }
+            let of_part = std::iter::from_fn(|| notes.next_if(|note| note.row < end));
+            let notes = of_part.map(|note| Note { row: note.row - start, ..note }).collect();
+            Self { parts: vec![part], len, changes, notes }
         })
     }
 
     /// The values that did not fit, in the order of their rows.
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// What foreign sources said of rows, in the order of the rows.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// The buffer to append the next row's text to; call [`Rows::end_row`] after it.
@@ -165,9 +205,8 @@ impl Rows {
         if let Some(part) = self.parts.last_mut() {
             part.text.truncate(part.ends.last().copied().unwrap_or(0));
         }
-        while self.changes.last().is_some_and(|change| change.row >= self.len) {
-            self.changes.pop();
-        }
+        while self.changes.pop_if(|change| change.row >= self.len).is_some() {}
+        while self.notes.pop_if(|note| note.row >= self.len).is_some() {}
     }
 
     /// Takes back the last whole row.
@@ -181,8 +220,29 @@ impl Rows {
     }
 
     /// Notes that `column` of the row being written did not fit.
-    pub fn note_change(&mut self, column: usize) {
-        self.changes.push(Change { row: self.len, column });
+    pub fn note_change(&mut self, column: usize, cause: Cause) {
+        self.changes.push(Change { row: self.len, column, cause });
+    }
+
+    /// Notes what a foreign source said of the row being written; see [`Note`].
+    pub fn note(&mut self, changes: &str) {
+        self.notes.push(Note { row: self.len, changes: changes.into() });
+    }
+
+    /// Takes off the rows from the `at`th on.
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let mut rest = Self::default();
+        for text in self.iter().skip(at) {
+            rest.push(text);
+        }
+        let changes = self.changes.iter().filter(|change| change.row >= at);
+        rest.changes.extend(changes.map(|change| Change { row: change.row - at, ..*change }));
+        let notes = self.notes.iter().filter(|note| note.row >= at);
+        rest.notes.extend(notes.map(|note| Note { row: note.row - at, ..note.clone() }));
+        while self.len > at {
+            self.remove_last();
+        }
+        rest
     }
 
     /// Appends one whole row given as text.
@@ -199,14 +259,33 @@ pub struct Batch {
     pub table: Arc<Table>,
     /// The rows.
     pub rows: Rows,
-    /// When they were fetched, milliseconds since the UNIX epoch.
-    pub extracted_at_ms: i64,
+    /// When they were fetched.
+    pub extracted_at: ExtractedAt,
     /// What is complete once these rows are durable. Progress moves by this and
     /// nothing else.
     pub covers: Cover,
     /// On the first batch of a slice: the part of the table that the slice's rows
     /// are the whole of.
     pub replaces: Option<Extent>,
+}
+
+/// When rows were fetched, milliseconds since the UNIX epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExtractedAt {
+    /// All of them.
+    All(i64),
+    /// Each of them.
+    Each(Vec<i64>),
+}
+
+impl ExtractedAt {
+    /// When the row with this index was fetched.
+    pub fn of(&self, row: usize) -> i64 {
+        match self {
+            Self::All(at) => *at,
+            Self::Each(each) => each[row],
+        }
+    }
 }
 
 /// A part of a table: the rows of a partition whose cursor lies in a stretch of
@@ -259,7 +338,7 @@ mod tests {
         for index in 0..5 {
             rows.buffer().extend_from_slice(&row);
             if index != 2 {
-                rows.note_change(index);
+                rows.note_change(index, Cause::Source);
             }
             rows.end_row();
         }
@@ -276,11 +355,36 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_split_with_what_was_said_of_them() {
+        let mut rows = Rows::default();
+        for index in 0..5 {
+            rows.buffer().extend_from_slice(format!("{{\"n\":{index}}}").as_bytes());
+            rows.note_change(index, Cause::Destination);
+            rows.note("{}");
+            rows.end_row();
+        }
+        let rest = rows.split_off(3);
+        assert!(rows.iter().eq([b"{\"n\":0}", b"{\"n\":1}", b"{\"n\":2}"]));
+        assert!(rest.iter().eq([b"{\"n\":3}", b"{\"n\":4}"]));
+        let told = |rows: &Rows| -> Vec<_> {
+            rows.changes()
+                .iter()
+                .zip(rows.notes())
+                .map(|(change, note)| (change.row, change.column, note.row))
+                .collect()
+        };
+        assert_eq!(
+            (told(&rows), told(&rest)),
+            (vec![(0, 0, 0), (1, 1, 1), (2, 2, 2)], vec![(0, 3, 0), (1, 4, 1)])
+        );
+    }
+
+    #[test]
     fn rows_are_taken_back_also_across_parts() {
         let mut rows = Rows::default();
         rows.push(b"{}");
         rows.push(&vec![b'x'; PART_BYTES]);
-        rows.note_change(1);
+        rows.note_change(1, Cause::Source);
         rows.buffer().extend_from_slice(b"begun");
         rows.abandon_row();
         assert_eq!((rows.len(), rows.changes().len()), (2, 0));

@@ -1,5 +1,7 @@
 //! The command line: parse arguments, run one command, map its error to an exit code.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +27,8 @@ enum Command {
     Discover(commands::discover::Args),
     /// Airbyte: read streams to stdout.
     Read(commands::read::Args),
+    /// Airbyte: the destination, with verbs of its own.
+    Destination(commands::destination::Args),
     /// Run a pipeline: from the API into a warehouse.
     Sync(commands::sync::Args),
     /// Write a commented pipeline.yaml to start from.
@@ -37,12 +41,13 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(arguments(std::env::args_os()));
     let outcome = match cli.command {
         Command::Spec => commands::spec::run(),
         Command::Check(args) => block_on(commands::check::run(args)),
         Command::Discover(args) => commands::discover::run(&args),
         Command::Read(args) => block_on(commands::read::run(args)),
+        Command::Destination(args) => block_on(commands::destination::run(args)),
         Command::Sync(args) => block_on(commands::sync::run(args)),
         Command::Init(args) => commands::init::run(&args),
         Command::Simulate(args) => block_on(commands::simulate::run(args)),
@@ -58,6 +63,20 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The name under which the program is the destination alone. A platform calls a
+/// connector with a verb and says nothing of its role.
+const DESTINATION_NAME: &str = "tapeline-destination";
+
+/// The arguments, with the command that the program's name stands for.
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = given.collect();
+    let name = arguments.first().map(Path::new).and_then(Path::file_stem);
+    if name.is_some_and(|name| name == DESTINATION_NAME) {
+        arguments.insert(1, "destination".into());
+    }
+    arguments
+}
+
 fn block_on(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -67,4 +86,25 @@ fn block_on(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode>
     // A blocking read (of a closed stdin, say) must not keep the process alive.
     runtime.shutdown_background();
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_programs_name_can_be_its_role() {
+        let arguments = |name: &str| arguments([name, "spec"].into_iter().map(OsString::from));
+        assert_eq!(
+            arguments("/airbyte/tapeline-destination"),
+            ["/airbyte/tapeline-destination", "destination", "spec"]
+        );
+        assert_eq!(arguments("tapeline"), ["tapeline", "spec"]);
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
 }

@@ -18,13 +18,13 @@ use jiff::civil::Date;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, ExtractedAt};
 use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Cover};
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::failpoint;
 use crate::observe::{Event, Observer};
-use crate::sink::{Receipt, Sink, StreamId, Target, WriteMode};
+use crate::sink::{Sink, StreamId, Target, WriteMode};
 use crate::source::{Page, Reading, Source};
 
 use fetch::{Fetched, Fetcher};
@@ -163,7 +163,7 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
         let reading = match job.target.mode {
             WriteMode::Append => Reading::Once,
             WriteMode::AppendDedup => Reading::Mutable,
-            WriteMode::Overwrite => Reading::Snapshot,
+            WriteMode::Overwrite | WriteMode::OverwriteDedup => Reading::Snapshot,
         };
         let slices = self.source.slices(&job.stream, &checkpoint, reading).await?;
         self.observer.event(&Event::StreamStarted {
@@ -348,7 +348,7 @@ impl StreamRun<'_> {
         let batch = Batch {
             table: Arc::clone(&self.job.stream.table),
             rows: page.rows,
-            extracted_at_ms: page.extracted_at_ms,
+            extracted_at: ExtractedAt::All(page.extracted_at_ms),
             covers,
             replaces: page.replaces,
         };
@@ -370,10 +370,7 @@ impl StreamRun<'_> {
         let progress = checkpoint.to_json();
         self.progress_bytes = progress.len();
         failpoint::pass();
-        match self.sink.commit(self.id, &progress).await? {
-            Receipt::Durable => {}
-            Receipt::Accepted => return Err(Error::bug("the sink took a commit that is not durable")),
-        }
+        self.sink.commit(self.id, &progress).await?.durable()?;
         failpoint::pass();
         self.checkpoint = checkpoint;
         self.report.reached = self.checkpoint.reached();
@@ -413,7 +410,8 @@ impl StreamRun<'_> {
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+/// Returns once `stop` is true; never when nobody can set it any more.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }

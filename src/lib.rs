@@ -3,12 +3,14 @@
 pub mod airbyte;
 pub mod batch;
 pub mod calendar;
+mod canonical;
 pub mod catalog;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod destination;
 pub mod engine;
 pub mod error;
 pub mod failpoint;

@@ -14,4 +14,20 @@ pub enum WriteMode {
     /// A run's rows replace the whole table when the run finishes the stream;
     /// until then readers see the old table.
     Overwrite,
+    /// As [`WriteMode::Overwrite`], and of a run's rows with the same key the last one
+    /// is kept. No user's choice: a platform asks for it when it refreshes a stream.
+    #[serde(skip)]
+    OverwriteDedup,
+}
+
+impl WriteMode {
+    /// Whether a run's rows collect beside the table until the run finishes.
+    pub fn is_staged(self) -> bool {
+        matches!(self, Self::Overwrite | Self::OverwriteDedup)
+    }
+
+    /// Whether a row replaces the row with the same key.
+    pub fn replaces_by_key(self) -> bool {
+        matches!(self, Self::AppendDedup | Self::OverwriteDedup)
+    }
 }

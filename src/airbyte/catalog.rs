@@ -7,7 +7,7 @@ use crate::catalog::{Column, ColumnType, Derived, EXTRA_COLUMN, Stream};
 use crate::error::{Error, Result};
 use crate::mode::WriteMode;
 
-use super::messages::StreamDescriptor;
+use super::descriptor::StreamDescriptor;
 
 /// What `discover` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -156,15 +156,9 @@ fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawStream>
 
 #[derive(Debug, Deserialize)]
 struct RawStream {
-    stream: RawDescriptor,
+    stream: StreamDescriptor,
     sync_mode: Option<String>,
     destination_sync_mode: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct RawDescriptor {
-    name: String,
-    namespace: Option<String>,
 }
 
 /// The streams that a configured catalogue selects, in its order.
@@ -188,7 +182,7 @@ pub fn select(catalog: Value, streams: &[Stream]) -> Result<Vec<Selected>> {
             sync_mode,
             mode: write_mode(raw.destination_sync_mode.as_deref(), sync_mode, name)?,
             stream: stream.clone(),
-            descriptor: StreamDescriptor { name: name.clone(), namespace: raw.stream.namespace },
+            descriptor: raw.stream,
         });
     }
     Ok(selected)

@@ -1,10 +1,11 @@
-//! The messages that a source emits. RECORD is not here: it is written as text by
+//! The messages that we emit. RECORD is not here: it is written as text by
 //! [`super::sink`], because a serde pass over each row would cost more than all else.
 
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::descriptor::StreamDescriptor;
 use crate::error::FailureType;
 
 /// One line of stdout.
@@ -63,16 +64,6 @@ pub struct Log<'a> {
     pub level: Level,
     /// One sentence.
     pub message: &'a str,
-}
-
-/// A stream as messages name it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StreamDescriptor {
-    /// Its name.
-    pub name: String,
-    /// Its namespace, echoed from the configured catalogue.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
 }
 
 /// The payload of a TRACE. Each has the moment that it was emitted, in
@@ -200,7 +191,7 @@ pub struct State<'a> {
     pub stream: StreamState<'a>,
     /// How many records this STATE speaks for.
     #[serde(rename = "sourceStats")]
-    pub source_stats: SourceStats,
+    pub source_stats: Stats,
 }
 
 /// What a STATE speaks of.
@@ -220,9 +211,9 @@ pub struct StreamState<'a> {
     pub stream_state: &'a RawValue,
 }
 
-/// What a STATE says of the records before it.
+/// What a source or a destination says in a STATE of the records before it.
 #[derive(Debug, Serialize)]
-pub struct SourceStats {
+pub struct Stats {
     /// Records of the stream since its previous STATE. A float because the
     /// protocol wants a decimal point.
     #[serde(rename = "recordCount")]
@@ -257,8 +248,11 @@ pub struct Specification {
     pub documentation_url: &'static str,
     /// The JSON Schema of the configuration.
     pub connection_specification: Value,
-    /// Whether streams can be read incrementally.
+    /// Whether streams can be read or written incrementally.
     pub supports_incremental: bool,
+    /// Of a destination: what it can do with the rows that it has.
+    #[serde(rename = "supported_destination_sync_modes", skip_serializing_if = "<[_]>::is_empty")]
+    pub supported_destination_sync_modes: &'static [&'static str],
     /// The protocol's version.
     #[serde(rename = "protocol_version")]
     pub protocol_version: &'static str,

@@ -1,4 +1,4 @@
-//! The Airbyte protocol 0.18, from a source's side: messages on stdout,
+//! The Airbyte protocol 0.18: messages on stdout and, for a destination, on stdin;
 //! catalogue and state from files.
 //!
 //! One JSON object a line, and nothing else on stdout: every line goes through
@@ -6,6 +6,8 @@
 //! pipe, so a platform that acts on a STATE has seen its records.
 
 pub mod catalog;
+pub mod descriptor;
+pub mod incoming;
 pub mod messages;
 pub mod observer;
 pub mod output;
@@ -13,6 +15,7 @@ pub mod sink;
 pub mod spec;
 pub mod state;
 pub mod status;
+pub mod stdin;
 pub mod stdout;
 
 /// The protocol's version that `spec` names.

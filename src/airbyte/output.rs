@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
-use super::messages::{ErrorTrace, Level, Log, Message, StreamDescriptor, Trace};
+use super::descriptor::StreamDescriptor;
+use super::messages::{ErrorTrace, Level, Log, Message, Trace};
 use super::stdout::Lines;
 use crate::error::{Error, FailureType, Result};
 use crate::secret::Secret;
@@ -16,13 +17,13 @@ use crate::secret::Secret;
 #[derive(Debug)]
 pub struct Output {
     lines: Lines,
-    secret: OnceLock<Secret>,
+    secrets: OnceLock<Vec<Secret>>,
 }
 
 impl Output {
     /// Messages to `lines`.
     pub fn new(lines: Lines) -> Self {
-        Self { lines, secret: OnceLock::new() }
+        Self { lines, secrets: OnceLock::new() }
     }
 
     /// Messages to stdout; a panic of any thread becomes one too.
@@ -36,10 +37,10 @@ impl Output {
         Ok(output)
     }
 
-    /// Blots `secret` out of every text from now on.
-    pub fn hide(&self, secret: &Secret) {
-        // A process has one configuration, so a second secret does not come.
-        let _unchanged = self.secret.set(secret.clone());
+    /// Blots the secrets of the configuration out of every text from now on.
+    pub fn hide<'a>(&self, secrets: impl IntoIterator<Item = &'a Secret>) {
+        // A process has one configuration, so others do not come.
+        let _unchanged = self.secrets.set(secrets.into_iter().cloned().collect());
     }
 
     /// The writer, for records.
@@ -72,19 +73,20 @@ impl Output {
         self.message(&Message::Trace { trace: Trace::Error { emitted_at: now_ms(), error } });
     }
 
-    /// `text` without the key.
+    /// `text` without the secrets.
     pub fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        match self.secret.get() {
-            Some(secret) => secret.redact(text),
-            None => Cow::Borrowed(text),
-        }
+        let redact = |text: Cow<'a, str>, secret: &Secret| match secret.redact(&text) {
+            Cow::Owned(redacted) => Cow::Owned(redacted),
+            Cow::Borrowed(_) => text,
+        };
+        self.secrets.get().into_iter().flatten().fold(Cow::Borrowed(text), redact)
     }
 
     fn panicked(&self, panic: &PanicHookInfo<'_>) {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         // Before the configuration is read its key is not known and could be in the text.
-        let payload = match (self.secret.get(), payload(panic)) {
-            (Some(secret), Some(text)) => secret.redact(text).into_owned(),
+        let payload = match (self.secrets.get(), payload(panic)) {
+            (Some(_), Some(text)) => self.shown(text).into_owned(),
             _ => "(not shown)".to_owned(),
         };
         let internal = format!("panicked at {place}: {payload}");
@@ -154,7 +156,7 @@ pub(crate) mod tests {
     #[test]
     fn messages_have_the_protocols_shape_and_no_key() {
         let (output, captured) = Captured::output();
-        output.hide(&Secret::new("k3y"));
+        output.hide(&[Secret::new("other"), Secret::new("k3y")]);
         output.log(Level::Warn, "the server said k3y");
         let descriptor = StreamDescriptor { name: "news".to_owned(), namespace: None };
         let error = Error::new(ErrorKind::Unavailable, "GET /k3y failed")
@@ -208,7 +210,7 @@ pub(crate) mod tests {
             return;
         }
         let output = Output::to_stdout().unwrap();
-        output.hide(&Secret::new("hunter2"));
+        output.hide([&Secret::new("hunter2")]);
         panic!("a row of {} is bad", "hunter2");
     }
 }

@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::messages::{Message, SourceStats, State, StateKind, StreamDescriptor, StreamState};
+use super::descriptor::StreamDescriptor;
+use super::messages::{Message, State, StateKind, Stats, StreamState};
 use super::output::Output;
 use super::state;
 use super::status::Statuses;
-use crate::batch::{Batch, Change, Rows};
+use crate::batch::{Batch, Change, ExtractedAt, Rows};
 use crate::catalog::Table;
 use crate::error::{Error, Result};
-use crate::sink::{Receipt, Sink, StreamId, Target};
+use crate::sink::{Receipt, Sink, StreamId, Target, change_text};
 
 /// A stream as the platform wants it read.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl OpenStream {
             state: State {
                 kind: StateKind::Stream,
                 stream: StreamState { stream_descriptor: &self.descriptor, stream_state: &stream_state },
-                source_stats: SourceStats { record_count },
+                source_stats: Stats { record_count },
             },
         });
         self.told = Some(self.progress.clone());
@@ -114,12 +115,14 @@ impl Sink for AirbyteSink {
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
         let stream = &mut self.open[stream.0];
         self.statuses.running(&stream.descriptor.name);
-        let Batch { table, rows, extracted_at_ms, .. } = batch;
+        let Batch { table, rows, extracted_at, .. } = batch;
         let count = rows.len() as u64;
+        let mut first = 0;
         // What was written is freed while the rest waits for the reader.
         for rows in rows.into_pieces() {
-            let mut records = records(&stream.prefix, &table, &rows, extracted_at_ms);
+            let mut records = records(&stream.prefix, &table, &rows, first, &extracted_at);
             self.output.lines().fill(|buffer, bytes| records.append(buffer, bytes)).await?;
+            first += rows.len();
         }
         stream.records += count;
         Ok(Receipt::Accepted)
@@ -146,9 +149,14 @@ impl Sink for AirbyteSink {
 /// The rows of a batch as RECORDs, appended piece by piece.
 struct Records<'a, I> {
     prefix: &'a [u8],
+    /// A RECORD from its `emitted_at` on, and that moment.
     suffix: Vec<u8>,
+    emitted_at: i64,
     table: &'a Table,
     rows: I,
+    /// The index in the batch of the first row.
+    first: usize,
+    extracted_at: &'a ExtractedAt,
     /// Of the rows that are left.
     changes: &'a [Change],
 }
@@ -157,15 +165,24 @@ fn records<'a>(
     prefix: &'a [u8],
     table: &'a Table,
     rows: &'a Rows,
-    extracted_at_ms: i64,
+    first: usize,
+    extracted_at: &'a ExtractedAt,
 ) -> Records<'a, impl Iterator<Item = (usize, &'a [u8])>> {
+    let emitted_at = if rows.is_empty() { 0 } else { extracted_at.of(first) };
     Records {
         prefix,
-        suffix: format!(",\"emitted_at\":{extracted_at_ms}}}}}\n").into_bytes(),
+        suffix: suffix(emitted_at),
+        emitted_at,
         table,
         rows: rows.iter().enumerate(),
+        first,
+        extracted_at,
         changes: rows.changes(),
     }
+}
+
+fn suffix(emitted_at: i64) -> Vec<u8> {
+    format!(",\"emitted_at\":{emitted_at}}}}}\n").into_bytes()
 }
 
 impl<'a, I: Iterator<Item = (usize, &'a [u8])>> Records<'a, I> {
@@ -179,6 +196,11 @@ impl<'a, I: Iterator<Item = (usize, &'a [u8])>> Records<'a, I> {
             let changed = self.changes.iter().take_while(|change| change.row == index).count();
             if changed > 0 {
                 self.append_meta(buffer, changed);
+            }
+            let emitted_at = self.extracted_at.of(self.first + index);
+            if emitted_at != self.emitted_at {
+                self.emitted_at = emitted_at;
+                self.suffix = suffix(emitted_at);
             }
             buffer.extend_from_slice(&self.suffix);
         }
@@ -195,10 +217,7 @@ impl<'a, I: Iterator<Item = (usize, &'a [u8])>> Records<'a, I> {
             if index > 0 {
                 buffer.push(b',');
             }
-            buffer.extend_from_slice(br#"{"field":""#);
-            // A column's name needs no escape: lower-case letters, digits, underscores.
-            buffer.extend_from_slice(self.table.columns[change.column].name.as_bytes());
-            buffer.extend_from_slice(br#"","change":"NULLED","reason":"SOURCE_SERIALIZATION_ERROR"}"#);
+            buffer.extend_from_slice(change_text(self.table, change).as_bytes());
         }
         buffer.extend_from_slice(b"]}");
     }

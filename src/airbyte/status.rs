@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::messages::{Message, RateLimited, Reason, Status, StreamDescriptor, StreamStatus, Trace};
+use super::descriptor::StreamDescriptor;
+use super::messages::{Message, RateLimited, Reason, Status, StreamStatus, Trace};
 use super::output::{Output, now_ms};
 
 /// Waits of a stream for the rate limit are told at most this often: a paid plan

@@ -47,8 +47,9 @@ fn configured(incremental: bool) -> Value {
 }
 
 #[test]
-fn the_specification_is_checked_in() {
+fn the_specifications_are_checked_in() {
     assert_checked_in("spec/source.json", &serde_json::to_value(spec::source()).unwrap());
+    assert_checked_in("spec/destination.json", &serde_json::to_value(spec::destination()).unwrap());
 }
 
 #[test]
@@ -61,7 +62,7 @@ fn the_catalogues_are_checked_in() {
 /// The rules of Airbyte's acceptance tests that a change of a configuration type
 /// breaks most easily.
 #[test]
-fn the_specification_keeps_airbytes_rules() {
+fn the_specifications_keep_airbytes_rules() {
     fn walk(schema: &Value, path: &str) {
         let Value::Object(map) = schema else { return };
         for forbidden in ["$ref", "anyOf", "allOf", "not", "if", "$defs", "definitions", "patternProperties"]
@@ -103,4 +104,5 @@ fn the_specification_keeps_airbytes_rules() {
     assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
     assert_eq!(schema["properties"]["api_key"]["airbyte_secret"], true);
     walk(&schema, "spec");
+    walk(&spec::destination().connection_specification, "destination");
 }

@@ -139,6 +139,8 @@ pub enum TimeUnit {
     Nanos,
     /// An RFC 3339 string.
     Rfc3339,
+    /// An ISO 8601 string, in UTC when it names no offset.
+    Iso8601,
 }
 
 /// How rows change after they were first seen.

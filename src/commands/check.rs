@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::airbyte::messages::{ConnectionStatus, Level, Message, Outcome};
+use crate::airbyte::messages::Level;
 use crate::airbyte::observer::AirbyteObserver;
 use crate::airbyte::output::Output;
 use crate::airbyte::status::Statuses;
 use crate::clock::Clock;
 use crate::config::read_json;
 use crate::config::source::SourceConfig;
-use crate::error::{FailureType, Result};
+use crate::error::Result;
 use crate::polygon::{PolygonSource, Probe};
 
 use super::protocol;
@@ -40,22 +40,14 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 async fn answer(args: &Args, output: &Arc<Output>) -> Result<()> {
     // A file that is not there is a mistake of the caller, not of the configuration.
     let config = read_json(&args.config, "the configuration")?;
-    let connection_status = match probe(config, output).await {
-        Ok(probe) => ConnectionStatus { status: Outcome::Succeeded, message: lacking(&probe, output) },
-        Err(error) if error.kind().policy().failure_type == FailureType::Config => ConnectionStatus {
-            status: Outcome::Failed,
-            message: Some(output.shown(&error.user_message()).into_owned()),
-        },
-        Err(error) => return Err(error),
-    };
-    output.message(&Message::ConnectionStatus { connection_status });
-    Ok(())
+    let probe = probe(config, output).await;
+    protocol::answer_check(output, probe.map(|probe| lacking(&probe, output)))
 }
 
 async fn probe(config: serde_json::Value, output: &Arc<Output>) -> Result<Probe> {
     let clock = Clock::from_environment()?;
     let config = SourceConfig::from_json(config, clock)?;
-    output.hide(&config.api_key);
+    output.hide([&config.api_key]);
     let statuses = Arc::new(Statuses::new(Arc::clone(output), []));
     let observer = Arc::new(AirbyteObserver::new(Arc::clone(output), statuses));
     PolygonSource::new(config, clock, observer)?.probe().await

@@ -1,7 +1,9 @@
 //! One file a verb: wiring only, and the only place that knows concrete types.
 
 pub mod check;
+mod connect;
 pub mod demo;
+pub mod destination;
 pub mod discover;
 pub mod init;
 mod protocol;

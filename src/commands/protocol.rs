@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
+use crate::airbyte::messages::{ConnectionStatus, Message, Outcome};
 use crate::airbyte::output::Output;
 use crate::airbyte::state::{self, PassedStates};
 use crate::clock::Clock;
 use crate::config::source::SourceConfig;
 use crate::config::{read_json, read_text};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, FailureType, Result};
 
 /// Reads the source's configuration and hides its key from every message that follows.
 ///
@@ -19,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// [`ErrorKind::Config`], naming the file or the field.
 pub(super) fn load_config(path: &Path, clock: Clock, output: &Output) -> Result<SourceConfig> {
     let config = SourceConfig::from_json(read_json(path, "the configuration")?, clock)?;
-    output.hide(&config.api_key);
+    output.hide([&config.api_key]);
     Ok(config)
 }
 
@@ -40,6 +41,24 @@ pub(super) fn load_state(path: Option<&Path>) -> Result<PassedStates> {
     let Some(path) = path else { return Ok(PassedStates::new()) };
     let text = read_text(path, "the state")?;
     state::parse(&text).map_err(|error| error.context(path.display()))
+}
+
+/// Answers a check: a problem that the user can mend is an answer. `outcome` may hold
+/// a remark on a configuration that works.
+///
+/// # Errors
+/// Any other problem is no answer.
+pub(super) fn answer_check(output: &Output, outcome: Result<Option<String>>) -> Result<()> {
+    let connection_status = match outcome {
+        Ok(message) => ConnectionStatus { status: Outcome::Succeeded, message },
+        Err(error) if error.kind().policy().failure_type == FailureType::Config => ConnectionStatus {
+            status: Outcome::Failed,
+            message: Some(output.shown(&error.user_message()).into_owned()),
+        },
+        Err(error) => return Err(error),
+    };
+    output.message(&Message::ConnectionStatus { connection_status });
+    Ok(())
 }
 
 /// Writes what is left on stdout and turns the outcome into an exit code. A reader

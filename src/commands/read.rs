@@ -100,11 +100,7 @@ async fn run_streams<S: Source>(
 fn job(selected: &Selected) -> Job {
     Job {
         stream: selected.stream.clone(),
-        target: Target {
-            progress_key: selected.stream.name.clone(),
-            table: Arc::clone(&selected.stream.table),
-            mode: selected.mode,
-        },
+        target: Target::new(selected.stream.name.clone(), Arc::clone(&selected.stream.table), selected.mode),
     }
 }
 

@@ -8,17 +8,16 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::connect::connect;
 use super::signals;
 use crate::clock::Clock;
-use crate::config::pipeline::{Choice, Pipeline, SinkConfig};
+use crate::config::pipeline::{Choice, Pipeline};
 use crate::config::source::SourceConfig;
 use crate::engine::{CommitPolicy, Engine, Job, Report};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::Limiter;
 use crate::polygon::PolygonSource;
 use crate::progress::{Progress, When};
-use crate::sink::duckdb::DuckDbSink;
-use crate::sink::snowflake::SnowflakeSink;
 use crate::sink::{Sink, Target};
 use crate::telemetry::{self, LogFormat};
 use crate::terminal::{Paint, counted};
@@ -132,19 +131,9 @@ async fn read_into(
 /// A stream of the pipeline as the engine runs it.
 fn job(pipeline: &str, choice: &Choice) -> Job {
     let stream = choice.stream.clone();
-    let target = Target {
-        progress_key: Pipeline::progress_key(pipeline, &stream.name),
-        table: Arc::clone(&stream.table),
-        mode: choice.mode,
-    };
+    let key = Pipeline::progress_key(pipeline, &stream.name);
+    let target = Target::new(key, Arc::clone(&stream.table), choice.mode);
     Job { stream, target }
-}
-
-async fn connect(sink: &SinkConfig) -> Result<Box<dyn Sink>> {
-    Ok(match sink {
-        SinkConfig::DuckDb(config) => Box::new(DuckDbSink::connect(config).await?),
-        SinkConfig::Snowflake(config) => Box::new(SnowflakeSink::connect(config).await?),
-    })
 }
 
 /// Says that the first signal was heard.

@@ -88,6 +88,9 @@ fn without_value(message: &str) -> String {
     } else {
         in_words(expected)
     };
+    if found.starts_with("length ") {
+        return format!("a list stands where there should be {expected}");
+    }
     match found.split_once(' ').map(|(_, value)| value) {
         Some("unit variant") | None => format!("there should be {expected}"),
         Some(value) if value.starts_with("string ") => {
@@ -165,6 +168,7 @@ mod tests {
                 "`start_date` of the sample: boolean `true` stands where there should be a string \
                  (hint: put the value in quotes)",
             ),
+            (serde_json::json!([]), "the sample: a list stands where there should be a map of its fields"),
             (
                 serde_json::json!("sk-secret"),
                 "the sample: a text stands where there should be a map of its fields",

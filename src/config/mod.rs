@@ -1,6 +1,7 @@
 //! What users configure. Each type is parsed as written, then validated into a
 //! type that cannot be wrong; its JSON Schema is what `spec` prints.
 
+pub mod destination;
 pub mod environment;
 pub mod explain;
 pub mod pipeline;

@@ -8,6 +8,7 @@ use crate::batch::Rows;
 use crate::catalog::streams;
 use crate::checkpoint::Options;
 use crate::observe::Silent;
+use crate::sink::Receipt;
 use crate::source::scripted::{Script, Scripted, failing, slice};
 use crate::source::{AHEAD_BYTES_MAX, Pages, Slice};
 
@@ -72,11 +73,7 @@ impl Memory {
 
 async fn run(scripts: Vec<Script>, sink: &mut Memory, commit_rows: u64) -> Report {
     let stream = streams(&[]).into_iter().find(|stream| stream.name == "stock_trades").unwrap();
-    let target = Target {
-        progress_key: "test/stock_trades".to_owned(),
-        table: Arc::clone(&stream.table),
-        mode: WriteMode::AppendDedup,
-    };
+    let target = Target::new("test/stock_trades", Arc::clone(&stream.table), WriteMode::AppendDedup);
     let policy = CommitPolicy { rows: commit_rows, interval: Duration::from_secs(3600) };
     let (_keep, stop) = watch::channel(false);
     let source = of_trades(scripts);
@@ -164,8 +161,7 @@ async fn a_stop_keeps_what_is_complete() {
     let (sender, stop) = watch::channel(false);
     let observer = StopAfterFirst(Mutex::new(Some(sender)));
     let stream = streams(&[]).into_iter().find(|stream| stream.name == "stock_trades").unwrap();
-    let target =
-        Target { progress_key: "t".to_owned(), table: Arc::clone(&stream.table), mode: WriteMode::Append };
+    let target = Target::new("t", Arc::clone(&stream.table), WriteMode::Append);
     let policy = CommitPolicy { rows: 1000, interval: Duration::from_secs(3600) };
     let source = of_trades(vec![slice("A", 1, &[b"a"]), slice("A", 2, &[b"b"])]);
     let engine = Engine::new(&source, Arc::new(observer), policy, stop);

@@ -2,7 +2,6 @@
 
 mod client;
 mod estimate;
-mod json;
 mod page;
 mod plan;
 mod probe;
@@ -11,8 +10,6 @@ mod recorded;
 mod repeat;
 mod request;
 mod slice;
-mod transcode;
-mod value;
 
 use std::sync::Arc;
 

@@ -2,10 +2,10 @@
 //! so that no page is in memory twice.
 
 use super::client::Intake;
-use super::json::{Malformed, Scanner, Value, unescape};
 use super::repeat::RepeatGuard;
-use super::transcode::Transcoder;
 use crate::batch::Rows;
+use crate::canonical::Transcoder;
+use crate::canonical::{Malformed, Scanner, Value, unescape};
 use crate::catalog::RowsAt;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,6 +30,8 @@ pub(super) struct PageReader {
     place: Place,
     envelope: Envelope,
     answer: Answer,
+    /// Whether a row's key has a value that does not fit it.
+    bad_key: bool,
 }
 
 /// The end of the text that came in so far.
@@ -68,6 +70,7 @@ impl PageReader {
             place: Place::default(),
             envelope: Envelope::default(),
             answer: Answer::default(),
+            bad_key: false,
         }
     }
 
@@ -165,6 +168,7 @@ impl PageReader {
         scanner.peek();
         let start = scanner.offset();
         self.transcoder.row(scanner, &mut self.answer.rows)?;
+        self.bad_key |= self.transcoder.key_misfit().is_some();
         if !self.guard.is_new(scanner.slice(start)) {
             self.answer.rows.remove_last();
             self.answer.repeated += 1;
@@ -182,6 +186,7 @@ impl Intake for PageReader {
         self.place = Place::default();
         self.envelope = Envelope::default();
         self.answer = Answer::default();
+        self.bad_key = false;
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<()> {
@@ -204,6 +209,13 @@ impl Intake for PageReader {
         }
         let envelope = std::mem::take(&mut self.envelope);
         envelope.judge(self.rows_at)?;
+        if self.bad_key {
+            return Err(Error::new(
+                ErrorKind::Response,
+                "a row's primary key has a value of another type than it always had",
+            )
+            .hint("nothing of this slice is kept; report it if it stays so"));
+        }
         let answer = std::mem::take(&mut self.answer);
         Ok(Answer { next_url: envelope.next_url, ..answer })
     }

@@ -4,9 +4,9 @@ use jiff::civil::Date;
 
 use super::Probe;
 use super::client::{Client, Whole};
-use super::json::{Scanner, Value};
 use super::request::{Values, target};
 use crate::calendar;
+use crate::canonical::{Scanner, Value};
 use crate::catalog::{Capability, STREAMS, Stream, StreamSpec, streams};
 use crate::config::source::Plan;
 use crate::error::{Error, ErrorKind, Result};

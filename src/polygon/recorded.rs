@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::client::{Intake, continuation, failure};
 use super::page::{Answer, PageReader};
-use super::transcode::Transcoder;
+use crate::canonical::Transcoder;
 use crate::catalog::{Derived, EXTRA_COLUMN, Field, Kind, RowsAt, Stream, TimeUnit, streams};
 use crate::error::{ErrorKind, Result};
 use crate::secret::Secret;
@@ -222,7 +222,9 @@ fn assert_value(field: &Field, row: &mut Map<String, Value>, sent: &Value, file:
         Kind::Text | Kind::Boolean | Kind::Date | Kind::Json => assert_eq!(&got, sent, "{}", place()),
         // 1748755.0 may be 1748755, never another number.
         Kind::Decimal | Kind::Integer => assert_eq!(got.as_f64(), sent.as_f64(), "{}", place()),
-        Kind::Time(TimeUnit::Rfc3339) => assert_eq!(moment(&got), moment(sent), "{}", place()),
+        Kind::Time(TimeUnit::Rfc3339 | TimeUnit::Iso8601) => {
+            assert_eq!(moment(&got), moment(sent), "{}", place())
+        }
         Kind::Time(TimeUnit::Millis) => {
             assert_eq!(moment(&got).map(Timestamp::as_millisecond), sent.as_i64(), "{}", place());
         }

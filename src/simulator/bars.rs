@@ -6,11 +6,11 @@ use jiff::civil::{Date, date};
 use crate::catalog::{BarSize, Timespan};
 
 use super::columns::{Columns, Fact};
+use super::days::day_number;
 use super::decimal::{Decimal, divide};
 use super::dice::mix;
 use super::splits::Factor;
 use super::tape::Trade;
-use super::universe::day_number;
 
 /// Digits after the point: prices, volumes, and price times volume.
 const PRICE_SCALE: u32 = 4;

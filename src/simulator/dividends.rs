@@ -11,11 +11,12 @@ use jiff::{Timestamp, ToSpan};
 use crate::calendar;
 
 use super::columns::{Columns, Fact};
+use super::days::{FIRST_DAY, LAST_DAY, day_number};
 use super::decimal::Decimal;
 use super::dice::{Dice, hash_text, hex};
 use super::price;
 use super::splits::Splits;
-use super::universe::{FIRST_DAY, LAST_DAY, Universe, day_number};
+use super::universe::Universe;
 
 /// A later dividend restates rows of at most so many days before it; it may
 /// itself change until 10 days after its date, which makes 85.

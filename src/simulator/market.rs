@@ -10,11 +10,12 @@ use crate::catalog::{BarSize, Timespan};
 
 use super::bars::{self, Bar, BarFact};
 use super::cache::Cache;
+use super::days::FIRST_DAY;
 use super::dividends::Dividends;
 use super::news::{self, Article};
 use super::splits::Splits;
 use super::tape::{self, Trade, nanos};
-use super::universe::{FIRST_DAY, Universe};
+use super::universe::Universe;
 
 /// Days of tapes and of minute bars that are kept: at most about 100 MB together.
 const TAPES_KEPT: usize = 512;

@@ -16,6 +16,7 @@ mod api;
 mod bars;
 mod cache;
 mod columns;
+mod days;
 mod decimal;
 mod dice;
 mod disturb;

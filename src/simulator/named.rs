@@ -3,7 +3,18 @@
 
 use jiff::civil::{Date, date};
 
-use super::universe::{Activity, FIRST_DAY};
+use super::days::FIRST_DAY;
+
+/// How much a security is traded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// Several hundred trades a day.
+    Liquid,
+    /// Some dozens.
+    Normal,
+    /// A handful, on some days none.
+    Thin,
+}
 
 /// A line of the table.
 pub struct Named {

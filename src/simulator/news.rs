@@ -5,9 +5,10 @@ use jiff::civil::{Date, date};
 use jiff::{Timestamp, ToSpan};
 
 use super::columns::{Columns, Fact, MomentForm, text_array, write_text};
+use super::days::day_number;
+use super::days::utc_midnight;
 use super::dice::{Dice, hash_text, hex};
-use super::reference::utc_midnight;
-use super::universe::{Universe, day_number};
+use super::universe::Universe;
 
 /// The first day with articles, in UTC.
 pub const FIRST_NEWS_DAY: Date = date(2016, 1, 1);

@@ -2,9 +2,10 @@
 
 use jiff::civil::{Date, date};
 
+use super::days::day_number;
 use super::dice::{mix, signed_unit};
 use super::splits::Splits;
-use super::universe::{Universe, day_number};
+use super::universe::Universe;
 
 /// Lengths in days and heights of the waves that add up to a price's course.
 /// Their sum stays below 1, so no price reaches zero.

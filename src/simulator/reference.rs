@@ -6,6 +6,7 @@ use jiff::{Timestamp, ToSpan};
 use crate::calendar;
 
 use super::columns::{Columns, Fact, MomentForm, write_text};
+use super::days::utc_midnight;
 use super::decimal::Decimal;
 use super::dice::{Dice, hash_text, hex, mix};
 use super::market::Market;
@@ -208,11 +209,6 @@ fn last_review(key: u64, today: Date) -> Date {
     let day = i8::try_from(1 + mix(&[key, 3]) % 28).unwrap_or(1);
     let this = date(today.year(), today.month(), day);
     if this <= today { this } else { this.saturating_sub(1.months()) }
-}
-
-/// Midnight in UTC, at which the vendor dates days.
-pub fn utc_midnight(day: Date) -> Timestamp {
-    day.to_zoned(jiff::tz::TimeZone::UTC).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
 }
 
 #[cfg(test)]

@@ -13,11 +13,13 @@ use jiff::{Timestamp, ToSpan};
 use crate::calendar;
 
 use super::columns::{Columns, Fact};
+use super::days::day_number;
 use super::decimal::Decimal;
 use super::dice::{Dice, hash_text};
+use super::named::Activity;
 use super::price::{self, UNITS};
 use super::splits::Splits;
-use super::universe::{Activity, Universe, day_number};
+use super::universe::Universe;
 
 /// Size units in a share.
 pub const SHARE: i64 = 1_000_000;

@@ -3,27 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::ToSpan;
-use jiff::civil::{Date, date};
+use jiff::civil::Date;
 
+use super::days::{FIRST_DAY, day_number};
 use super::dice::{Dice, hash_text, mix};
-use super::named::NAMED;
-
-/// The first day of the simulated market, as of the vendor's data.
-pub const FIRST_DAY: Date = date(2003, 9, 10);
-
-/// The simulated market makes no plans past this day.
-pub const LAST_DAY: Date = date(2031, 12, 31);
-
-/// How much a security is traded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activity {
-    /// Several hundred trades a day.
-    Liquid,
-    /// Some dozens.
-    Normal,
-    /// A handful, on some days none.
-    Thin,
-}
+use super::named::{Activity, NAMED};
 
 /// Something that can be traded.
 #[derive(Debug)]
@@ -201,18 +185,10 @@ fn generated_symbol(dice: &mut Dice) -> String {
     symbol
 }
 
-/// Days since 1970-01-01.
-pub fn day_number(day: Date) -> i64 {
-    let (year, month) = (i64::from(day.year()), i64::from(day.month()));
-    let shifted_year = if month <= 2 { year - 1 } else { year };
-    let era = shifted_year.div_euclid(400);
-    let year_of_era = shifted_year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + i64::from(day.day()) - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
+
     use super::*;
 
     #[test]
@@ -237,12 +213,5 @@ mod tests {
         }
         let generated = |index: usize| &large.listings[index].symbol;
         assert_eq!(generated(100), &Universe::new(7, 101).listings[100].symbol);
-    }
-
-    #[test]
-    fn days_are_counted_from_1970() {
-        assert_eq!(day_number(date(1970, 1, 1)), 0);
-        assert_eq!(day_number(date(2024, 2, 29)), 19_782);
-        assert_eq!(day_number(date(1969, 12, 31)), -1);
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::airbyte::stdout::Lines;
-use crate::batch::Rows;
+use crate::batch::{Cause, Rows};
 use crate::catalog::{Stream, streams};
 use crate::checkpoint::Cover;
 use crate::sink::WriteMode;
@@ -19,7 +19,7 @@ fn batch(rows: Rows) -> Batch {
     Batch {
         table: bars().table,
         rows,
-        extracted_at_ms: 1_719_000_000_123,
+        extracted_at: ExtractedAt::All(1_719_000_000_123),
         covers: Cover::Part,
         replaces: None,
     }
@@ -32,7 +32,7 @@ async fn opened(output: Arc<Output>, namespace: Option<&str>) -> (AirbyteSink, S
     let statuses = Arc::new(Statuses::new(Arc::clone(&output), [descriptor.clone()]));
     let setup = StreamSetup { descriptor, passed: None, initial: "{}".to_owned() };
     let mut sink = AirbyteSink::new(output, statuses, vec![setup]);
-    let target = Target { progress_key: stream.name, table: stream.table, mode: WriteMode::Append };
+    let target = Target::new(stream.name, stream.table, WriteMode::Append);
     let (id, stored) = sink.open(&target).await.unwrap();
     assert_eq!(stored, None);
     (sink, id)
@@ -44,18 +44,18 @@ fn a_record_is_its_row_between_two_constants() {
     let column = |name: &str| table.position(name).unwrap();
     let mut rows = Rows::default();
     rows.push(br#"{"ticker":"A","open":1.10}"#);
-    rows.note_change(column("open"));
-    rows.note_change(column("high"));
+    rows.note_change(column("open"), Cause::Source);
+    rows.note_change(column("high"), Cause::Source);
     rows.push(br#"{"ticker":"B"}"#);
     rows.push(br#"{"ticker":"C"}"#);
-    rows.note_change(column("low"));
+    rows.note_change(column("low"), Cause::Source);
     rows.push(br#"{"ticker":"D"}"#);
     let batch = batch(rows);
     let descriptor = StreamDescriptor { name: "s".to_owned(), namespace: Some("quoted \" name".to_owned()) };
     let mut buffer = Vec::new();
     // One byte at a time is one record at a time.
     let prefix = record_prefix(&descriptor);
-    let mut records = records(&prefix, &batch.table, &batch.rows, batch.extracted_at_ms);
+    let mut records = records(&prefix, &batch.table, &batch.rows, 0, &batch.extracted_at);
     while records.append(&mut buffer, 1) {}
     let record = |row: &str, meta: &str| {
         format!(

@@ -91,3 +91,17 @@ fn a_repeated_row_is_left_out_also_of_the_next_page_and_not_of_a_retry() {
     reader.accept();
     assert_eq!(read(&mut reader, text, &[]).unwrap().0, "{\"ticker\":\"A\",\"open\":1}\n");
 }
+
+#[test]
+fn a_row_whose_key_is_not_what_it_always_was_is_refused() {
+    let page = |time: &str| format!(r#"{{"status":"OK","results":[{{"t":{time},"o":1}},{{"t":2,"o":1}}]}}"#);
+    let mut reader = reader("stock_bars_1_minute");
+    for (time, refused) in [("1", false), ("\"soon\"", true), ("1", false)] {
+        let outcome = read(&mut reader, page(time).as_bytes(), &[]);
+        assert_eq!(
+            outcome.as_ref().is_err_and(|error| error.to_string().contains("primary key")),
+            refused,
+            "{time}"
+        );
+    }
+}

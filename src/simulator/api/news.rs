@@ -3,10 +3,10 @@
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 
+use super::super::days::utc_midnight;
 use super::super::dice::hash_text;
 use super::super::news::{ArticleFact, FIRST_NEWS_DAY};
 use super::super::page::{Page, Refusal, Shape};
-use super::super::reference::utc_midnight;
 use super::super::tape::nanos;
 use super::Call;
 

@@ -5,10 +5,10 @@ use jiff::{Timestamp, ToSpan};
 
 use crate::calendar;
 
+use super::super::days::FIRST_DAY;
 use super::super::page::{Page, Refusal, Shape};
 use super::super::query::Query;
 use super::super::tape::{TradeFact, nanos};
-use super::super::universe::FIRST_DAY;
 use super::Call;
 
 const LIMIT_DEFAULT: usize = 1_000;

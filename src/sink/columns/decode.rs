@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::scan::{self, LastDate};
-use super::{Cause, Columns, Fallout, Texts, Validity, Values};
-use crate::batch::{Change, Rows};
+use super::{Columns, Texts, Validity, Values};
+use crate::batch::{Cause, Change, Rows};
 use crate::catalog::{ColumnType, EXTRA_COLUMN, Table};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Decoder {
     table: String,
     plans: Vec<Plan>,
+    /// By the name as JSON writes it, without its quotes.
     by_name: HashMap<Vec<u8>, usize>,
     extra: Option<usize>,
 }
@@ -21,7 +22,7 @@ pub struct Decoder {
 #[derive(Debug)]
 struct Plan {
     name: String,
-    /// `"name":`
+    /// `"name":`, as JSON writes it.
     pattern: Vec<u8>,
     ty: ColumnType,
     is_key: bool,
@@ -45,15 +46,16 @@ impl Decoder {
     pub fn new(table: &Table) -> Self {
         let plan = |column: &crate::catalog::Column| Plan {
             name: column.name.clone(),
-            pattern: format!("\"{}\":", column.name).into_bytes(),
+            pattern: format!("{}:", serde_json::Value::from(column.name.as_str())).into_bytes(),
             ty: column.ty,
             is_key: table.key.contains(&column.name),
         };
-        let names = table.columns.iter().enumerate();
+        let plans: Vec<Plan> = table.columns.iter().map(plan).collect();
+        let key = |plan: &Plan| plan.pattern[1..plan.pattern.len() - 2].to_vec();
         Self {
             table: table.name.clone(),
-            plans: table.columns.iter().map(plan).collect(),
-            by_name: names.map(|(index, column)| (column.name.clone().into_bytes(), index)).collect(),
+            by_name: plans.iter().enumerate().map(|(index, plan)| (key(plan), index)).collect(),
+            plans,
             extra: table.position(EXTRA_COLUMN),
         }
     }
@@ -118,8 +120,7 @@ impl Decoder {
         if text[position..].starts_with(pattern) {
             return Some((expected, position + pattern.len()));
         }
-        let name = text[position..].strip_prefix(b"\"")?;
-        let name = &name[..memchr::memchr(b'"', name)?];
+        let ((name, _), _) = scan::string(text, position).ok()?;
         let column = *self.by_name.get(name)?;
         let end = position + self.plans[column].pattern.len();
         work.successors[before] = column;
@@ -155,7 +156,8 @@ impl Decoder {
                     values[row] = time;
                 } else {
                     work.validity[column].unset(row);
-                    work.beyond.push((Change { row, column }, text[start..end].to_vec()));
+                    let change = Change { row, column, cause: Cause::Destination };
+                    work.beyond.push((change, text[start..end].to_vec()));
                 }
             }
             Values::Json(texts) => end = texts.read_json(row, text, start)?,
@@ -164,14 +166,14 @@ impl Decoder {
     }
 
     fn finish(&self, mut work: Work, rows: &Rows) -> Result<Columns> {
-        let source = |cell: &Change| Fallout { cell: *cell, cause: Cause::Source };
-        let mut changes: Vec<Fallout> = rows.changes().iter().map(source).collect();
-        for (cell, text) in std::mem::take(&mut work.beyond) {
-            self.keep_beside(&mut work, cell, &text)?;
-            changes.push(Fallout { cell, cause: Cause::TimeRange });
+        let mut changes = rows.changes().to_vec();
+        for (change, text) in std::mem::take(&mut work.beyond) {
+            self.keep_beside(&mut work, change, &text)?;
+            changes.push(change);
         }
-        changes.sort_by_key(|change| (change.cell.row, change.cell.column));
-        Ok(Columns { rows: rows.len(), columns: work.columns, validity: work.validity, changes })
+        changes.sort_by_key(|change| (change.row, change.column));
+        let notes = rows.notes().to_vec();
+        Ok(Columns { rows: rows.len(), columns: work.columns, validity: work.validity, changes, notes })
     }
 
     /// Keeps the text of a value that its column cannot hold in [`EXTRA_COLUMN`].

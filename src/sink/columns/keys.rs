@@ -18,10 +18,10 @@ pub struct Extremes {
 
 impl Columns {
     /// Keeps of each key's rows only the last. `key` holds column indices; NULL
-    /// equals NULL.
-    pub fn keep_last(&mut self, key: &[usize]) {
+    /// equals NULL. Returns which rows were kept, unless all were.
+    pub fn keep_last(&mut self, key: &[usize]) -> Option<Vec<u32>> {
         if self.ascends(key) {
-            return;
+            return None;
         }
         let (bytes, ends) = self.encoded(key);
         let mut last = HashMap::with_capacity(self.rows);
@@ -30,11 +30,13 @@ impl Columns {
             last.insert(&bytes[start..*end], row as u32);
             start = *end;
         }
-        if last.len() < self.rows {
-            let mut keep: Vec<u32> = last.into_values().collect();
-            keep.sort_unstable();
-            self.retain(&keep);
+        if last.len() == self.rows {
+            return None;
         }
+        let mut keep: Vec<u32> = last.into_values().collect();
+        keep.sort_unstable();
+        self.retain(&keep);
+        Some(keep)
     }
 
     /// Whether each row's key is greater than that of the row before it, as

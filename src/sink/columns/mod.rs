@@ -12,7 +12,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-use crate::batch::Change;
+use crate::batch::{Change, Note};
 
 pub use decode::Decoder;
 pub use keys::Extremes;
@@ -27,25 +27,8 @@ pub struct Columns {
     rows: usize,
     columns: Vec<Values>,
     validity: Vec<Validity>,
-    changes: Vec<Fallout>,
-}
-
-/// A column that is NULL in a row although the source sent a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fallout {
-    /// Which cell.
-    pub cell: Change,
-    /// Who could not represent the value.
-    pub cause: Cause,
-}
-
-/// Who could not represent a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// The source's value is not of its column's type.
-    Source,
-    /// 64-bit nanoseconds reach from 1677-09-22 to 2262-04-11 only.
-    TimeRange,
+    changes: Vec<Change>,
+    notes: Vec<Note>,
 }
 
 /// The values of a column. A row that is NULL holds a zero.
@@ -157,8 +140,13 @@ impl Columns {
     }
 
     /// The cells that are NULL although the source sent a value, by row.
-    pub fn changes(&self) -> &[Fallout] {
+    pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// What foreign sources said of rows, by row.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// Keeps the rows whose indices `keep` lists in ascending order.
@@ -178,13 +166,15 @@ impl Columns {
         for validity in &mut self.validity {
             *validity = validity.kept(keep);
         }
-        self.changes.retain_mut(|change| match keep.binary_search(&(change.cell.row as u32)) {
+        let moved = |row: &mut usize| match keep.binary_search(&(*row as u32)) {
             Ok(index) => {
-                change.cell.row = index;
+                *row = index;
                 true
             }
             Err(_) => false,
-        });
+        };
+        self.changes.retain_mut(|change| moved(&mut change.row));
+        self.notes.retain_mut(|note| moved(&mut note.row));
         self.rows = keep.len();
     }
 }

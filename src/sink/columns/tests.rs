@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::Rows;
+use crate::batch::{Cause, Rows};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table};
 use crate::error::{ErrorKind, Result};
 
@@ -183,8 +183,8 @@ fn a_time_beyond_64_bits_is_kept_beside_and_noted() {
     );
     let nulls: Vec<bool> = (0..4).map(|row| columns.validity(0).get(row)).collect();
     assert_eq!(nulls, [false, false, false, true]);
-    let noted: Vec<_> = columns.changes().iter().map(|change| (change.cell.row, change.cause)).collect();
-    assert_eq!(noted, [(0, Cause::TimeRange), (1, Cause::TimeRange), (2, Cause::TimeRange)]);
+    let noted: Vec<_> = columns.changes().iter().map(|change| (change.row, change.cause)).collect();
+    assert_eq!(noted, [(0, Cause::Destination), (1, Cause::Destination), (2, Cause::Destination)]);
 }
 
 #[test]
@@ -326,15 +326,15 @@ fn the_last_row_of_a_key_stays() {
     ];
     let mut columns = decode_as(&table, &lines).unwrap();
     columns.changes = vec![
-        Fallout { cell: Change { row: 0, column: 1 }, cause: Cause::Source },
-        Fallout { cell: Change { row: 4, column: 1 }, cause: Cause::Source },
+        Change { row: 0, column: 1, cause: Cause::Source },
+        Change { row: 4, column: 1, cause: Cause::Source },
     ];
-    columns.keep_last(&[0, 1]);
+    assert_eq!(columns.keep_last(&[0, 1]), Some(vec![2, 4, 5, 6]));
     let Values::Integer(values) = columns.values(2) else { panic!("not an integer column") };
     assert_eq!(values, &[3, 5, 6, 7]);
     assert_eq!(columns.len(), 4);
     assert_eq!(columns.changes().len(), 1, "the change of a row that went is gone");
-    assert_eq!(columns.changes()[0].cell.row, 1, "and the other one moved with its row");
+    assert_eq!(columns.changes()[0].row, 1, "and the other one moved with its row");
     let nulls: Vec<bool> = (0..4).map(|row| columns.validity(1).get(row)).collect();
     assert_eq!(nulls, [true, false, true, true]);
 }

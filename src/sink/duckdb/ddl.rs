@@ -5,15 +5,7 @@ use duckdb::{Connection, params};
 use super::client::{failed, literal, quoted};
 use crate::catalog::{Column, ColumnType, Table};
 use crate::error::{Error, ErrorKind, Result};
-
-/// Airbyte's column with an id of the row, UUID version 7.
-pub(super) const RAW_ID: &str = "_airbyte_raw_id";
-/// Airbyte's column with the time of fetching.
-pub(super) const EXTRACTED_AT: &str = "_airbyte_extracted_at";
-/// Airbyte's column with the values that did not fit.
-pub(super) const META: &str = "_airbyte_meta";
-/// Airbyte's column with the run of an overwritten table.
-pub(super) const GENERATION: &str = "_airbyte_generation_id";
+use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
 
 /// A table's place: schema and name.
 #[derive(Debug, Clone)]
@@ -34,7 +26,7 @@ struct Found(Vec<(String, String)>);
 
 impl Found {
     fn in_database(connection: &Connection, place: &Place) -> Result<Self> {
-        let query = "SELECT lower(column_name), data_type FROM duckdb_columns() \
+        let query = "SELECT column_name, data_type FROM duckdb_columns() \
             WHERE database_name = current_database() AND lower(schema_name) = lower(?) \
             AND lower(table_name) = lower(?) ORDER BY column_index";
         let read = || -> duckdb::Result<Vec<(String, String)>> {
@@ -47,7 +39,8 @@ impl Found {
     }
 
     fn ty(&self, column: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == column).map(|(_, ty)| ty.as_str())
+        let column = column.to_lowercase();
+        self.0.iter().find(|(name, _)| name.to_lowercase() == column).map(|(_, ty)| ty.as_str())
     }
 }
 
@@ -197,4 +190,16 @@ pub(super) fn replace(connection: &Connection, table: &Place, next: &Place) -> R
     connection
         .execute_batch(&sql)
         .map_err(|error| failed(&format!("could not replace the table {}", table.sql()), error))
+}
+
+/// Whether a table has rows, and all of them are of this generation.
+pub(super) fn is_wholly_of(connection: &Connection, place: &Place, generation: i64) -> Result<bool> {
+    let column = quoted(GENERATION);
+    let query = format!(
+        "SELECT count(*) > 0 AND count(*) = count(*) FILTER ({column} = {generation}) FROM {}",
+        place.sql()
+    );
+    connection
+        .query_row(&query, [], |row| row.get(0))
+        .map_err(|error| failed(&format!("could not read {}", place.sql()), error))
 }

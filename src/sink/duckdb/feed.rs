@@ -12,13 +12,10 @@ use duckdb::ffi;
 use duckdb::vtab::{BindInfo, InitInfo, TableFunctionInfo, VTab};
 use uuid::Uuid;
 
-use super::ddl::{EXTRACTED_AT, META, RAW_ID};
-use crate::batch::Extent;
+use crate::batch::{Batch, Extent, ExtractedAt};
 use crate::catalog::{Column, ColumnType, Table};
-use crate::sink::columns::{Cause, Columns, Texts, Validity, Values};
-
-/// `_airbyte_meta` of a row whose values all fit.
-pub(super) const NO_CHANGES: &str = r#"{"changes":[]}"#;
+use crate::sink::columns::{Columns, Texts, Validity, Values};
+use crate::sink::{EXTRACTED_AT, META, META_TAIL, RAW_ID, Run, Target, change_text};
 
 /// Rows per chunk. DuckDB's vectors hold this many in every official build; it
 /// is a multiple of 64, so a chunk's validity begins at a word.
@@ -28,26 +25,48 @@ const CHUNK_ROWS: usize = 2048;
 #[derive(Debug)]
 pub(super) struct Load {
     pub columns: Columns,
-    extracted_at_us: i64,
+    extracted_at: ExtractedAt,
     /// The id of the first row; each row's is the one before it plus one.
     first_id: u128,
     /// `_airbyte_meta` of the rows that have changes.
     meta: BTreeMap<usize, String>,
+    /// And of all others.
+    plain_meta: String,
     /// As in [`crate::batch::Batch::replaces`].
     pub replaces: Option<Extent>,
 }
 
 impl Load {
-    pub fn new(columns: Columns, table: &Table, extracted_at_ms: i64, replaces: Option<Extent>) -> Self {
-        let meta = changes(&columns, table);
-        let extracted_at_us = extracted_at_ms.saturating_mul(1000);
-        Self { columns, extracted_at_us, first_id: first_id(extracted_at_ms), meta, replaces }
+    /// `kept` says which rows of the batch are in `columns`, unless all are.
+    pub fn new(columns: Columns, kept: Option<&[u32]>, target: &Target, batch: &mut Batch) -> Self {
+        let meta = changes(&columns, target);
+        let extracted_at = match (&mut batch.extracted_at, kept) {
+            (ExtractedAt::Each(each), Some(kept)) => {
+                ExtractedAt::Each(kept.iter().map(|row| each[*row as usize]).collect())
+            }
+            (ExtractedAt::Each(each), None) => ExtractedAt::Each(std::mem::take(each)),
+            (ExtractedAt::All(at), _) => ExtractedAt::All(*at),
+        };
+        let first = if columns.is_empty() { 0 } else { extracted_at.of(0) };
+        let plain_meta = plain_meta(target);
+        let replaces = batch.replaces.take();
+        Self { columns, extracted_at, first_id: first_id(first), meta, plain_meta, replaces }
     }
 
     /// Whether a row has changes.
     pub fn has_changes(&self) -> bool {
         !self.meta.is_empty()
     }
+
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    fn extracted_at_us(&self, rows: std::ops::Range<usize>) -> Vec<i64> {
+        rows.map(|row| self.extracted_at.of(row).saturating_mul(1000)).collect()
+    }
+}
+
+/// `_airbyte_meta` of a row whose values all fit.
+pub(super) fn plain_meta(target: &Target) -> String {
+    format!("{}{META_TAIL}", Run::meta_head(target.run))
 }
 
 /// UUID version 7 with the time of fetching and 74 random bits that the rows of
@@ -62,21 +81,16 @@ fn first_id(extracted_at_ms: i64) -> u128 {
 }
 
 /// The text of `_airbyte_meta` by row.
-fn changes(columns: &Columns, table: &Table) -> BTreeMap<usize, String> {
-    let mut rows: BTreeMap<usize, Vec<serde_json::Value>> = BTreeMap::new();
-    for change in columns.changes() {
-        let reason = match change.cause {
-            Cause::Source => "SOURCE_SERIALIZATION_ERROR",
-            Cause::TimeRange => "DESTINATION_TYPECAST_ERROR",
-        };
-        let field = &table.columns[change.cell.column].name;
-        rows.entry(change.cell.row)
-            .or_default()
-            .push(serde_json::json!({"field": field, "change": "NULLED", "reason": reason}));
+fn changes(columns: &Columns, target: &Target) -> BTreeMap<usize, String> {
+    let mut rows: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for note in columns.notes() {
+        rows.entry(note.row).or_default().push(note.changes.to_string());
     }
-    rows.into_iter()
-        .map(|(row, changes)| (row, serde_json::json!({ "changes": changes }).to_string()))
-        .collect()
+    for change in columns.changes() {
+        rows.entry(change.row).or_default().push(change_text(&target.table, change));
+    }
+    let head = Run::meta_head(target.run);
+    rows.into_iter().map(|(row, changes)| (row, format!("{head}{}{META_TAIL}", changes.join(",")))).collect()
 }
 
 /// The table function of one stream, with the batch that it returns now.
@@ -167,8 +181,8 @@ impl VTab for Function {
             match column.checked_sub(width) {
                 None => chunk.fill(scan.load.columns.values(*column), scan.load.columns.validity(*column)),
                 Some(0) => chunk.ids(scan.load.first_id),
-                Some(1) => chunk.copy(&vec![scan.load.extracted_at_us; rows.len()]),
-                Some(2) => chunk.meta(&scan.load.meta),
+                Some(1) => chunk.copy(&scan.load.extracted_at_us(rows.clone())),
+                Some(2) => chunk.meta(&scan.load),
                 // A query that needs no column, such as count(*), asks for the row's number.
                 Some(_) => {}
             }
@@ -248,10 +262,10 @@ impl Chunk<'_> {
         self.copy(&self.rows.clone().map(id).collect::<Vec<u128>>());
     }
 
-    fn meta(&self, meta: &BTreeMap<usize, String>) {
+    fn meta(&self, load: &Load) {
         let vector = self.vector();
         for (index, row) in self.rows.clone().enumerate() {
-            vector.insert(index, meta.get(&row).map_or(NO_CHANGES, String::as_str));
+            vector.insert(index, load.meta.get(&row).unwrap_or(&load.plain_meta).as_str());
         }
     }
 

@@ -38,7 +38,6 @@ use tokio::sync::{mpsc, oneshot};
 use super::columns::Decoder;
 use super::{Receipt, Sink, StreamId, Target, WriteMode};
 use crate::batch::Batch;
-use crate::catalog::Table;
 use crate::error::{Error, Result};
 use feed::Load;
 use worker::Command;
@@ -102,7 +101,7 @@ pub struct DuckDbSink {
 /// What this side of the channel knows of a stream.
 #[derive(Debug)]
 struct Stream {
-    table: Arc<Table>,
+    target: Arc<Target>,
     decoder: Arc<Decoder>,
     /// The key's columns where rows replace each other, else empty.
     key: Arc<[usize]>,
@@ -173,12 +172,12 @@ impl Sink for DuckDbSink {
         let target_copy = target.clone();
         let progress = self.ask(|reply| Command::Open { target: target_copy, failed: flag, reply }).await?;
         let table = &target.table;
-        let key = match target.mode {
-            WriteMode::AppendDedup => table.key.iter().filter_map(|name| table.position(name)).collect(),
-            WriteMode::Append | WriteMode::Overwrite => Arc::from([]),
+        let key = match target.mode.replaces_by_key() {
+            true => table.key.iter().filter_map(|name| table.position(name)).collect(),
+            false => Arc::from([]),
         };
         self.streams.push(Stream {
-            table: Arc::clone(table),
+            target: Arc::new(target.clone()),
             decoder: Arc::new(Decoder::new(table)),
             key,
             failed,
@@ -193,16 +192,15 @@ impl Sink for DuckDbSink {
         let state = &mut self.streams[stream.0];
         state.is_torn = true;
         let (decoder, key) = (Arc::clone(&state.decoder), Arc::clone(&state.key));
-        let table = Arc::clone(&state.table);
+        let target = Arc::clone(&state.target);
         if state.failed.load(Ordering::Acquire) {
             self.ask(|reply| Command::Flush { stream, reply }).await?;
         }
         let decode = move || -> Result<Load> {
+            let mut batch = batch;
             let mut columns = decoder.decode(&batch.rows)?;
-            if !key.is_empty() {
-                columns.keep_last(&key);
-            }
-            Ok(Load::new(columns, &table, batch.extracted_at_ms, batch.replaces))
+            let kept = if key.is_empty() { None } else { columns.keep_last(&key) };
+            Ok(Load::new(columns, kept.as_deref(), &target, &mut batch))
         };
         let load = tokio::task::spawn_blocking(decode)
             .await

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use duckdb::{Connection, OptionalExt};
 
-use super::client::{Database, failed, quoted};
-use super::ddl::{self, EXTRACTED_AT, GENERATION, META, Place, RAW_ID};
-use super::feed::{Feed, Load, NO_CHANGES};
+use super::client::{Database, failed, literal, quoted};
+use super::ddl::{self, Place};
+use super::feed::{self, Feed, Load};
 use super::merge::{self, Key};
 use super::progress::{Progress, Stored};
 use super::{Target, WriteMode};
 use crate::catalog::ColumnType;
 use crate::error::{Error, Result};
+use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
 
 /// A stream that is open in the sink.
 pub(super) struct Stream {
@@ -24,6 +25,8 @@ pub(super) struct Stream {
     into: Place,
     progress: Progress,
     generation: i64,
+    /// Whether rows go to a table that will replace the other.
+    is_staged: bool,
     feed: Arc<Feed>,
     key: Key,
     json: &'static str,
@@ -42,23 +45,21 @@ impl Stream {
         failed_flag: Arc<AtomicBool>,
     ) -> Result<(Self, Option<String>)> {
         let connection = database.connect()?;
-        let place = |name: String| Place { schema: database.schema.clone(), name };
-        let table = place(target.table.name.clone());
-        let into = match target.mode {
-            WriteMode::Append | WriteMode::AppendDedup => table.clone(),
-            WriteMode::Overwrite => place(format!("_tapeline_next_{}", target.table.name)),
-        };
+        let schema = target.schema.as_ref().unwrap_or(&database.schema);
+        let table = Place { schema: schema.clone(), name: target.table.name.clone() };
         let feed = Feed::register(&connection, index, &target.table)
             .map_err(|error| failed("could not register a table function", error))?;
         execute(&connection, "BEGIN", "could not begin a transaction")?;
         ddl::ensure_schema(&connection, &database.schema)?;
+        ddl::ensure_schema(&connection, schema)?;
         let mut stream = Self {
             progress: Progress::open(&connection, &database.schema, &target.progress_key)?,
             key: Key::of(&target.table),
             connection,
+            into: table.clone(),
             table,
-            into,
-            generation: 0,
+            generation: target.run.map_or(0, |run| run.generation),
+            is_staged: false,
             feed,
             json: database.json,
             in_transaction: false,
@@ -66,9 +67,16 @@ impl Stream {
             failure: None,
             target,
         };
-        let progress = match stream.target.mode {
-            WriteMode::Append | WriteMode::AppendDedup => stream.resume_table()?,
-            WriteMode::Overwrite => stream.resume_run()?,
+        let is_staged = stream.target.mode.is_staged();
+        let progress = match is_staged && !stream.is_replaced()? {
+            true => stream.resume_run()?,
+            false if is_staged => {
+                // Of a run that is finished already there is nothing to go on with.
+                stream.target.mode = stream.target.mode_going_on();
+                stream.resume_table()?;
+                None
+            }
+            false => stream.resume_table()?,
         };
         execute(&stream.connection, "COMMIT", "could not commit the tables")?;
         Ok((stream, progress))
@@ -91,25 +99,43 @@ impl Stream {
         }
         ddl::widen(&self.connection, &self.table, &self.target.table, self.json)?;
         let stored = self.progress.read(&self.connection, false)?;
-        self.generation = stored.as_ref().map_or(0, |stored| stored.generation);
+        if self.target.run.is_none() {
+            self.generation = stored.as_ref().map_or(0, |stored| stored.generation);
+        }
         Ok(stored.and_then(|stored| stored.state))
+    }
+
+    /// Whether the rows of the generation that somebody else counts have replaced
+    /// the table already: more of them are added to it.
+    fn is_replaced(&self) -> Result<bool> {
+        let Some(run) = self.target.run else { return Ok(false) };
+        let stored = self.progress.read(&self.connection, false)?;
+        Ok(stored.is_some_and(|stored| stored.generation == run.generation)
+            && self.progress.read(&self.connection, true)?.is_none()
+            && ddl::exists(&self.connection, &self.table)?
+            && ddl::is_wholly_of(&self.connection, &self.table, run.generation)?)
     }
 
     /// Goes on with an unfinished run, or begins a new one: also where columns
     /// changed their types since, because its rows are ours to read again.
     fn resume_run(&mut self) -> Result<Option<String>> {
+        self.is_staged = true;
+        self.into.name = format!("_tapeline_next_{}", self.table.name);
         // Refuses to replace a table that is not ours before anything is loaded.
         ddl::exists(&self.connection, &self.table)?;
+        let run = self.target.run.map(|run| run.generation);
         if let Some(stored) = self.progress.read(&self.connection, true)?
+            && run.is_none_or(|run| run == stored.generation)
             && ddl::exists(&self.connection, &self.into)?
             && ddl::misfit(&self.connection, &self.into, &self.target.table, self.json)?.is_none()
         {
             ddl::widen(&self.connection, &self.into, &self.target.table, self.json)?;
             self.generation = stored.generation;
+            self.target.mode = self.target.mode_going_on();
             return Ok(stored.state);
         }
         let last = self.progress.read(&self.connection, false)?;
-        self.generation = last.map_or(0, |stored| stored.generation) + 1;
+        self.generation = run.unwrap_or(last.map_or(0, |stored| stored.generation) + 1);
         self.progress.forget(&self.connection, true)?;
         ddl::drop_table(&self.connection, &self.into)?;
         ddl::create(&self.connection, &self.into, &self.target.table, self.json)?;
@@ -139,11 +165,13 @@ impl Stream {
     }
 
     fn load_fed(&self, load: &Load) -> duckdb::Result<()> {
-        if self.target.mode == WriteMode::AppendDedup {
-            if let Some(extent) = &load.replaces {
-                let part = merge::within(extent);
-                self.delete_where(&part, || merge::delete(&self.into, &part))?;
-            }
+        if self.target.mode == WriteMode::AppendDedup
+            && let Some(extent) = &load.replaces
+        {
+            let part = merge::within(extent);
+            self.delete_where(&part, || merge::delete(&self.into, &part))?;
+        }
+        if self.target.mode.replaces_by_key() && !self.target.table.key.is_empty() {
             let range = self.key.range(&load.columns);
             self.delete_where(&range, || self.key.delete(&self.into, &self.feed.sql(), &range))?;
         }
@@ -173,7 +201,7 @@ impl Stream {
                 _ => quoted(&column.name),
             })
             .collect();
-        let meta = if has_changes { quoted(META) } else { super::client::literal(NO_CHANGES) };
+        let meta = if has_changes { quoted(META) } else { literal(&feed::plain_meta(&self.target)) };
         values.extend([
             quoted(RAW_ID),
             quoted(EXTRACTED_AT),
@@ -203,7 +231,7 @@ impl Stream {
         self.flush()?;
         self.ensure_transaction()?;
         let stored = Stored { state: Some(state.to_owned()), generation: self.generation };
-        self.progress.write(&self.connection, self.is_staged(), &stored)?;
+        self.progress.write(&self.connection, self.is_staged, &stored)?;
         self.end_transaction()
     }
 
@@ -223,7 +251,7 @@ impl Stream {
         if self.in_transaction {
             return Err(Error::bug("a stream was finished with rows that were not committed"));
         }
-        if !self.is_staged() {
+        if !self.is_staged {
             return Ok(());
         }
         self.ensure_transaction()?;
@@ -238,10 +266,6 @@ impl Stream {
     fn end_transaction(&mut self) -> Result<()> {
         self.in_transaction = false;
         execute(&self.connection, "COMMIT", &format!("could not commit rows to {}", self.into.sql()))
-    }
-
-    fn is_staged(&self) -> bool {
-        self.target.mode == WriteMode::Overwrite
     }
 
     fn ensure_transaction(&mut self) -> Result<()> {

@@ -76,6 +76,11 @@ pub(super) enum Credential {
 }
 
 impl SnowflakeConfig {
+    /// What of it must not be shown.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        [&self.private_key, &self.private_key_password, &self.password].into_iter().flatten()
+    }
+
     /// Checks what can be checked without the server.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use super::layer::server_code;
 use super::statement::Statement;
 use crate::catalog::{Column, ColumnType, Table};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
 
 /// The temporary stage of a session. Nobody else sees it, and Snowflake drops it
 /// with its files when the session ends.
@@ -32,13 +33,11 @@ pub(super) enum Lifetime {
 
 /// Airbyte's columns, as destination-snowflake has them, with their types.
 pub(super) const METADATA: [(&str, &str); 4] = [
-    ("_AIRBYTE_RAW_ID", "VARCHAR NOT NULL"),
-    ("_AIRBYTE_EXTRACTED_AT", "TIMESTAMP_TZ(9) NOT NULL"),
-    ("_AIRBYTE_META", "VARIANT NOT NULL"),
+    (RAW_ID, "VARCHAR NOT NULL"),
+    (EXTRACTED_AT, "TIMESTAMP_TZ(9) NOT NULL"),
+    (META, "VARIANT NOT NULL"),
     (GENERATION, "NUMBER(38,0)"),
 ];
-/// Which run of an overwritten stream a row belongs to.
-pub(super) const GENERATION: &str = "_AIRBYTE_GENERATION_ID";
 
 /// A name as SQL: upper case, quoted. The one place that does it.
 pub(super) fn ident(name: &str) -> String {
@@ -98,22 +97,9 @@ impl Place {
             .execute(Statement::new(format!("USE WAREHOUSE {}", ident(warehouse))))
             .await
             .map_err(|error| missing(error, "warehouse", warehouse))?;
-        let schemas = format!(
-            "SELECT CAST(SCHEMA_NAME AS VARCHAR) FROM {}.INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = ?",
-            ident(&self.database)
-        );
-        let found = session
-            .execute(Statement::new(schemas).text(self.schema.to_uppercase()))
-            .await
-            .map_err(|error| missing(error, "database", &self.database))?;
-        if found.is_empty() {
-            session
-                .execute(Statement::new(format!("CREATE SCHEMA IF NOT EXISTS {}", self.schema())))
-                .await
-                .map_err(|error| missing(error, "schema", &self.schema))?;
-        }
+        self.ensure_schema(session).await?;
+        self.enter(session).await?;
         for sql in [
-            format!("USE SCHEMA {}", self.schema()),
             format!("CREATE TEMPORARY STAGE IF NOT EXISTS {}", ident(STAGE)),
             format!(
                 "CREATE OR REPLACE TEMPORARY TABLE {} ({} VARIANT) {NO_TIME_TRAVEL}",
@@ -127,6 +113,34 @@ impl Place {
                 .map_err(|error| missing(error, "schema", &self.schema))?;
         }
         Ok(())
+    }
+
+    /// Creates the schema unless it exists; returns whether it did so, after which it
+    /// is the session's schema [Snowflake: CREATE SCHEMA].
+    pub async fn ensure_schema(&self, session: &dyn Warehouse) -> Result<bool> {
+        let schemas = format!(
+            "SELECT CAST(SCHEMA_NAME AS VARCHAR) FROM {}.INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = ?",
+            ident(&self.database)
+        );
+        let found = session
+            .execute(Statement::new(schemas).text(self.schema.to_uppercase()))
+            .await
+            .map_err(|error| missing(error, "database", &self.database))?;
+        if !found.is_empty() {
+            return Ok(false);
+        }
+        session
+            .execute(Statement::new(format!("CREATE SCHEMA IF NOT EXISTS {}", self.schema())))
+            .await
+            .map_err(|error| missing(error, "schema", &self.schema))?;
+        Ok(true)
+    }
+
+    /// Makes the schema the session's.
+    pub async fn enter(&self, session: &dyn Warehouse) -> Result<()> {
+        let sql = format!("USE SCHEMA {}", self.schema());
+        let entered = session.execute(Statement::new(sql)).await;
+        entered.map(|_| ()).map_err(|error| missing(error, "schema", &self.schema))
     }
 
     /// The columns of a table; none when there is no such table.

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::ddl::{GENERATION, LOAD, LOAD_COLUMN, METADATA, ident, idents, sql_type};
+use super::ddl::{LOAD, LOAD_COLUMN, METADATA, ident, idents, sql_type};
 use super::statement::Statement;
 use crate::batch::{Bound, Extent};
 use crate::catalog::{ColumnType, Table};
+use crate::sink::GENERATION;
 
-/// Keys of a loaded line beside those of the row. Columns are lower case, so
-/// these cannot be one.
-pub(super) const LINE_NUMBER: &str = "N";
-pub(super) const LINE_EXTRACTED_AT: &str = "AT";
-pub(super) const LINE_META: &str = "META";
+/// Keys of a loaded line beside those of the row. No column begins so.
+pub(super) const LINE_NUMBER: &str = "_tapeline_n";
+pub(super) const LINE_EXTRACTED_AT: &str = "_tapeline_at";
+pub(super) const LINE_META: &str = "_tapeline_meta";
 /// The line's number as a column.
 const ORDER: &str = "_TAPELINE_N";
 
@@ -168,6 +168,14 @@ fn bound(bound: Bound) -> String {
 pub(super) fn replace(target: &str, next: &str, table: &Table) -> String {
     let columns = idents(columns(table));
     format!("INSERT OVERWRITE INTO {target} ({columns}) SELECT {columns} FROM {next}")
+}
+
+/// A query that says whether a table has rows, and all of them are of this generation.
+pub(super) fn is_wholly_of(target: &str, generation: i64) -> String {
+    let column = ident(GENERATION);
+    format!(
+        "SELECT CAST(COUNT(*) AS VARCHAR), CAST(COUNT_IF({column} = {generation}) AS VARCHAR) FROM {target}"
+    )
 }
 
 /// True when `target` holds exactly one generation, in the number of `next`.

@@ -5,7 +5,7 @@
 //! sees. `commit` opens a transaction, copies the files into a temporary table,
 //! takes the typed rows from there into the target (INSERT; or DELETE of what the
 //! source has no more, and MERGE by key), moves the progress and commits: rows and
-//! progress are one transaction. In [`WriteMode::Overwrite`] the target of a run
+//! progress are one transaction. In a staged [`WriteMode`] the target of a run
 //! is a table beside the real one; `finish` replaces the contents of the real one,
 //! again together with the progress.
 //!
@@ -33,7 +33,7 @@ pub use self::config::SnowflakeConfig;
 use self::ddl::{LOAD, Lifetime, Place, STAGE, ident};
 use self::layer::server_code;
 use self::merge::Upsert;
-use self::progress::Provided;
+use self::progress::{Provided, Takeover};
 use self::statement::Statement;
 use self::write::{File, Writer};
 use super::{Receipt, Sink, StreamId, Target, WriteMode};
@@ -59,6 +59,8 @@ pub struct SnowflakeSink {
 
 struct Stream {
     target: Target,
+    /// Full name of the table that readers see.
+    table: String,
     /// Full name of the table that rows go to until `finish`.
     into: String,
     version: i64,
@@ -104,6 +106,33 @@ impl SnowflakeSink {
     /// As the statement fails.
     pub async fn query(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
         self.session.execute(Statement::new(sql)).await
+    }
+
+    /// Where the target's table is; creates its schema where needed.
+    async fn place_of(&self, target: &Target) -> Result<Place> {
+        let Some(schema) = target.schema.clone() else { return Ok(self.place.clone()) };
+        let place = Place { schema, ..self.place.clone() };
+        if place.ensure_schema(self.session.as_ref()).await? {
+            self.place.enter(self.session.as_ref()).await?;
+        }
+        Ok(place)
+    }
+
+    /// Whether the rows of the generation that somebody else counts have replaced
+    /// the table already: more of them are added to it.
+    async fn is_replaced(&self, target: &Target, table: &str) -> Result<bool> {
+        let Some(run) = target.run else { return Ok(false) };
+        let session = self.session.as_ref();
+        let row = progress::read(session, &self.place, &target.progress_key).await?;
+        let is_finished = |row: progress::Row| {
+            row.generation == run.generation && !(row.overwrite && row.progress.is_some())
+        };
+        if !row.is_some_and(is_finished) {
+            return Ok(false);
+        }
+        let counts = self.query(&merge::is_wholly_of(table, run.generation)).await?;
+        Ok(matches!(counts.first().map(Vec::as_slice),
+            Some([Some(all), Some(of_run)]) if all == of_run && all != "0"))
     }
 
     fn stream(&mut self, id: StreamId) -> Result<&mut Stream> {
@@ -156,9 +185,9 @@ impl SnowflakeSink {
     async fn load(&self, id: StreamId, progress: &str) -> Result<()> {
         let stream = self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))?;
         let table = &stream.target.table;
-        let move_rows = match stream.target.mode {
-            WriteMode::AppendDedup => merge::upsert(self.upsert, &stream.into, table, stream.generation),
-            WriteMode::Append | WriteMode::Overwrite => merge::append(&stream.into, table, stream.generation),
+        let move_rows = match stream.target.mode.replaces_by_key() {
+            true => merge::upsert(self.upsert, &stream.into, table, stream.generation),
+            false => merge::append(&stream.into, table, stream.generation),
         };
         self.run("BEGIN TRANSACTION").await?;
         self.run(format!(
@@ -187,7 +216,7 @@ impl SnowflakeSink {
     async fn load_or_fall_back(&mut self, id: StreamId, progress: &str) -> Result<()> {
         let Err(error) = self.load(id, progress).await else { return Ok(()) };
         let error = progress::rolled_back(self.session.as_ref(), error).await;
-        let dedups = self.stream(id)?.target.mode == WriteMode::AppendDedup;
+        let dedups = self.stream(id)?.target.mode.replaces_by_key();
         // Only test servers answer so to a MERGE; nothing of it was committed.
         if dedups && self.upsert == Upsert::Merge && server_code(&error) == Some("261000") {
             tracing::debug!(
@@ -199,6 +228,17 @@ impl SnowflakeSink {
             return Err(progress::rolled_back(self.session.as_ref(), error).await);
         }
         Err(error)
+    }
+
+    /// Drops the table of a run that is over.
+    async fn discard(&self, next: &str) {
+        if let Err(error) = self.run(format!("DROP TABLE IF EXISTS {next}")).await {
+            tracing::warn!(
+                error = error.report(),
+                table = next,
+                "could not drop the table of a run that is over"
+            );
+        }
     }
 
     /// Takes files off the stage; Snowflake does it itself when the session ends.
@@ -228,24 +268,37 @@ impl Sink for SnowflakeSink {
     async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)> {
         let session = self.session.as_ref();
         let table = &target.table;
-        let overwrite = target.mode == WriteMode::Overwrite;
-        let mut kept = self.place.ensure(session, &table.name, Lifetime::Lasting, table).await?;
-        let mut into = self.place.table(&table.name);
-        if overwrite {
+        let place = self.place_of(target).await?;
+        let mut kept = place.ensure(session, &table.name, Lifetime::Lasting, table).await?;
+        let full_name = place.table(&table.name);
+        let mut into = full_name.clone();
+        let is_replaced = target.mode.is_staged() && self.is_replaced(target, &into).await?;
+        let staged = target.mode.is_staged() && !is_replaced;
+        if staged {
             let next = next_table(target);
-            kept = self.place.ensure(session, &next, Lifetime::OneRun, table).await?;
-            into = self.place.table(&next);
+            kept = place.ensure(session, &next, Lifetime::OneRun, table).await?;
+            into = place.table(&next);
         }
-        let claim = progress::claim(session, &self.place, &target.progress_key, target.mode, kept).await?;
+        let takeover = Takeover { staged, generation: target.run.map(|run| run.generation), kept };
+        let claim = progress::claim(session, &self.place, &target.progress_key, takeover).await?;
         if claim.fresh {
             self.run(format!("DELETE FROM {into}")).await?;
         }
+        let mut target = target.clone();
+        if is_replaced || (staged && !claim.fresh) {
+            target.mode = target.mode_going_on();
+        }
+        // A run that nobody goes on with, or one that died before it could drop its table.
+        if !staged && (target.mode.is_staged() || claim.was_staged) {
+            self.discard(&place.table(&next_table(&target))).await;
+        }
         self.streams.push(Stream {
-            target: target.clone(),
+            table: full_name,
             into,
             version: claim.version,
             generation: claim.generation,
-            writer: Some(Writer::new(table)),
+            writer: Some(Writer::new(&target)),
+            target,
             lines: 0,
             files: 0,
             replaced: Vec::new(),
@@ -295,7 +348,7 @@ impl Sink for SnowflakeSink {
         let open = self.stream(stream)?;
         let uploaded = open.files > 0;
         open.attempt += 1;
-        open.writer.get_or_insert_with(|| Writer::new(&open.target.table));
+        open.writer.get_or_insert_with(|| Writer::new(&open.target));
         open.begin();
         if uploaded {
             self.clean(&files).await;
@@ -308,13 +361,12 @@ impl Sink for SnowflakeSink {
         if open.lines > 0 || !open.writer.as_ref().is_some_and(Writer::is_empty) {
             return Err(Error::bug("a stream is finished with rows that were not committed"));
         }
-        if open.target.mode != WriteMode::Overwrite {
+        if open.into == open.table {
             return Ok(());
         }
         let (key, version, generation) = (open.target.progress_key.clone(), open.version, open.generation);
-        let (table, next) = (open.target.table.clone(), open.into.clone());
+        let (table, next, target) = (open.target.table.clone(), open.into.clone(), open.table.clone());
         open.version += 1;
-        let target = self.place.table(&table.name);
         let session = self.session.as_ref();
         let replaced = async {
             self.run("BEGIN TRANSACTION").await?;
@@ -327,13 +379,7 @@ impl Sink for SnowflakeSink {
             return Err(progress::rolled_back(session, error).await);
         }
         progress::must_be_at(session, &self.place, &key, version + 1).await?;
-        if let Err(error) = self.run(format!("DROP TABLE IF EXISTS {next}")).await {
-            tracing::warn!(
-                error = error.report(),
-                table = next,
-                "could not drop the table of a finished run"
-            );
-        }
+        self.discard(&next).await;
         Ok(())
     }
 }

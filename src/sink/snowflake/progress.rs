@@ -8,7 +8,6 @@ use super::client::Warehouse;
 use super::ddl::{LOAD, Place, ident};
 use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::WriteMode;
 
 /// Name of the table.
 pub(super) const TABLE: &str = "_TAPELINE_PROGRESS";
@@ -36,6 +35,8 @@ pub(super) struct Claim {
     pub generation: i64,
     /// Whether rows of an earlier, abandoned run must go first.
     pub fresh: bool,
+    /// Whether the run before collected its rows beside the table.
+    pub was_staged: bool,
 }
 
 fn conflict(key: &str) -> Error {
@@ -124,28 +125,42 @@ pub(super) async fn rolled_back(session: &dyn Warehouse, error: Error) -> Error 
     error
 }
 
+/// How a stream is taken over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Takeover {
+    /// Whether rows go to a table that will replace the other.
+    pub staged: bool,
+    /// The number of the run, where somebody else counts the runs.
+    pub generation: Option<i64>,
+    /// Whether the rows that the progress speaks of are still there; a table that
+    /// somebody dropped is read anew.
+    pub kept: bool,
+}
+
 /// Takes over a stream: from here on, nobody else's commit can succeed.
-///
-/// `kept` says whether the rows that the progress speaks of are still there; a
-/// table that somebody dropped is read anew.
 pub(super) async fn claim(
     session: &dyn Warehouse,
     place: &Place,
     key: &str,
-    mode: WriteMode,
-    kept: bool,
+    takeover: Takeover,
 ) -> Result<Claim> {
     let row = read_or_add(session, place, key).await?;
-    let overwrite = mode == WriteMode::Overwrite;
-    let goes_on = kept && row.overwrite == overwrite && row.progress.is_some();
+    let Takeover { staged: overwrite, generation, kept } = takeover;
+    let same_run = !overwrite || generation.is_none_or(|generation| generation == row.generation);
+    let goes_on = kept && same_run && row.overwrite == overwrite && row.progress.is_some();
     if row.progress.is_some() && !kept {
         tracing::warn!(progress_key = key, "the table of this progress is gone: reading from the beginning");
     }
     let claim = Claim {
         progress: row.progress.filter(|_| goes_on),
         version: row.version + 1,
-        generation: if overwrite && !goes_on { row.generation + 1 } else { row.generation },
+        generation: match generation {
+            Some(generation) => generation,
+            None if overwrite && !goes_on => row.generation + 1,
+            None => row.generation,
+        },
         fresh: overwrite && !goes_on,
+        was_staged: row.overwrite,
     };
     let sql = format!(
         "UPDATE {} SET \"PROGRESS\" = ?, \"VERSION\" = ?, \"GENERATION\" = ?, \"OVERWRITE\" = {}, \

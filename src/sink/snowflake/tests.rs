@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::client::Answer;
 use super::layer::tests::refused_with;
 use super::*;
-use crate::batch::Rows;
+use crate::batch::{ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, Table};
 use crate::checkpoint::Cover;
 
@@ -69,12 +69,18 @@ async fn written(rule: Rule) -> (SnowflakeSink, StreamId, Arc<Mutex<Vec<String>>
     let session = Scripted { log: Arc::clone(&log), version: Mutex::new(7), rule };
     let place = Place { database: "d".to_owned(), schema: "s".to_owned() };
     let mut sink = SnowflakeSink::over(Box::new(session), place, "w").await.unwrap();
-    let target = Target { progress_key: "p/t".to_owned(), table: table(), mode: WriteMode::AppendDedup };
+    let target = Target::new("p/t", table(), WriteMode::AppendDedup);
     let (stream, _) = sink.open(&target).await.unwrap();
     let mut rows = Rows::default();
     rows.push(br#"{"k":1}"#);
     rows.push(br#"{"k":2}"#);
-    let batch = Batch { table: table(), rows, extracted_at_ms: 0, covers: Cover::Part, replaces: None };
+    let batch = Batch {
+        table: table(),
+        rows,
+        extracted_at: ExtractedAt::All(0),
+        covers: Cover::Part,
+        replaces: None,
+    };
     assert_eq!(sink.write(stream, batch).await.unwrap(), Receipt::Accepted);
     log.lock().unwrap().clear();
     (sink, stream, log)

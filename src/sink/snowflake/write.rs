@@ -11,9 +11,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::merge::{LINE_EXTRACTED_AT, LINE_META, LINE_NUMBER};
-use crate::batch::{Batch, Change};
-use crate::catalog::{ColumnType, Table};
+use crate::batch::Batch;
+use crate::catalog::ColumnType;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::sink::{META_TAIL, Run, Target, change_text};
 
 /// Compressed bytes after which a file is uploaded. Snowflake reads files of this
 /// size in parallel, and it bounds what waits in memory.
@@ -28,7 +29,10 @@ pub(super) struct File {
 
 /// The file that rows of one stream are being added to.
 pub(super) struct Writer {
+    /// Names of decimal columns as JSON writes them, in quotes.
     decimals: HashSet<Box<[u8]>>,
+    /// A line's metadata up to its changes.
+    meta_head: String,
     file: GzEncoder<Vec<u8>>,
     lines: u64,
     /// Lines since the last commit, over all files: the order of writing.
@@ -38,18 +42,20 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(table: &Table) -> Self {
-        Self::with_files_of(table, FILE_BYTES_MAX)
+    pub fn new(target: &Target) -> Self {
+        Self::with_files_of(target, FILE_BYTES_MAX)
     }
 
-    fn with_files_of(table: &Table, file_bytes_max: usize) -> Self {
-        let decimals = table
+    fn with_files_of(target: &Target, file_bytes_max: usize) -> Self {
+        let decimals = target
+            .table
             .columns
             .iter()
             .filter(|column| column.ty == ColumnType::Decimal)
-            .map(|column| column.name.as_bytes().into())
+            .map(|column| serde_json::Value::from(column.name.as_str()).to_string().into_bytes().into())
             .collect();
-        Self { decimals, file: encoder(), lines: 0, number: 0, line: Vec::new(), file_bytes_max }
+        let meta_head = Run::meta_head(target.run);
+        Self { meta_head, decimals, file: encoder(), lines: 0, number: 0, line: Vec::new(), file_bytes_max }
     }
 
     /// Compressed bytes that wait.
@@ -68,21 +74,31 @@ impl Writer {
     /// # Errors
     /// [`ErrorKind::Bug`] when a row is not canonical.
     pub fn push(&mut self, batch: &Batch) -> Result<Vec<File>> {
-        let extracted_at = jiff::Timestamp::from_millisecond(batch.extracted_at_ms)
-            .or_fail(ErrorKind::Bug, || "rows from an impossible time".to_owned())?;
+        let mut extracted_at = None;
         let mut changes = batch.rows.changes().iter().peekable();
+        let mut notes = batch.rows.notes().iter().peekable();
         let mut full = Vec::new();
         for (index, row) in batch.rows.iter().enumerate() {
+            let at_ms = batch.extracted_at.of(index);
+            let at = match extracted_at {
+                Some((ms, at)) if ms == at_ms => at,
+                _ => jiff::Timestamp::from_millisecond(at_ms)
+                    .or_fail(ErrorKind::Bug, || "rows from an impossible time".to_owned())?,
+            };
+            extracted_at = Some((at_ms, at));
             let line = &mut self.line;
             line.clear();
-            write!(line, "{{\"{LINE_NUMBER}\":{},\"{LINE_EXTRACTED_AT}\":\"{extracted_at}\",", self.number)
-                .and_then(|()| write!(line, "\"{LINE_META}\":{{\"changes\":["))
+            write!(line, "{{\"{LINE_NUMBER}\":{},\"{LINE_EXTRACTED_AT}\":\"{at}\",", self.number)
+                .and_then(|()| write!(line, "\"{LINE_META}\":{}", self.meta_head))
                 .or_fail(ErrorKind::Bug, || "cannot write to memory".to_owned())?;
-            let mut first = true;
-            while let Some(change) = changes.next_if(|change| change.row == index) {
-                push_change(line, &batch.table, change, &mut first);
+            let head = line.len();
+            while let Some(note) = notes.next_if(|note| note.row == index) {
+                push_item(line, head, &note.changes);
             }
-            line.extend_from_slice(b"]}");
+            while let Some(change) = changes.next_if(|change| change.row == index) {
+                push_item(line, head, &change_text(&batch.table, change));
+            }
+            line.extend_from_slice(META_TAIL.as_bytes());
             push_members(line, row, &self.decimals)?;
             line.extend_from_slice(b"}\n");
             self.file.write_all(line).or_fail(ErrorKind::Bug, || "cannot compress".to_owned())?;
@@ -118,14 +134,12 @@ fn encoder() -> GzEncoder<Vec<u8>> {
     GzEncoder::new(Vec::new(), Compression::fast())
 }
 
-fn push_change(line: &mut Vec<u8>, table: &Table, change: &Change, first: &mut bool) {
-    if !std::mem::replace(first, false) {
+/// Appends an item of a list that begins at `head`.
+fn push_item(line: &mut Vec<u8>, head: usize, item: &str) {
+    if line.len() > head {
         line.push(b',');
     }
-    let field = table.columns.get(change.column).map_or("", |column| column.name.as_str());
-    line.extend_from_slice(b"{\"field\":\"");
-    line.extend_from_slice(field.as_bytes());
-    line.extend_from_slice(b"\",\"change\":\"NULLED\",\"reason\":\"SOURCE_SERIALIZATION_ERROR\"}");
+    line.extend_from_slice(item.as_bytes());
 }
 
 /// Appends the members of the object `row`, each with a comma before it.
@@ -143,8 +157,7 @@ fn push_members(line: &mut Vec<u8>, row: &[u8], decimals: &HashSet<Box<[u8]>>) -
             line.push(b',');
             line.extend_from_slice(key);
             line.push(b':');
-            let quoted = value.first() != Some(&b'"')
-                && decimals.contains(key.trim_ascii_start().get(1..key.len() - 1).unwrap_or_default());
+            let quoted = value.first() != Some(&b'"') && decimals.contains(key);
             if quoted {
                 line.push(b'"');
             }

@@ -3,6 +3,7 @@
 mod crash;
 mod failures;
 mod modes;
+mod runs;
 mod schema;
 mod types;
 
@@ -13,7 +14,7 @@ use duckdb::Connection;
 use tempfile::TempDir;
 
 use super::{DuckDbConfig, DuckDbSink};
-use crate::batch::{Batch, Rows};
+use crate::batch::{Batch, Cause, ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table};
 use crate::checkpoint::Cover;
 use crate::error::{Error, Result};
@@ -85,7 +86,7 @@ fn bars() -> Arc<Table> {
 }
 
 fn target(table: &Arc<Table>, mode: WriteMode) -> Target {
-    Target { progress_key: format!("test/{}", table.name), table: Arc::clone(table), mode }
+    Target::new(format!("test/{}", table.name), Arc::clone(table), mode)
 }
 
 fn batch(table: &Arc<Table>, lines: &[String]) -> Batch {
@@ -96,7 +97,7 @@ fn batch(table: &Arc<Table>, lines: &[String]) -> Batch {
     Batch {
         table: Arc::clone(table),
         rows,
-        extracted_at_ms: 1_719_581_400_123,
+        extracted_at: ExtractedAt::All(1_719_581_400_123),
         covers: Cover::Part,
         replaces: None,
     }

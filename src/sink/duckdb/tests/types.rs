@@ -193,8 +193,8 @@ async fn rows_carry_airbytes_columns() {
     let mut batch = batch(&table, &[]);
     for index in 0..5000 {
         if index == 4097 {
-            batch.rows.note_change(1);
-            batch.rows.note_change(3);
+            batch.rows.note_change(1, Cause::Source);
+            batch.rows.note_change(3, Cause::Source);
         }
         batch.rows.push(format!(r#"{{"seq":{index}}}"#).as_bytes());
     }

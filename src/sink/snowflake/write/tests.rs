@@ -4,9 +4,10 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::*;
-use crate::batch::Rows;
-use crate::catalog::Column;
+use crate::batch::{Cause, ExtractedAt, Rows};
+use crate::catalog::{Column, Table};
 use crate::checkpoint::Cover;
+use crate::sink::WriteMode;
 
 fn table() -> Arc<Table> {
     let column = |name: &str, ty| Column { name: name.to_owned(), ty, doc: String::new() };
@@ -23,6 +24,10 @@ fn table() -> Arc<Table> {
     })
 }
 
+fn target() -> Target {
+    Target::new("p/t", table(), WriteMode::AppendDedup)
+}
+
 fn batch(rows: &[&str]) -> Batch {
     let mut all = Rows::default();
     for row in rows {
@@ -31,7 +36,7 @@ fn batch(rows: &[&str]) -> Batch {
     Batch {
         table: table(),
         rows: all,
-        extracted_at_ms: 1_704_164_645_123,
+        extracted_at: ExtractedAt::All(1_704_164_645_123),
         covers: Cover::Part,
         replaces: None,
     }
@@ -44,12 +49,15 @@ fn text(file: &File) -> String {
 }
 
 fn lines(rows: &[&str]) -> Vec<String> {
-    let mut writer = Writer::new(&table());
+    let mut writer = Writer::new(&target());
     assert!(writer.push(&batch(rows)).unwrap().is_empty());
     let file = writer.take().unwrap().unwrap();
     assert_eq!(usize::try_from(file.lines).unwrap(), rows.len());
-    let prefix =
-        |number: usize| format!(r#"{{"N":{number},"AT":"2024-01-02T03:04:05.123Z","META":{{"changes":[]}}"#);
+    let prefix = |number: usize| {
+        format!(
+            r#"{{"_tapeline_n":{number},"_tapeline_at":"2024-01-02T03:04:05.123Z","_tapeline_meta":{{"changes":[]}}"#
+        )
+    };
     let text = text(&file);
     text.lines()
         .enumerate()
@@ -81,15 +89,15 @@ fn decimals_are_text_and_nulls_are_absent() {
 #[test]
 fn a_change_is_named_in_the_metadata() {
     let mut batch = batch(&[r#"{"ticker":"A"}"#]);
-    batch.rows.note_change(1);
-    batch.rows.note_change(2);
+    batch.rows.note_change(1, Cause::Source);
+    batch.rows.note_change(2, Cause::Source);
     batch.rows.push(br#"{"ticker":"B"}"#);
-    let mut writer = Writer::new(&table());
+    let mut writer = Writer::new(&target());
     writer.push(&batch).unwrap();
     let text = text(&writer.take().unwrap().unwrap());
     let second = text.lines().nth(1).unwrap();
     assert!(
-        second.contains(r#""META":{"changes":[{"field":"price","change":"NULLED","reason":"SOURCE_SERIALIZATION_ERROR"},{"field":"volume","#),
+        second.contains(r#""_tapeline_meta":{"changes":[{"field":"price","change":"NULLED","reason":"SOURCE_SERIALIZATION_ERROR"},{"field":"volume","#),
         "{second}"
     );
     serde_json::from_str::<serde_json::Value>(second).unwrap();
@@ -97,7 +105,7 @@ fn a_change_is_named_in_the_metadata() {
 
 #[test]
 fn files_are_bounded_and_their_lines_are_numbered_on() {
-    let mut writer = Writer::with_files_of(&table(), 1);
+    let mut writer = Writer::with_files_of(&target(), 1);
     let rows: Vec<String> =
         (0..20_000).map(|n| format!(r#"{{"ticker":"T{n}","price":{n}.{}}}"#, fastrand::u32(..))).collect();
     let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
@@ -107,7 +115,7 @@ fn files_are_bounded_and_their_lines_are_numbered_on() {
     assert_eq!(files.iter().map(|file| file.lines).sum::<u64>(), 20_000);
     let all: String = files.iter().map(text).collect();
     for (number, line) in all.lines().enumerate() {
-        assert!(line.starts_with(&format!("{{\"N\":{number},")), "{line}");
+        assert!(line.starts_with(&format!("{{\"_tapeline_n\":{number},")), "{line}");
     }
     assert!(writer.take().unwrap().is_none());
 }
@@ -115,7 +123,7 @@ fn files_are_bounded_and_their_lines_are_numbered_on() {
 #[test]
 fn a_cut_row_is_an_error() {
     for row in ["", "{", r#"{"a""#, r#"{"a":"#, r#"{"a":1"#, r#"{"a":"b"#, r#"{"a":[1}"#, "[]"] {
-        let mut writer = Writer::new(&table());
+        let mut writer = Writer::new(&target());
         assert!(writer.push(&batch(&[row])).is_err(), "{row}");
     }
 }

@@ -11,7 +11,7 @@ const DEPTH_MAX: u32 = 64;
 
 /// Why the text is not JSON, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed {
+pub(crate) struct Malformed {
     /// What was expected.
     pub expected: &'static str,
     /// Byte offset in the text.
@@ -30,7 +30,7 @@ type Result<T> = std::result::Result<T, Malformed>;
 
 /// A value's text by its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// The text between the quotes, escapes as written.
     String(&'a [u8]),
     /// The number as written.
@@ -45,21 +45,21 @@ pub(super) enum Value<'a> {
 
 /// Reads forward over a JSON text.
 #[derive(Debug, Clone)]
-pub(super) struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0 }
     }
 
-    pub(super) fn offset(&self) -> usize {
+    pub(crate) fn offset(&self) -> usize {
         self.at
     }
 
-    pub(super) fn slice(&self, from: usize) -> &'a [u8] {
+    pub(crate) fn slice(&self, from: usize) -> &'a [u8] {
         &self.text[from..self.at]
     }
 
@@ -70,7 +70,7 @@ impl<'a> Scanner<'a> {
 
     /// The next byte that is not white space, which stays.
     #[inline]
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.get(self.at)?;
             if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
@@ -82,20 +82,20 @@ impl<'a> Scanner<'a> {
 
     /// Takes `byte` if it comes next after white space.
     #[inline]
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
     #[inline]
-    pub(super) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<()> {
+    pub(crate) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<()> {
         if self.take(byte) { Ok(()) } else { self.fail(expected) }
     }
 
     /// A string's content, escapes as written.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<&'a [u8]> {
+    pub(crate) fn string(&mut self) -> Result<&'a [u8]> {
         self.expect(b'"', "a string")?;
         let start = self.at;
         loop {
@@ -170,7 +170,7 @@ impl<'a> Scanner<'a> {
 
     /// The next value, whatever it is.
     #[inline]
-    pub(super) fn value(&mut self) -> Result<Value<'a>> {
+    pub(crate) fn value(&mut self) -> Result<Value<'a>> {
         match self.peek() {
             Some(b'"') => self.string().map(Value::String),
             Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
@@ -224,7 +224,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// The text that a string's content stands for.
-pub(super) fn unescape(content: &[u8]) -> Cow<'_, str> {
+pub(crate) fn unescape(content: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(content);
     if !content.contains(&b'\\') {
         return text;
@@ -237,7 +237,7 @@ pub(super) fn unescape(content: &[u8]) -> Cow<'_, str> {
 }
 
 /// Appends a nested value without the white space between its tokens.
-pub(super) fn push_compact(out: &mut Vec<u8>, nested: &[u8]) {
+pub(crate) fn push_compact(out: &mut Vec<u8>, nested: &[u8]) {
     let mut in_string = false;
     let mut escaped = false;
     for &byte in nested {

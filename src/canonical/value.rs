@@ -1,4 +1,4 @@
-//! Values from the API's form to the canonical one, exactly.
+//! Values from outside to the canonical form, exactly.
 
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ const SECONDS_A_DAY: i64 = 86_400;
 
 /// Appends a decimal: as it was sent, an exponent written out. False, and nothing
 /// appended, when it needs more digits than a canonical decimal has.
-pub(super) fn push_decimal(out: &mut Vec<u8>, number: &[u8]) -> bool {
+pub(crate) fn push_decimal(out: &mut Vec<u8>, number: &[u8]) -> bool {
     let plain =
         number.len() <= WHOLE_DIGITS_MAX - 2 && !number.iter().any(|byte| matches!(byte, b'e' | b'E'));
     if plain && number.first().is_some_and(|first| *first != b'+' && *first != b'.') {
@@ -39,7 +39,7 @@ pub(super) fn push_decimal(out: &mut Vec<u8>, number: &[u8]) -> bool {
 }
 
 /// A whole number within `i64`, also when it was sent as `100.0` or `1e2`.
-pub(super) fn integer(number: &[u8]) -> Option<i64> {
+pub(crate) fn integer(number: &[u8]) -> Option<i64> {
     if let Some(value) = std::str::from_utf8(number).ok().and_then(|text| text.parse().ok()) {
         return Some(value);
     }
@@ -54,7 +54,7 @@ pub(super) fn integer(number: &[u8]) -> Option<i64> {
 }
 
 /// Whether a string's content is a number as JSON writes one.
-pub(super) fn is_number(content: &[u8]) -> bool {
+pub(crate) fn is_number(content: &[u8]) -> bool {
     let mut scanner = super::json::Scanner::new(content);
     matches!(scanner.value(), Ok(super::json::Value::Number(number)) if number.len() == content.len())
 }
@@ -114,14 +114,14 @@ impl Digits {
 
 /// Writes moments as RFC 3339 in UTC; remembers the day, which rows share.
 #[derive(Debug, Default)]
-pub(super) struct MomentWriter {
+pub(crate) struct MomentWriter {
     day: Option<(i64, [u8; 11])>,
 }
 
 impl MomentWriter {
     /// Appends the moment in quotes. False, and nothing appended, outside the years 1 to 9999.
     #[inline]
-    pub(super) fn push(&mut self, out: &mut Vec<u8>, seconds: i64, nanos: u32) -> bool {
+    pub(crate) fn push(&mut self, out: &mut Vec<u8>, seconds: i64, nanos: u32) -> bool {
         let day = seconds.div_euclid(SECONDS_A_DAY);
         let Some(date) = self.date(day) else {
             return false;
@@ -150,13 +150,28 @@ impl MomentWriter {
     }
 
     /// Appends a moment that was sent as RFC 3339, in whatever offset and precision.
-    pub(super) fn push_rfc3339(&mut self, out: &mut Vec<u8>, content: &[u8]) -> bool {
+    pub(crate) fn push_rfc3339(&mut self, out: &mut Vec<u8>, content: &[u8]) -> bool {
         let Some(moment) = std::str::from_utf8(content).ok().and_then(|text| text.parse::<Timestamp>().ok())
         else {
             return false;
         };
         let nanos = moment.as_nanosecond();
         self.push(out, nanos.div_euclid(1_000_000_000) as i64, nanos.rem_euclid(1_000_000_000) as u32)
+    }
+
+    /// As [`MomentWriter::push_rfc3339`]; a moment without an offset is in UTC.
+    pub(crate) fn push_iso8601(&mut self, out: &mut Vec<u8>, content: &[u8]) -> bool {
+        if self.push_rfc3339(out, content) {
+            return true;
+        }
+        let Some(moment) = std::str::from_utf8(content)
+            .ok()
+            .and_then(|text| text.parse::<jiff::civil::DateTime>().ok())
+            .and_then(|moment| jiff::tz::TimeZone::UTC.to_timestamp(moment).ok())
+        else {
+            return false;
+        };
+        self.push(out, moment.as_second(), moment.subsec_nanosecond().unsigned_abs())
     }
 
     fn date(&mut self, day: i64) -> Option<[u8; 11]> {
@@ -177,7 +192,7 @@ impl MomentWriter {
 }
 
 /// Whether a string's content is a date of the calendar.
-pub(super) fn is_date(content: &[u8]) -> bool {
+pub(crate) fn is_date(content: &[u8]) -> bool {
     content.len() == 10
         && content[4] == b'-'
         && content[7] == b'-'

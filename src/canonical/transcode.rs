@@ -1,70 +1,140 @@
-//! The API's rows to canonical rows, in one pass over the page's bytes.
+//! Objects to canonical rows, in one pass over their bytes.
 //!
-//! The hot path of the program: no number is parsed, no key is hashed. Rows of a
+//! The hot path of the program: no number is parsed, hardly a key is hashed. Rows of a
 //! page have their keys in the same order, so each key is first compared with the
 //! one that stood there in the row before.
 
+use std::collections::HashMap;
+
 use super::json::{Malformed, Scanner, Value, push_compact, unescape};
 use super::value::{MomentWriter, integer, is_date, is_number, push_decimal};
-use crate::batch::Rows;
-use crate::catalog::{EXTRA_COLUMN, Kind, StreamSpec, Table, TimeUnit};
+use crate::batch::{Cause, Rows};
+use crate::catalog::{EXTRA_COLUMN, Field, Kind, StreamSpec, Table, TimeUnit};
 
-/// Turns rows of one slice of a stream into canonical rows.
+/// Turns objects into the canonical rows of one table.
 #[derive(Debug)]
-pub(super) struct Transcoder {
+pub(crate) struct Transcoder {
     fields: Vec<FieldPlan>,
+    /// Where in `fields` a key is, for those that stand at another place than before.
+    by_source: HashMap<Vec<u8>, usize>,
     /// `"ticker":"AAPL",`: what the request knows.
     constants: Vec<u8>,
+    /// Keys that are left out.
+    ignored: &'static [&'static str],
+    /// Who is to blame for a value that does not fit.
+    cause: Cause,
     /// The field whose key stood at this place in the row before.
     order: Vec<usize>,
     moments: MomentWriter,
     /// Unknown fields and misfits of the row under way, each followed by a comma.
     extra: Vec<u8>,
+    /// In which row each field was seen last, counted by `row_number`.
+    seen: Vec<u64>,
+    row_number: u64,
+    key_misfit: Option<usize>,
+}
+
+/// A field of the objects and the column that it goes to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FieldForm<'a> {
+    /// The key in the object.
+    pub source: &'a str,
+    /// The column's name.
+    pub name: &'a str,
+    /// The form of its values.
+    pub kind: Kind,
 }
 
 #[derive(Debug)]
 struct FieldPlan {
-    source: &'static [u8],
+    /// The key as JSON writes it, without its quotes.
+    source: Vec<u8>,
     kind: Kind,
     /// `"open":`
     label: Vec<u8>,
     /// `"sip_timestamp_ns":`, for nanoseconds.
     nanos_label: Vec<u8>,
     column: usize,
+    is_key: bool,
 }
 
-/// The place of a field that the catalogue does not know.
+/// The place of a key that is no field.
 const UNKNOWN: usize = usize::MAX;
 
+/// Keys whose place in the row is remembered.
+const ORDER_MAX: usize = 4096;
+
+fn quoted(text: &str) -> Vec<u8> {
+    serde_json::Value::from(text).to_string().into_bytes()
+}
+
+fn label(name: &str) -> Vec<u8> {
+    [quoted(name).as_slice(), b":"].concat()
+}
+
 impl Transcoder {
-    /// `constants` are columns and their values, strings both.
-    pub(super) fn new(spec: &'static StreamSpec, table: &Table, constants: &[(&str, &str)]) -> Self {
-        let label = |name: &str| format!("{}:", serde_json::Value::from(name)).into_bytes();
-        let fields = spec
-            .fields
-            .iter()
-            .map(|field| FieldPlan {
-                source: field.source.as_bytes(),
+    /// For rows of the API. `constants` are columns and their values, strings both.
+    pub(crate) fn new(spec: &'static StreamSpec, table: &Table, constants: &[(&str, &str)]) -> Self {
+        let form =
+            |field: &'static Field| FieldForm { source: field.source, name: field.name, kind: field.kind };
+        let mut transcoder = Self::of(spec.fields.iter().map(form), table, Cause::Source);
+        for (name, value) in constants {
+            transcoder.constants.extend(label(name));
+            transcoder.constants.extend(quoted(value));
+            transcoder.constants.push(b',');
+        }
+        transcoder
+    }
+
+    /// For objects with these fields. `cause` is to blame for a value that does not
+    /// fit its column.
+    pub(crate) fn of<'a>(fields: impl Iterator<Item = FieldForm<'a>>, table: &Table, cause: Cause) -> Self {
+        let plan = |field: FieldForm<'_>| {
+            let source = quoted(field.source);
+            let nanos = format!("{}_ns", field.name);
+            FieldPlan {
+                source: source[1..source.len() - 1].to_vec(),
                 kind: field.kind,
                 label: label(field.name),
-                nanos_label: label(&format!("{}_ns", field.name)),
+                nanos_label: label(&nanos),
+                is_key: table.key.iter().any(|key| *key == field.name || *key == nanos),
                 column: table.position(field.name).expect("every field has a column"),
-            })
-            .collect();
-        let constants = constants.iter().fold(Vec::new(), |mut text, (name, value)| {
-            text.extend(label(name));
-            text.extend(serde_json::Value::from(*value).to_string().into_bytes());
-            text.push(b',');
-            text
-        });
-        Self { fields, constants, order: Vec::new(), moments: MomentWriter::default(), extra: Vec::new() }
+            }
+        };
+        let fields: Vec<FieldPlan> = fields.map(plan).collect();
+        let sources = fields.iter().enumerate();
+        Self {
+            by_source: sources.map(|(index, field)| (field.source.clone(), index)).collect(),
+            seen: vec![0; fields.len()],
+            fields,
+            constants: Vec::new(),
+            ignored: &[],
+            cause,
+            order: Vec::new(),
+            moments: MomentWriter::default(),
+            extra: Vec::new(),
+            row_number: 0,
+            key_misfit: None,
+        }
+    }
+
+    /// Leaves out these keys.
+    pub(crate) fn ignoring(mut self, keys: &'static [&'static str]) -> Self {
+        self.ignored = keys;
+        self
+    }
+
+    /// The column of the primary key that the value in the last row did not fit, if
+    /// there was one: NULL in its place would merge rows that are not the same.
+    pub(crate) fn key_misfit(&self) -> Option<usize> {
+        self.key_misfit
     }
 
     /// Reads one row, an object, and appends it.
     ///
     /// # Errors
     /// When the text is not a JSON object, or names a field twice. The row is not appended then.
-    pub(super) fn row(&mut self, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<(), Malformed> {
+    pub(crate) fn row(&mut self, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<(), Malformed> {
         let outcome = self.object(scanner, rows);
         if outcome.is_err() {
             rows.abandon_row();
@@ -78,7 +148,8 @@ impl Transcoder {
         let out = rows.buffer();
         out.push(b'{');
         out.extend_from_slice(&self.constants);
-        let mut seen = 0_u64;
+        self.row_number += 1;
+        self.key_misfit = None;
         let mut place = 0;
         if !scanner.take(b'}') {
             loop {
@@ -92,16 +163,16 @@ impl Transcoder {
                 };
                 let value = scanner.value()?;
                 if field == UNKNOWN {
-                    self.keep_extra(key, scanner.slice(start));
+                    self.keep_unknown(key, value, scanner.slice(start));
                 } else {
-                    let bit = 1 << field;
-                    if seen & bit != 0 {
+                    if std::mem::replace(&mut self.seen[field], self.row_number) == self.row_number {
                         return Err(Malformed { expected: "each field of a row once", offset: start });
                     }
-                    seen |= bit;
                     if !self.value(field, value, rows.buffer()) {
                         self.keep_extra(key, scanner.slice(start));
-                        rows.note_change(self.fields[field].column);
+                        let FieldPlan { column, is_key, .. } = self.fields[field];
+                        rows.note_change(column, self.cause);
+                        self.key_misfit = self.key_misfit.or(is_key.then_some(column));
                     }
                 }
                 if !scanner.take(b',') {
@@ -138,18 +209,43 @@ impl Transcoder {
         {
             return field;
         }
-        let found = self.fields.iter().position(|field| field.source == key).or_else(|| {
+        let found = self.by_source.get(key).or_else(|| {
             // A key may be written with escapes.
             let text = key.contains(&b'\\').then(|| unescape(key))?;
-            self.fields.iter().position(|field| field.source == text.as_bytes())
+            let plain = quoted(&text);
+            self.by_source.get(&plain[1..plain.len() - 1])
         });
-        let field = found.unwrap_or(UNKNOWN);
+        let field = found.copied().unwrap_or(UNKNOWN);
         if place < self.order.len() {
             self.order[place] = field;
-        } else if place == self.order.len() && place < 64 {
+        } else if place == self.order.len() && place < ORDER_MAX {
             self.order.push(field);
         }
         field
+    }
+
+    /// Keeps a field that has no column. A source that keeps such fields as we do
+    /// has them in an object of the same name: its members join ours.
+    fn keep_unknown(&mut self, key: &[u8], value: Value<'_>, text: &[u8]) {
+        if self.ignored.iter().any(|ignored| ignored.as_bytes() == key) {
+            return;
+        }
+        if key != EXTRA_COLUMN.as_bytes() {
+            return self.keep_extra(key, text);
+        }
+        match value {
+            Value::Null => {}
+            Value::Nested(object) if object.starts_with(b"{") => {
+                let start = self.extra.len();
+                push_compact(&mut self.extra, object);
+                self.extra.pop();
+                self.extra.remove(start);
+                if self.extra.len() > start {
+                    self.extra.push(b',');
+                }
+            }
+            _ => self.keep_extra(key, text),
+        }
     }
 
     fn keep_extra(&mut self, key: &[u8], value: &[u8]) {
@@ -227,6 +323,9 @@ fn push_moment(
     let (units_a_second, nanos_a_unit) = match unit {
         TimeUnit::Rfc3339 => {
             return matches!(value, Value::String(content) if moments.push_rfc3339(out, content));
+        }
+        TimeUnit::Iso8601 => {
+            return matches!(value, Value::String(content) if moments.push_iso8601(out, content));
         }
         TimeUnit::Millis => (1_000, 1_000_000),
         TimeUnit::Nanos => (1_000_000_000, 1),
@@ -342,6 +441,24 @@ mod tests {
             r#"{"ticker":"BRK.B","additional_properties":{"o":"abc","n":1.5,"c":1e300,"new":{"a":[1,null]},"t":"soon"}}"#
         );
         assert_eq!(rows.changes().len(), 4);
+    }
+
+    #[test]
+    fn a_misfit_in_the_key_is_told() {
+        let streams = streams(&[]);
+        let stream = streams.iter().find(|stream| stream.name == "stock_trades").unwrap();
+        let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[("ticker", "A")]);
+        let mut rows = Rows::default();
+        for (row, column) in [
+            (r#"{"price":"x","sip_timestamp":1}"#, None),
+            (r#"{"sip_timestamp":1.5}"#, Some("sip_timestamp")),
+            (r#"{"sequence_number":"soon"}"#, Some("sequence_number")),
+            (r#"{"sip_timestamp":null}"#, None),
+        ] {
+            transcoder.row(&mut Scanner::new(row.as_bytes()), &mut rows).unwrap();
+            let told = transcoder.key_misfit().map(|column| stream.table.columns[column].name.as_str());
+            assert_eq!(told, column, "{row}");
+        }
     }
 
     #[test]

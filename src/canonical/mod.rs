@@ -1,0 +1,9 @@
+//! JSON from outside to canonical rows (see [`crate::batch::Rows`]): the one way,
+//! for the API's answers and for records of any Airbyte source.
+
+mod json;
+mod transcode;
+mod value;
+
+pub(crate) use json::{Malformed, Scanner, Value, unescape};
+pub(crate) use transcode::{FieldForm, Transcoder};

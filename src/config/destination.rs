@@ -1,0 +1,180 @@
+//! The configuration of the Airbyte destination.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::explain::suggest;
+use super::pipeline::SinkConfig;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+use crate::sink::duckdb::DuckDbConfig;
+use crate::sink::snowflake::SnowflakeConfig;
+
+/// What messages call it.
+const WHAT: &str = "the destination's configuration";
+const PART: &str = "`sink` of the destination's configuration";
+
+/// What to do when nothing better is known.
+const HINT: &str = "`tapeline destination spec` prints what it may be";
+
+/// The configuration as a user writes it.
+#[derive(Debug, JsonSchema)]
+#[expect(dead_code, reason = "it is the schema; `DestinationConfig::from_json` reads the parts")]
+#[schemars(title = "tapeline destination", description = "The warehouse that records go to.")]
+pub struct RawDestinationConfig {
+    /// Where records go.
+    #[schemars(title = "Warehouse", extend("order" = 0))]
+    sink: RawSink,
+}
+
+/// A sink as in a pipeline; Airbyte wants the choice as a field.
+#[derive(Debug, JsonSchema)]
+#[expect(dead_code, reason = "as above")]
+#[serde(tag = "type")]
+enum RawSink {
+    /// A schema in Snowflake.
+    #[serde(rename = "snowflake")]
+    Snowflake(Box<SnowflakeConfig>),
+    /// A DuckDB file.
+    #[serde(rename = "duckdb")]
+    DuckDb(DuckDbConfig),
+}
+
+/// The kinds of sinks.
+const KINDS: [&str; 2] = ["snowflake", "duckdb"];
+
+/// The configuration, validated.
+#[derive(Debug, Clone)]
+pub struct DestinationConfig {
+    /// Where records go, to the schema of this configuration unless their stream has
+    /// a namespace.
+    pub sink: SinkConfig,
+}
+
+impl DestinationConfig {
+    /// Reads a configuration from JSON.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Config`], naming the field.
+    pub fn from_json(value: Value) -> Result<Self> {
+        Self::read(value).map_err(|error| error.or_hint(|| HINT.to_owned()))
+    }
+
+    fn read(value: Value) -> Result<Self> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Outer {
+            sink: Map<String, Value>,
+        }
+        let value = super::without_platform_keys(value);
+        let Outer { sink } = super::parse(value.clone(), WHAT)?;
+        let mut sink = super::without_platform_keys(Value::Object(sink));
+        let kind = sink.as_object_mut().and_then(|sink| sink.shift_remove("type"));
+        let sink = match kind.as_ref().and_then(Value::as_str) {
+            Some("snowflake") => {
+                let config: SnowflakeConfig = super::parse(sink.clone(), PART)?;
+                config.validate()?;
+                conform::<SnowflakeConfig>(&sink, PART)?;
+                SinkConfig::Snowflake(Box::new(config))
+            }
+            Some("duckdb") => {
+                let config = super::parse(sink.clone(), PART)?;
+                conform::<DuckDbConfig>(&sink, PART)?;
+                SinkConfig::DuckDb(config)
+            }
+            Some(other) => {
+                return Err(Error::config(format!("`sink.type` of {WHAT} does not know `{other}`"))
+                    .hint(suggest(other, KINDS)));
+            }
+            None => {
+                return Err(
+                    Error::config(format!("`sink.type` of {WHAT} is missing")).hint(suggest("", KINDS))
+                );
+            }
+        };
+        conform::<RawDestinationConfig>(&value, WHAT)?;
+        Ok(Self { sink })
+    }
+
+    /// The schema of streams without a namespace.
+    pub fn schema(&self) -> &str {
+        match &self.sink {
+            SinkConfig::Snowflake(config) => &config.schema,
+            SinkConfig::DuckDb(config) => &config.schema,
+        }
+    }
+
+    /// What of it must not be shown.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        match &self.sink {
+            SinkConfig::Snowflake(config) => config.secrets().collect(),
+            SinkConfig::DuckDb(_) => Vec::new(),
+        }
+    }
+}
+
+fn conform<T: JsonSchema>(value: &Value, what: &str) -> Result<()> {
+    super::schema::conform::<T>(value, what).map_err(|error| error.hint(HINT))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_sink_is_read_as_in_a_pipeline() {
+        let config = DestinationConfig::from_json(
+            json!({"sink": {"type": "duckdb", "path": "a.duckdb", "threads": null}, "__injected": 1}),
+        );
+        let SinkConfig::DuckDb(config) = config.unwrap().sink else { panic!("another sink") };
+        assert_eq!((config.path.as_str(), config.schema.as_str()), ("a.duckdb", "polygon"));
+        let snowflake = json!({"sink": {"type": "snowflake", "account": "a", "user": "u", "warehouse": "w",
+            "database": "d", "schema": "s", "password": "hunter2"}});
+        let config = DestinationConfig::from_json(snowflake).unwrap();
+        assert_eq!(config.secrets(), [&Secret::new("hunter2")]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_no_secret_is_shown() {
+        for (config, expected) in [
+            (json!({}), "`sink` of the destination's configuration is missing"),
+            (
+                json!({"sink": {"path": "a"}}),
+                "`sink.type` of the destination's configuration is missing (hint: there are `snowflake`, `duckdb`)",
+            ),
+            (
+                json!({"sink": {"type": "snowflak"}}),
+                "does not know `snowflak` (hint: did you mean `snowflake`?)",
+            ),
+            (
+                json!({"sink": {"type": "duckdb"}}),
+                "`path` of `sink` of the destination's configuration is missing",
+            ),
+            (
+                json!({"sink": {"type": "duckdb", "pth": "a"}}),
+                "unknown field `pth` of `sink` of the destination's configuration (hint: did you mean `path`?)",
+            ),
+            (
+                json!({"skin": {}}),
+                "unknown field `skin` of the destination's configuration (hint: did you mean `sink`?)",
+            ),
+            (
+                json!({"sink": {"type": "duckdb", "path": "a", "memory_limit_mb": 1}}),
+                "`memory_limit_mb` of `sink` of the destination's configuration: value is less than the minimum of 64",
+            ),
+            (
+                json!({"sink": {"type": "snowflake", "account": "a", "user": "u", "warehouse": "w", "database": "d",
+                "password": "hunter2", "private_key": "hunter2"}}),
+                "more than one way to sign in",
+            ),
+        ] {
+            let error = DestinationConfig::from_json(config.clone()).unwrap_err();
+            let message = error.user_message();
+            assert!(message.contains(expected), "{config}: {message}");
+            assert!(!error.report().contains("hunter2"));
+        }
+    }
+}

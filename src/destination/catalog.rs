@@ -1,0 +1,304 @@
+//! The configured catalogue as a destination reads it: for each stream a table and
+//! what happens to the rows that are there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::columns;
+use crate::airbyte::descriptor::StreamDescriptor;
+use crate::catalog::Table;
+use crate::error::{Error, Result};
+use crate::sink::{Run, Target, WriteMode};
+
+/// A stream that records may come of.
+#[derive(Debug)]
+pub struct Configured {
+    /// Its name and namespace as messages name it.
+    pub descriptor: StreamDescriptor,
+    /// How the sink holds it.
+    pub target: Target,
+}
+
+/// Every key may be null, unknown keys are ignored.
+#[derive(Debug, Deserialize)]
+struct RawCatalog {
+    streams: Vec<RawConfigured>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawConfigured {
+    stream: RawStream,
+    destination_sync_mode: Option<String>,
+    primary_key: Option<Vec<Vec<String>>>,
+    generation_id: Option<i64>,
+    minimum_generation_id: Option<i64>,
+    sync_id: Option<i64>,
+    destination_object_name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawStream {
+    name: String,
+    namespace: Option<String>,
+    json_schema: Option<Value>,
+    source_defined_primary_key: Option<Vec<Vec<String>>>,
+}
+
+/// The streams of a configured catalogue, in its order. Those without a namespace
+/// go to `schema`.
+///
+/// # Errors
+/// [`crate::error::ErrorKind::Config`], naming the stream and what is wrong with it.
+pub fn configured(catalog: Value, schema: &str) -> Result<Vec<Configured>> {
+    let raw: RawCatalog = crate::config::parse(catalog, "the configured catalogue").map_err(|error| {
+        error.or_hint(|| "it must be a ConfiguredAirbyteCatalog of Airbyte's protocol".to_owned())
+    })?;
+    let mut tables: HashMap<String, String> = HashMap::new();
+    let mut streams = Vec::new();
+    for raw in raw.streams {
+        let name = raw.stream.name.clone();
+        let stream = stream(raw, schema).map_err(|error| error.in_stream(&name))?;
+        if let Some(other) = tables.insert(stream.target.progress_key.clone(), name.clone()) {
+            return Err(Error::config(format!("the streams {other} and {name} would have the same table"))
+                .hint("names that differ only in case are one name in a warehouse, and without a namespace a stream goes to the configured schema: give one of the streams a prefix or a namespace"));
+        }
+        streams.push(stream);
+    }
+    Ok(streams)
+}
+
+/// Under what the progress of a table is stored. Names that a warehouse takes for
+/// the same have the same key, others never do: the first slash ends the schema.
+fn progress_key(schema: &str, table: &str) -> String {
+    let schema = schema.replace('%', "%25").replace('/', "%2F");
+    columns::folded(&format!("airbyte:{schema}/{table}"))
+}
+
+fn stream(raw: RawConfigured, default_schema: &str) -> Result<Configured> {
+    let mode = mode(&raw)?;
+    let table = table(&raw, mode)?;
+    let run = raw.generation_id.filter(|generation| *generation > 0);
+    // Where nobody counts, nobody goes on with an overwritten stream either: each run is one of its own.
+    let run = run.or_else(|| mode.is_staged().then(|| Timestamp::now().as_millisecond()));
+    let RawStream { name, namespace, .. } = raw.stream;
+    let namespace = namespace.filter(|namespace| !namespace.is_empty());
+    let progress_key = progress_key(namespace.as_deref().unwrap_or(default_schema), &table.name);
+    Ok(Configured {
+        target: Target {
+            schema: namespace.clone(),
+            run: run.map(|generation| Run { generation, sync: raw.sync_id }),
+            ..Target::new(progress_key, Arc::new(table), mode)
+        },
+        descriptor: StreamDescriptor { name, namespace },
+    })
+}
+
+fn mode(raw: &RawConfigured) -> Result<WriteMode> {
+    let dedups = match raw.destination_sync_mode.as_deref() {
+        // The protocol's default.
+        None | Some("append" | "overwrite") => false,
+        Some("append_dedup") => true,
+        Some(other) => {
+            return Err(Error::config(format!(
+                "destination_sync_mode {other:?} of stream {} is not supported",
+                raw.stream.name
+            ))
+            .hint("use append, append_dedup or overwrite"));
+        }
+    };
+    Ok(match (dedups, truncates(raw)?) {
+        (false, false) => WriteMode::Append,
+        (true, false) => WriteMode::AppendDedup,
+        (false, true) => WriteMode::Overwrite,
+        (true, true) => WriteMode::OverwriteDedup,
+    })
+}
+
+/// The stream's table, with a key where rows replace each other. An overwritten one
+/// has it too, if it can: it is of use to a refresh that goes on.
+fn table(raw: &RawConfigured, mode: WriteMode) -> Result<Table> {
+    let stream = &raw.stream;
+    let name = raw.destination_object_name.as_ref().unwrap_or(&stream.name);
+    if name.is_empty() || name.contains('\0') || name.to_lowercase().starts_with("_tapeline_") {
+        return Err(Error::config(format!("{name:?} cannot be the name of a table"))
+            .hint("give the stream another name or a prefix"));
+    }
+    let none = Value::Null;
+    let table = columns::table(name, stream.json_schema.as_ref().unwrap_or(&none), Vec::new());
+    let given = raw.primary_key.as_ref().filter(|key| !key.is_empty());
+    let paths = given.or(stream.source_defined_primary_key.as_ref()).map_or(&[][..], Vec::as_slice);
+    let key = if mode.replaces_by_key() {
+        key(&stream.name, paths, &table)?
+    } else if raw.destination_sync_mode.as_deref() == Some("overwrite") {
+        key(&stream.name, paths, &table).unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    Ok(Table { key, ..table })
+}
+
+/// Whether rows of earlier generations go when the stream is complete: as the
+/// generations say, and where the platform does not count them, as the mode says.
+fn truncates(raw: &RawConfigured) -> Result<bool> {
+    match (raw.generation_id.unwrap_or(0), raw.minimum_generation_id.unwrap_or(0)) {
+        (0, 0) => Ok(raw.destination_sync_mode.as_deref() == Some("overwrite")),
+        (_, 0) => Ok(false),
+        (generation, minimum) if generation == minimum => Ok(true),
+        (generation, minimum) => Err(Error::config(format!(
+            "stream {} is to keep rows from generation {minimum} on while generation {generation} is written",
+            raw.stream.name
+        ))
+        .hint("a refresh keeps all earlier rows or none: `minimum_generation_id` is 0 or `generation_id`")),
+    }
+}
+
+/// The columns of a primary key, which is given as paths.
+fn key(stream: &str, paths: &[Vec<String>], table: &Table) -> Result<Vec<String>> {
+    if paths.is_empty() {
+        return Err(Error::config(format!("stream {stream} has the mode append_dedup and no primary key"))
+            .hint("choose a primary key for it, or the mode append"));
+    }
+    let column = |path: &Vec<String>| match path.as_slice() {
+        [column] if table.position(column).is_some() => Ok(column.clone()),
+        [column] => {
+            Err(Error::config(format!("`{column}` of the primary key of stream {stream} is no column of it"))
+                .hint("choose a key of fields that the stream's schema has"))
+        }
+        nested => Err(Error::config(format!(
+            "the primary key of stream {stream} names the nested field `{}`",
+            nested.join(".")
+        ))
+        .hint("choose a key of top-level fields")),
+    };
+    paths.iter().map(column).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn one(more: Value) -> Result<Configured> {
+        let mut stream = json!({"stream": {"name": "s", "namespace": null, "json_schema":
+            {"properties": {"id": {"type": "integer"}}}, "source_defined_primary_key": null, "is_file_based": null},
+            "sync_mode": "incremental", "destination_sync_mode": "append_dedup", "primary_key": [["id"]],
+            "cursor_field": null, "generation_id": 3, "minimum_generation_id": 0, "sync_id": 9, "include_files": null});
+        for (key, value) in more.as_object().unwrap() {
+            stream[key] = value.clone();
+        }
+        configured(json!({ "streams": [stream] }), "main").map(|mut streams| streams.remove(0))
+    }
+
+    #[test]
+    fn generations_decide_before_the_mode_does() {
+        for (more, mode, generation) in [
+            (json!({}), WriteMode::AppendDedup, Some(3)),
+            (json!({"minimum_generation_id": 3}), WriteMode::OverwriteDedup, Some(3)),
+            (
+                json!({"minimum_generation_id": 3, "destination_sync_mode": "append"}),
+                WriteMode::Overwrite,
+                Some(3),
+            ),
+            (
+                json!({"minimum_generation_id": 3, "destination_sync_mode": "overwrite"}),
+                WriteMode::Overwrite,
+                Some(3),
+            ),
+            (json!({"destination_sync_mode": null}), WriteMode::Append, Some(3)),
+            (json!({"destination_sync_mode": "overwrite"}), WriteMode::Append, Some(3)),
+            (json!({"destination_sync_mode": "append", "generation_id": 0}), WriteMode::Append, None),
+        ] {
+            let target = one(more.clone()).unwrap().target;
+            assert_eq!((target.mode, target.run.map(|run| run.generation)), (mode, generation), "{more}");
+        }
+    }
+
+    #[test]
+    fn uncounted_runs_that_overwrite_are_generations_of_their_own() {
+        for more in
+            [json!({"generation_id": null, "minimum_generation_id": null}), json!({"generation_id": 0})]
+        {
+            let mut more = more;
+            more["destination_sync_mode"] = json!("overwrite");
+            let target = one(more).unwrap().target;
+            assert_eq!(target.mode, WriteMode::Overwrite);
+            assert!(target.run.unwrap().generation > 1_577_836_800_000);
+        }
+    }
+
+    #[test]
+    fn an_overwritten_table_has_a_key_where_it_can() {
+        for (more, expected) in [
+            (json!({}), &["id"][..]),
+            (json!({"primary_key": null}), &[]),
+            (json!({"primary_key": [["a", "b"]]}), &[]),
+            (json!({"primary_key": [["other"]]}), &[]),
+            (json!({"destination_sync_mode": "append"}), &[]),
+        ] {
+            let mut all = json!({"destination_sync_mode": "overwrite"});
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            assert_eq!(one(all).unwrap().target.table.key, expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_a_schema_and_a_name_of_its_own_a_table() {
+        let stream = json!({"name": "s", "namespace": "raw", "json_schema": {"properties": {"id": {"type": "string"}}},
+            "source_defined_primary_key": [["id"]]});
+        let configured =
+            one(json!({"stream": stream, "destination_object_name": "t", "primary_key": []})).unwrap();
+        let Target { schema, table, progress_key, run, .. } = configured.target;
+        assert_eq!(
+            (schema.as_deref(), table.name.as_str(), progress_key.as_str()),
+            (Some("raw"), "t", "airbyte:raw/t")
+        );
+        assert_eq!(table.key, ["id"]);
+        assert_eq!(run.unwrap().sync, Some(9));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_and_named() {
+        for (more, expected) in [
+            (json!({"minimum_generation_id": 2}), "keep rows from generation 2 on while generation 3"),
+            (json!({"destination_sync_mode": "upsert"}), "\"upsert\" of stream s is not supported"),
+            (json!({"primary_key": null}), "append_dedup and no primary key"),
+            (json!({"primary_key": [["a", "b"]]}), "the nested field `a.b`"),
+            (json!({"primary_key": [["other"]]}), "`other` of the primary key of stream s is no column"),
+            (json!({"destination_object_name": "_TAPELINE_NEXT_s"}), "cannot be the name of a table"),
+            (
+                json!({"stream": {"name": ""}, "destination_sync_mode": "append"}),
+                "\"\" cannot be the name of a table",
+            ),
+            (
+                json!({"stream": {"namespace": "n"}}),
+                "`streams[0].stream.name` of the configured catalogue is missing",
+            ),
+        ] {
+            let error = one(more.clone()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.user_message().contains(expected), "{more}: {}", error.user_message());
+        }
+        let stream = |name: &str| json!({"stream": {"name": name, "json_schema": {}}, "destination_sync_mode": "append"});
+        let in_main = json!({"stream": {"name": "trades", "namespace": "Main"}});
+        for other in [stream("trades"), in_main] {
+            let error = configured(json!({"streams": [stream("Trades"), other]}), "MAIN").unwrap_err();
+            assert!(error.user_message().contains("Trades and trades would have the same table"));
+        }
+        assert!(configured(json!({"streams": [stream("straße"), stream("strasse")]}), "main").is_err());
+        assert!(configured(json!({"streams": []}), "main").unwrap().is_empty());
+    }
+
+    #[test]
+    fn no_two_tables_share_their_progress() {
+        let keys = [("a", "b/c"), ("a/b", "c"), ("a%2fb", "c"), ("a", "b"), ("a%25", "b"), ("a%", "b")]
+            .map(|(schema, table)| progress_key(schema, table));
+        assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len(), "{keys:?}");
+        assert_eq!(progress_key("Main", "Trades"), "airbyte:main/trades");
+    }
+}
