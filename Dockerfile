@@ -1,6 +1,6 @@
-# The Airbyte source, and as target `sync` the program by itself. Airbyte starts the
-# entry point with a verb and in a working directory of its own, so every path here
-# is absolute.
+# The Airbyte source, as target `destination` the Airbyte destination, and as target
+# `sync` the program by itself. Airbyte starts the entry point with a verb and in a
+# working directory of its own, so every path here is absolute.
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
@@ -29,6 +29,11 @@ USER 1000:1000
 FROM base AS sync
 ENTRYPOINT ["/airbyte/tapeline"]
 CMD ["sync", "/config/pipeline.yaml"]
+
+FROM base AS destination
+ENV AIRBYTE_ENTRYPOINT="/airbyte/tapeline destination"
+LABEL io.airbyte.name="tapeline/destination-tapeline" io.airbyte.version="0.1.0"
+ENTRYPOINT ["/airbyte/tapeline", "destination"]
 
 FROM base AS source
 ENV AIRBYTE_ENTRYPOINT="/airbyte/tapeline"

@@ -1,6 +1,9 @@
 # What a person or CI runs. Everything uses cargo's release profile, so that the
 # dependencies compile once; everything fetched goes to TAPELINE_CACHE.
 
+# scripts/env finds its place as bash can.
+SHELL := bash
+
 .PHONY: help build demo test lint bench
 
 help:

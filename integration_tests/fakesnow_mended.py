@@ -1,4 +1,4 @@
-"""fakesnow, mended in three ways in which it differs from Snowflake.
+"""fakesnow, mended in four ways in which it differs from Snowflake.
 
 1. MERGE works inside a transaction. fakesnow 0.12.1 rewrites MERGE with a
    temporary table and notes that table's (absent) comment in its global database;
@@ -13,22 +13,30 @@
    any database at sign-in; with `--warehouse` only the named ones exist, and only
    databases that were created. Signing in succeeds all the same, as Snowflake has
    it; USE WAREHOUSE fails with its code and words.
+4. A password can be wrong: one that begins with `wrong-` is refused at sign-in.
 
     python fakesnow_mended.py --port 18080 [--idle-seconds 1] [--warehouse LOADING]
 """
 
 import argparse
+import gzip
+import json
 import re
 import threading
 import time
 from typing import Any
 
 import duckdb
-import fakesnow
+# The function: after it a module of the same name takes its place.
 from fakesnow import info_schema
+from fakesnow import server as serve
 from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.instance import FakeSnow
+from fakesnow.server import app
 from snowflake.connector.errors import ProgrammingError
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 # How long a statement waits for other transactions to end or to be given up.
 LOCK_SECONDS = 20.0
@@ -90,6 +98,17 @@ def refuse_unknown(command: str, warehouses: list[str]) -> None:
         raise ProgrammingError(msg=message, errno=2043, sqlstate="02000")
 
 
+async def refuse_wrong_passwords(request: Request, answer: RequestResponseEndpoint) -> Response:
+    if request.url.path == "/session/v1/login-request":
+        body = await request.body()
+        if request.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        if str(json.loads(body)["data"].get("PASSWORD", "")).startswith("wrong-"):
+            message = "Incorrect username or password was specified."
+            return JSONResponse({"data": None, "code": "390100", "message": message, "success": False})
+    return await answer(request)
+
+
 def mend(idle_seconds: float, warehouses: list[str]) -> None:
     transactions = Transactions(idle_seconds)
 
@@ -118,6 +137,7 @@ def mend(idle_seconds: float, warehouses: list[str]) -> None:
 
     if warehouses:
         FakeSnow.connect = connect_to_what_exists
+    app.add_middleware(BaseHTTPMiddleware, dispatch=refuse_wrong_passwords)
     info_schema.insert_table_comment_sql = insert_only_real_comments
     FakeSnowflakeCursor.execute = execute
 
@@ -129,7 +149,7 @@ def main() -> None:
     parser.add_argument("--warehouse", action="append", default=[], type=str.upper)
     arguments = parser.parse_args()
     mend(arguments.idle_seconds, arguments.warehouse)
-    with fakesnow.server(port=arguments.port, host="127.0.0.1"):
+    with serve(port=arguments.port, host="127.0.0.1"):
         threading.Event().wait()
 
 

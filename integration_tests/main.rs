@@ -1,6 +1,7 @@
 //! Tests over real services and the built program: one binary, a module each.
 
 mod demo;
+mod image;
 mod memory;
 mod snowflake;
 mod sync;

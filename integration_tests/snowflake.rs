@@ -5,11 +5,12 @@
 //! schema of its own.
 
 mod crash;
+mod platform;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tapeline::batch::{Batch, Bound, Extent, Rows};
+use tapeline::batch::{Batch, Bound, Extent, ExtractedAt, Rows};
 use tapeline::catalog::{Column, ColumnType, Table};
 use tapeline::checkpoint::Cover;
 use tapeline::error::ErrorKind;
@@ -69,7 +70,7 @@ fn table() -> Table {
 }
 
 fn target(mode: WriteMode) -> Target {
-    Target { progress_key: "pipeline/trades".to_owned(), table: Arc::new(table()), mode }
+    Target::new("pipeline/trades", Arc::new(table()), mode)
 }
 
 fn batch(rows: &[String]) -> Batch {
@@ -80,7 +81,7 @@ fn batch(rows: &[String]) -> Batch {
     Batch {
         table: Arc::new(table()),
         rows: all,
-        extracted_at_ms: 1_704_164_645_123,
+        extracted_at: ExtractedAt::All(1_704_164_645_123),
         covers: Cover::Part,
         replaces: None,
     }

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import crash
+from harness import crash, warehouse
+from harness.destination import Destination
 from harness.program import Program
 from harness.servers import Fakesnow, Simulator
 from harness.workspace import Workspace
@@ -62,6 +63,20 @@ def program(binary: Path, workspace: Workspace) -> Program:
 
 
 @pytest.fixture(scope="session")
+def named_destination(program: Program, workspace: Workspace) -> Program:
+    """The program under the name that makes it the destination."""
+    link = workspace.folder("bin") / "tapeline-destination"
+    link.symlink_to(program.binary)
+    return Program(link, workspace)
+
+
+@pytest.fixture
+def destination(program: Program, workspace: Workspace) -> Destination:
+    """The Airbyte destination over a new file of DuckDB."""
+    return Destination(program, workspace, workspace.folder("destination") / "market.duckdb")
+
+
+@pytest.fixture(scope="session")
 def api_key(workspace: Workspace) -> str:
     return workspace.new_secret("the API key")
 
@@ -109,6 +124,14 @@ def mended_fakesnow(root: Path, workspace: Workspace) -> Iterator[Fakesnow]:
     # No live client is idle for this long in a transaction: there is one at a time.
     command = [sys.executable, str(root / "integration_tests/fakesnow_mended.py"), "--idle-seconds", "0.2"]
     with Fakesnow(command, workspace.inputs / "fakesnow_mended.log") as fakesnow:
+        yield fakesnow
+
+
+@pytest.fixture(scope="module")
+def strict_fakesnow(root: Path, workspace: Workspace) -> Iterator[Fakesnow]:
+    """It has one warehouse, `warehouse.WAREHOUSE`, and refuses some passwords: a server for each module."""
+    command = [sys.executable, str(root / "integration_tests/fakesnow_mended.py"), "--warehouse", warehouse.WAREHOUSE]
+    with Fakesnow(command, workspace.inputs / "fakesnow_strict.log") as fakesnow:
         yield fakesnow
 
 

@@ -7,10 +7,8 @@ fakesnow, where only one warehouse exists: see fakesnow_mended.py.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +19,6 @@ from harness.servers import Fakesnow, Simulator
 from harness.workspace import Workspace
 
 STREAMS = ["stock_bars_1_hour", "stock_daily_bars", "exchanges"]
-WAREHOUSE = "LOADING"
 PLACE = f"{warehouse.DATABASE}.{warehouse.SCHEMA}"
 PROGRESS = "_TAPELINE_PROGRESS"
 
@@ -48,7 +45,7 @@ TABLE = [
         {"database": "no_such"},
         ("`database` NO_SUCH does not exist", "check `database` and `role`"),
     ),
-    Bad("a typo in a field", {"warehous": WAREHOUSE}, ("sink.snowflake.warehous`", "`warehouse`?"), without=("warehouse",)),
+    Bad("a typo in a field", {"warehous": warehouse.WAREHOUSE}, ("sink.snowflake.warehous`", "`warehouse`?"), without=("warehouse",)),
     Bad("an empty warehouse", {"warehouse": " "}, ("`warehouse` is empty", "write the name of the warehouse")),
     Bad(
         "an account that is an address",
@@ -78,17 +75,8 @@ TABLE = [
 
 
 @pytest.fixture(scope="module")
-def server(workspace: Workspace, root: Path) -> Iterator[Fakesnow]:
-    mended = root / "integration_tests" / "fakesnow_mended.py"
-    # Its log is not ours: outside the scan.
-    command = [sys.executable, str(mended), "--warehouse", WAREHOUSE]
-    with Fakesnow(command, workspace.inputs / "fakesnow_strict.log") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def connection(server: Fakesnow) -> Iterator[Any]:
-    with warehouse.connect(server) as connection:
+def connection(strict_fakesnow: Fakesnow) -> Iterator[Any]:
+    with warehouse.connect(strict_fakesnow) as connection:
         yield connection
 
 
@@ -126,14 +114,14 @@ def world(
     program: Program,
     workspace: Workspace,
     simulator: Simulator,
-    server: Fakesnow,
+    strict_fakesnow: Fakesnow,
     connection: Any,
     api_key: str,
     snowflake_password: str,
 ) -> World:
     """After a good run into an empty schema."""
     warehouse.drop_schema(connection)
-    sink = warehouse.sink(server)["snowflake"]
+    sink = warehouse.sink(strict_fakesnow)["snowflake"]
     world = World(program, workspace, simulator.url, sink, api_key, snowflake_password, connection)
     world.sync("2024-06-25").succeeded()
     return world

@@ -30,7 +30,7 @@ FULL_REFRESH = {"exchanges": ["asset_class", "id", "name"], "ticker_details": ["
 def pyairbyte(workspace: Workspace) -> ModuleType:
     """The library, told before it is imported that there is no network and where it may write."""
     project = workspace.inputs / "pyairbyte"
-    project.mkdir()
+    project.mkdir(exist_ok=True)
     os.environ.update(
         AIRBYTE_OFFLINE_MODE="1",
         DO_NOT_TRACK="1",

@@ -11,28 +11,22 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import xml.etree.ElementTree as xml
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from airbyte_cdk.test import entrypoint_wrapper
 from airbyte_cdk.test.standard_tests.source_base import SourceTestSuiteBase
 
-from harness import market
-from harness.program import HANG_S, Program
+from harness import market, standard
+from harness.program import Program
 from harness.servers import Simulator
 from harness.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
-FAKE_DOCKER = Path(__file__).with_name("fake_docker")
 
 # The files that acceptance-test-config.yml names. A year for what is rare, such
 # as splits; two days for what is plenty.
@@ -74,89 +68,36 @@ def connector(simulator: Simulator, api_key: str, wrong_key: str) -> Path:
     return folder
 
 
-class Native:
-    """Satisfies the suite's idea of a connector; the program is run instead."""
-
-    def spec(self, logger: object) -> Any:
-        raise NotImplementedError
-
-
 @pytest.fixture(autouse=True)
 def run_the_program(program: Program, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(
-        source: object, args: list[str], expecting_exception: object = None, *, expected_outcome: object = None
-    ) -> entrypoint_wrapper.EntrypointOutput:
-        outcome = program.run(*args)
-        failure = (
-            subprocess.CalledProcessError(outcome.code, args, outcome.stdout, outcome.stderr)
-            if outcome.code
-            else None
-        )
-        return entrypoint_wrapper.EntrypointOutput(
-            command=args,
-            messages=outcome.stdout.decode().splitlines(),
-            stderr=outcome.stderr.decode(),
-            uncaught_exception=failure,
-        )
-
-    monkeypatch.setattr(entrypoint_wrapper, "_run_command", run)
-    # The suite leaves the configurations that it writes, with the key, where it wrote them.
-    monkeypatch.setattr(tempfile, "tempdir", str(workspace.inputs))
+    standard.run_natively(program, workspace, monkeypatch)
 
 
 class TestNative(SourceTestSuiteBase):
     """Route A."""
 
-    connector = Native
+    connector = standard.Native
 
     @classmethod
     def get_connector_root_dir(cls) -> Path:
         return connector_folder()
 
 
-for _name in dir(SourceTestSuiteBase):
-    # These are route B's.
-    if _name.startswith("test_docker_image"):
-        setattr(TestNative, _name, None)
+standard.leave_out_image_tests(SourceTestSuiteBase, TestNative)
 
 
 def test_the_official_command_line_accepts_the_image(
     connector: Path, program: Program, workspace: Workspace
 ) -> None:
     """Route B."""
-    report = connector / "build" / "test-results" / "standard-tests-junit.xml"
     scenarios = ",".join(Path(name).stem for name in CONFIGURATIONS)
-    done = subprocess.run(
-        [Path(sys.executable).with_name("airbyte-cdk"), "image", "test", "--image", "tapeline:dev"],
-        cwd=connector,
-        env={
-            **program.environment(),
-            "PATH": f"{FAKE_DOCKER}{os.pathsep}{os.environ['PATH']}",
-            "CONNECTOR_EXE": str(program.binary),
-            "CONNECTOR_OUTPUTS": str(workspace.folder("image")),
-            "TMPDIR": str(workspace.inputs),
-            # Every stream and every configuration; the default reads neither.
-            # The deselected test asks a public registry for a published
-            # version, of which there is none.
-            "PYTEST_ADDOPTS": f"--read-from-streams=all --read-scenarios={scenarios} "
-            "-k 'not backward_compatibility'",
-        },
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-        check=False,
-    )
-    assert done.returncode == 0 and report.exists(), f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
-    passed = [
-        case.get("name", "")
-        for case in xml.parse(report).iter("testcase")
-        if not any(case.find(kind) is not None for kind in ("skipped", "failure", "error"))
-    ]
-    for test, times in (
-        ("test_docker_image_build_and_spec", 1),
-        ("test_docker_image_build_and_config_matches_spec", len(CONFIGURATIONS)),
-        ("test_docker_image_build_and_check", len(CONFIGURATIONS) + 1),
-        ("test_docker_image_build_and_discover", len(CONFIGURATIONS)),
-        ("test_docker_image_build_and_read", len(CONFIGURATIONS)),
-    ):
-        assert sum(name.startswith(test) for name in passed) == times, (test, passed, done.stdout[-6000:])
+    # Every stream and every configuration; the default reads neither.
+    options = f"--read-from-streams=all --read-scenarios={scenarios}"
+    expected = {
+        "test_docker_image_build_and_spec": 1,
+        "test_docker_image_build_and_config_matches_spec": len(CONFIGURATIONS),
+        "test_docker_image_build_and_check": len(CONFIGURATIONS) + 1,
+        "test_docker_image_build_and_discover": len(CONFIGURATIONS),
+        "test_docker_image_build_and_read": len(CONFIGURATIONS),
+    }
+    standard.assert_image_passes(connector, program, workspace, "tapeline:dev", options, expected)

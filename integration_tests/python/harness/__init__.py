@@ -5,11 +5,14 @@ program    runs the built program and keeps what it printed
 servers    the simulator and fakesnow as processes
 market     the simulated market: its configuration and its truth
 tables     what `sync` wrote to a warehouse, compared with the truth
-warehouse  fakesnow as a sink, read back by Snowflake's connector
+warehouse  fakesnow as a sink and as a destination, read back by Snowflake's connector
 airbyte    messages, configured catalogues, strict validation
+destination  the Airbyte destination: messages for it, and what it stored
+platform   what Airbyte does between a source and a destination
 crash      campaigns of killed runs
 world      a pipeline and an Airbyte source after a good run, to be broken
 sentence   what a clear error is
+standard   airbyte-cdk's standard tests over the program
 disks      a full disk and a read-only one
 
 A suite imports from here and from the packages of its own environment only:

@@ -72,6 +72,13 @@ def get(url: str, api_key: str | None = None, gzip: bool = False) -> tuple[int, 
         return error.code, _headers(error.headers), error.read()
 
 
+def post(url: str) -> None:
+    """Asks the simulator for something beside the API."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(urllib.request.Request(url, method="POST"), timeout=120) as response:
+        assert response.status == 200, url
+
+
 def _headers(headers: Message) -> dict[str, str]:
     """Their names mean the same in any case: here each word is capitalised."""
     return {name.title(): value for name, value in headers.items()}

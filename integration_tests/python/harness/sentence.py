@@ -58,6 +58,15 @@ def on_stderr(outcome: Outcome) -> list[str]:
     return [line.removeprefix(ERROR) for line in lines[first:] if line.startswith(ERROR)]
 
 
+def in_check(outcome: Outcome) -> str:
+    """What `check` answers of a configuration that does not work; that is no failure of `check`."""
+    assert outcome.code == 0, outcome.describe()
+    [message] = outcome.of_type("CONNECTION_STATUS")
+    assert message["connectionStatus"]["status"] == "FAILED", outcome.describe()
+    text: str = message["connectionStatus"]["message"]
+    return text
+
+
 def in_protocol(outcome: Outcome, code: int) -> list[Message]:
     """The errors of Airbyte's TRACE messages, each of the type that the exit code stands for."""
     errors = [m["trace"]["error"] for m in outcome.of_type("TRACE") if m["trace"]["type"] == "ERROR"]

@@ -1,4 +1,4 @@
-"""The schema of fakesnow that `tapeline sync` writes to, read back by Snowflake's own connector.
+"""The schema of fakesnow that tapeline writes to, read back by Snowflake's own connector.
 
 fakesnow keeps six digits of a second's fraction where Snowflake keeps nine.
 """
@@ -13,7 +13,7 @@ from harness import tables
 from harness.servers import Fakesnow
 
 DIGITS = 6
-DATABASE, SCHEMA = "MARKET", "POLYGON"
+DATABASE, SCHEMA, WAREHOUSE = "MARKET", "POLYGON", "LOADING"
 
 
 def sink(fakesnow: Fakesnow) -> dict[str, dict[str, object]]:
@@ -23,12 +23,17 @@ def sink(fakesnow: Fakesnow) -> dict[str, dict[str, object]]:
             "account": fakesnow.ACCOUNT,
             "user": "loader",
             "password": "${SNOWFLAKE_PASSWORD}",
-            "warehouse": "LOADING",
+            "warehouse": WAREHOUSE,
             "database": DATABASE,
             "schema": SCHEMA,
             "host": fakesnow.url,
         }
     }
+
+
+def destination(fakesnow: Fakesnow, password: str) -> dict[str, dict[str, object]]:
+    """The same place as Airbyte's destination is configured."""
+    return {"sink": {"type": "snowflake", **sink(fakesnow)["snowflake"], "password": password}}
 
 
 @contextmanager
@@ -50,8 +55,8 @@ def connect(fakesnow: Fakesnow) -> Iterator[Any]:
         yield connection
 
 
-def drop_schema(connection: Any) -> None:
-    connection.cursor().execute(f"DROP SCHEMA IF EXISTS {DATABASE}.{SCHEMA}")
+def drop_schema(connection: Any, schema: str = SCHEMA) -> None:
+    connection.cursor().execute(f"DROP SCHEMA IF EXISTS {DATABASE}.{schema}")
 
 
 def table_names(connection: Any) -> list[str]:
@@ -61,9 +66,9 @@ def table_names(connection: Any) -> list[str]:
     return [name for (name,) in rows.fetchall()]
 
 
-def rows_of(connection: Any, table: str) -> list[tables.Row]:
+def rows_of(connection: Any, table: str, schema: str = SCHEMA) -> list[tables.Row]:
     cursor = connection.cursor()
-    place = f"{DATABASE}.{SCHEMA}.{table.upper()}"
+    place = f"{DATABASE}.{schema}.{table.upper()}"
     cursor.execute(f"SELECT * FROM {place} LIMIT 0")
     names = [column.name for column in cursor.description]
     # fakesnow sends a moment that is NULL as 1970: the server is asked which ones are.
