@@ -2,11 +2,11 @@
 
 import sys
 
-from . import free_plan, measure, read, spec, sync
+from . import free_plan, measure, read, spec, sync, write
 
-BENCHMARKS = {"read": read.run, "sync": sync.run, "spec": spec.run, "free-plan": free_plan.run}
+BENCHMARKS = {"read": read.run, "sync": sync.run, "write": write.run, "spec": spec.run, "free-plan": free_plan.run}
 # It waits for five minutes and says nothing about speed.
-BY_DEFAULT = ["spec", "read", "sync"]
+BY_DEFAULT = ["spec", "read", "sync", "write"]
 
 
 def main():

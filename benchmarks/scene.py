@@ -16,6 +16,8 @@ PEERS = ROOT / "benchmarks" / "peers"
 PYTHON = sys.executable
 TAPELINE = os.environ["TAPELINE_BIN"]
 CDK = str(Path(PYTHON).parent / "source-declarative-manifest")
+# PyAirbyte pins packages that the other peers contradict.
+PYAIRBYTE = str(Path(os.environ["TAPELINE_VENVS"]) / "pyairbyte" / "bin" / "python")
 STREAM = "stock_bars_1_minute"
 # Not a key of anything; the server takes any.
 KEY = "benchmark-key-1"
