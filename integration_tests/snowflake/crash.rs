@@ -7,18 +7,21 @@ use std::time::Duration;
 
 use super::*;
 
-/// Commits of the crash test, of ten rows each.
-const CRASH_COMMITS: i64 = 40;
-/// What the process prints after each of them.
+/// Rows of a commit.
+const ROWS: i64 = 10;
+/// What the process prints after each commit.
 const COMMITTED: &str = "committed";
 const MENDED: &str = "TAPELINE_FAKESNOW_MENDED";
 const CRASH_SCHEMA: &str = "TAPELINE_CRASH_SCHEMA";
+/// The commit after which the process ends; without it, it goes on until it is
+/// killed, so that a parent that is slow to kill finds it still at work.
+const CRASH_LAST: &str = "TAPELINE_CRASH_LAST";
 
 /// Commits that a process is left to make before it is killed, and how much later
 /// than the last of them, so that the kills fall anywhere in the next.
 const ROUNDS: [(usize, u64); 8] = [(1, 0), (2, 3), (1, 11), (3, 17), (1, 23), (2, 31), (1, 41), (2, 53)];
 
-/// The process that is killed: goes on where the stored progress says, to the end.
+/// The process that is killed: goes on where the stored progress says.
 #[tokio::test]
 #[ignore = "part of a_killed_process_neither_loses_nor_doubles_rows"]
 async fn the_process_to_be_killed() {
@@ -26,18 +29,20 @@ async fn the_process_to_be_killed() {
     let mut sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
     let (stream, progress) = sink.open(&target(WriteMode::Append)).await.unwrap();
     let done: i64 = progress.map_or(0, |progress| progress.parse().unwrap());
-    for next in done..CRASH_COMMITS {
-        let rows: Vec<String> = (0..10).map(|n| row("A", 1000 + next * 10 + n, "1")).collect();
+    let last: i64 = std::env::var(CRASH_LAST).map_or(i64::MAX, |last| last.parse().unwrap());
+    for next in done..last {
+        let rows: Vec<String> = (0..ROWS).map(|n| row("A", 1000 + next * ROWS + n, "1")).collect();
         commit(&mut sink, stream, &rows, &(next + 1).to_string()).await;
         println!("{COMMITTED}");
     }
 }
 
 /// A process that goes on, and the lines that it prints.
-fn process(schema: &str) -> (Child, impl Iterator<Item = String> + use<>) {
+fn process(schema: &str, last: Option<i64>) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "snowflake::crash::the_process_to_be_killed", "--include-ignored", "--nocapture"])
         .env(CRASH_SCHEMA, schema)
+        .envs(last.map(|last| (CRASH_LAST, last.to_string())))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -51,21 +56,33 @@ async fn a_killed_process_neither_loses_nor_doubles_rows() {
     let schema = schema();
     let sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
     let name = schema.clone();
-    let campaign = move || {
-        for (commits, later_ms) in ROUNDS {
-            let (mut child, lines) = process(&name);
-            // Fewer only where the process came to its end.
-            let made = lines.filter(|line| line == COMMITTED).take(commits).count();
-            assert_eq!(made, commits, "a process ended by itself");
-            std::thread::sleep(Duration::from_millis(later_ms));
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-        let (mut child, lines) = process(&name);
-        lines.for_each(drop);
+    let seen = tokio::task::spawn_blocking(move || killed_again_and_again(&name)).await.unwrap();
+    let stored = prices(&sink, &schema).await;
+    let last = i64::try_from(stored.len()).unwrap() / ROWS + 2;
+    assert!(last - 2 >= seen, "{seen} commits were seen, and {} rows are there", stored.len());
+
+    let name = schema.clone();
+    let to_the_end = move || {
+        let (mut child, lines) = process(&name, Some(last));
+        assert_eq!(lines.filter(|line| line == COMMITTED).count(), 2);
         assert!(child.wait().unwrap().success());
     };
-    tokio::task::spawn_blocking(campaign).await.unwrap();
-    let expected: Vec<String> = (0..CRASH_COMMITS * 10).map(|n| format!("A/{}/1.0", 1000 + n)).collect();
+    tokio::task::spawn_blocking(to_the_end).await.unwrap();
+    let expected: Vec<String> = (0..last * ROWS).map(|n| format!("A/{}/1.0", 1000 + n)).collect();
     assert_eq!(prices(&sink, &schema).await, expected);
+}
+
+/// The commits that were seen before the kills, of all rounds.
+fn killed_again_and_again(schema: &str) -> i64 {
+    let mut seen = 0;
+    for (commits, later_ms) in ROUNDS {
+        let (mut child, lines) = process(schema, None);
+        let made = lines.filter(|line| line == COMMITTED).take(commits).count();
+        assert_eq!(made, commits, "a process ended by itself");
+        std::thread::sleep(Duration::from_millis(later_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        seen += i64::try_from(made).unwrap();
+    }
+    seen
 }

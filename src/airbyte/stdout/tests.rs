@@ -73,9 +73,14 @@ async fn a_slow_reader_holds_the_producer_back() {
         let lines = Arc::clone(&lines);
         async move { fill(&lines, 1_000_000).await }
     });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let held = || lines.shared.lock().buffer.len();
+    while held() < BUFFER_MAX && !producer.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    // It was its turn again, with the buffer full.
+    tokio::task::yield_now().await;
     assert!(!producer.is_finished());
-    assert!(lines.shared.lock().buffer.len() <= BUFFER_MAX + WRITE_AT + 100);
+    assert!(held() <= BUFFER_MAX + WRITE_AT + 100);
     (0..10_000).for_each(|_| opener.send(()).unwrap());
     producer.await.unwrap().unwrap();
     lines.close().unwrap();

@@ -11,25 +11,29 @@ const MODE: &str = "TAPELINE_TEST_MODE";
 /// Rows in a batch of the child.
 const ROWS: u32 = 700;
 
-/// Not a test: the process that the tests below start and kill. It loads
-/// batches for ever and says after each commit which one it was.
+/// What the child does: it loads batches until it is killed, so that a parent
+/// that is slow to kill finds it still at work.
+const APPEND: &str = "append";
+const OVERWRITE: &str = "overwrite";
+/// As [`OVERWRITE`], but the refresh is finished after one more batch.
+const OVERWRITE_AND_FINISH: &str = "overwrite and finish";
+
+/// Not a test: the process that the tests below start and kill. It says of each
+/// batch when it is written and when it is committed.
 #[tokio::test]
 #[ignore = "run by the tests below, in a process of its own"]
 async fn child() {
     let path = std::env::var(PATH).expect("the parent sets the path");
-    let mode = if std::env::var(MODE).as_deref() == Ok("overwrite") {
-        WriteMode::Overwrite
-    } else {
-        WriteMode::AppendDedup
-    };
+    let what = std::env::var(MODE).expect("the parent says what to do");
+    let mode = if what == APPEND { WriteMode::AppendDedup } else { WriteMode::Overwrite };
     let table = bars();
     let mut sink = DuckDbSink::connect(&DuckDbConfig::of(path)).await.expect("the file opens");
-    if let Err(error) = run(&mut sink, mode, &table).await {
+    if let Err(error) = run(&mut sink, mode, what == OVERWRITE_AND_FINISH, &table).await {
         println!("failed {:?} {} {}", error.kind(), error.stream().unwrap_or_default(), error.user_message());
     }
 }
 
-async fn run(sink: &mut DuckDbSink, mode: WriteMode, table: &Arc<Table>) -> Result<()> {
+async fn run(sink: &mut DuckDbSink, mode: WriteMode, finish: bool, table: &Arc<Table>) -> Result<()> {
     let (stream, before) = sink.open(&target(table, mode)).await?;
     let mut next: u32 = before.map_or(0, |state| state.parse().expect("a number"));
     println!("opened {next}");
@@ -44,7 +48,7 @@ async fn run(sink: &mut DuckDbSink, mode: WriteMode, table: &Arc<Table>) -> Resu
         println!("written {next}");
         assert_eq!(sink.commit(stream, &next.to_string()).await?, Receipt::Durable);
         println!("committed {next}");
-        if mode == WriteMode::Overwrite && next.is_multiple_of(3) {
+        if finish {
             sink.finish(stream).await?;
             println!("finished {next}");
             return Ok(());
@@ -62,15 +66,15 @@ fn numbered(row: u32, batch: u32) -> String {
     )
 }
 
-fn start(file: &File, mode: &str) -> (Child, BufReader<ChildStdout>) {
-    spawn(Command::new(std::env::current_exe().expect("the test program")), file, mode)
+fn start(file: &File, what: &str) -> (Child, BufReader<ChildStdout>) {
+    spawn(Command::new(std::env::current_exe().expect("the test program")), file, what)
 }
 
-fn spawn(mut command: Command, file: &File, mode: &str) -> (Child, BufReader<ChildStdout>) {
+fn spawn(mut command: Command, file: &File, what: &str) -> (Child, BufReader<ChildStdout>) {
     let mut child = command
         .args(["--exact", "sink::duckdb::tests::crash::child", "--ignored", "--nocapture"])
         .env(PATH, file.path())
-        .env(MODE, mode)
+        .env(MODE, what)
         .stdout(Stdio::piped())
         .spawn()
         .expect("the child starts");
@@ -78,10 +82,14 @@ fn spawn(mut command: Command, file: &File, mode: &str) -> (Child, BufReader<Chi
     (child, lines)
 }
 
-/// Reads the child's output up to a line with a text in it; returns the number
-/// of the last commit that was seen, and that line.
-fn read_until(lines: &mut BufReader<ChildStdout>, wanted: &str) -> (u32, String) {
+/// Reads the child's output up to the line that has a text in it for that many
+/// times; returns the number of the last commit that was seen, and that line.
+///
+/// Points are counted from the child's start, not by the batch's number: how far
+/// an earlier child came before its kill reached it is not known.
+fn read_until(lines: &mut BufReader<ChildStdout>, wanted: &str, times: usize) -> (u32, String) {
     let mut committed = 0;
+    let mut met = 0;
     loop {
         let mut line = String::new();
         assert!(lines.read_line(&mut line).expect("a line") > 0, "the child ended before {wanted:?}");
@@ -90,7 +98,8 @@ fn read_until(lines: &mut BufReader<ChildStdout>, wanted: &str) -> (u32, String)
             committed = number.parse().expect("a number");
         }
         // The first line shares its line with the test harness.
-        if line.contains(wanted) {
+        met += usize::from(line.contains(wanted));
+        if met == times {
             return (committed, line.to_owned());
         }
     }
@@ -112,8 +121,8 @@ async fn agreed(file: &File, when: &str) -> u32 {
 #[tokio::test]
 async fn a_file_that_another_process_has_open_is_refused() {
     let file = File::new();
-    let (mut child, mut lines) = start(&file, "append");
-    read_until(&mut lines, "opened 0");
+    let (mut child, mut lines) = start(&file, APPEND);
+    read_until(&mut lines, "opened", 1);
     let error = refused(DuckDbSink::connect(&file.config()).await);
     child.kill().expect("the child is killed");
     child.wait().expect("the child ends");
@@ -129,18 +138,26 @@ async fn a_file_that_another_process_has_open_is_refused() {
 #[tokio::test]
 async fn a_killed_process_leaves_rows_and_progress_that_agree() {
     let file = File::new();
-    let mut done = 0;
-    for kill_after in
-        ["opened 0", "written 1", "committed 2", "written 4", "committed 4", "written 7", "written 9"]
-    {
-        let (mut child, mut lines) = start(&file, "append");
-        let seen = read_until(&mut lines, kill_after).0.max(done);
+    let (mut done, mut commits) = (0, 0);
+    for (point, times) in [
+        ("opened", 1),
+        ("written", 1),
+        ("committed", 2),
+        ("written", 2),
+        ("committed", 1),
+        ("written", 3),
+        ("written", 2),
+    ] {
+        let (mut child, mut lines) = start(&file, APPEND);
+        let seen = read_until(&mut lines, point, times).0.max(done);
         child.kill().expect("the child is killed");
         child.wait().expect("the child ends");
-        done = agreed(&file, kill_after).await;
-        assert!(done >= seen, "commit {seen} was seen, and {done} is stored, killed after {kill_after}");
+        commits += if point == "committed" { times } else { times - 1 };
+        let when = format!("killed at {point} {times}");
+        done = agreed(&file, &when).await;
+        assert!(done >= seen, "commit {seen} was seen, and {done} is stored, {when}");
+        assert!(done as usize >= commits, "{commits} commits were seen in all, and {done} are stored, {when}");
     }
-    assert!(done >= 8, "the work went on, up to {done}");
 }
 
 #[tokio::test]
@@ -148,18 +165,20 @@ async fn a_killed_overwrite_goes_on_and_changes_over_once() {
     let file = File::new();
     let table = bars();
     load(&file, &table, WriteMode::Overwrite, "0", &[&[bar("OLD", 1, 1)]]).await;
-    for kill_after in ["opened 0", "committed 1", "written 2", "committed 2"] {
-        let (mut child, mut lines) = start(&file, "overwrite");
-        read_until(&mut lines, kill_after);
+    let mut seen = 0;
+    for (point, times) in [("opened", 1), ("committed", 1), ("written", 1), ("committed", 2)] {
+        let (mut child, mut lines) = start(&file, OVERWRITE);
+        seen = read_until(&mut lines, point, times).0.max(seen);
         child.kill().expect("the child is killed");
         child.wait().expect("the child ends");
-        assert_eq!(file.rows("SELECT ticker FROM polygon.bars"), ["OLD"], "killed after {kill_after}");
+        assert_eq!(file.rows("SELECT ticker FROM polygon.bars"), ["OLD"], "killed at {point} {times}");
     }
-    let (mut child, mut lines) = start(&file, "overwrite");
-    read_until(&mut lines, "finished 3");
+    let (mut child, mut lines) = start(&file, OVERWRITE_AND_FINISH);
+    let (done, _) = read_until(&mut lines, "finished", 1);
     child.kill().expect("the child is killed");
     child.wait().expect("the child ends");
-    let rows = (3 * ROWS).to_string();
+    assert!(done > seen && done >= 4, "three batches, the last of them {seen}, were committed before {done}");
+    let rows = (done * ROWS).to_string();
     assert_eq!(
         file.rows(
             "SELECT count(*)::VARCHAR, count(DISTINCT timestamp)::VARCHAR, min(ticker) FROM polygon.bars"
@@ -177,8 +196,8 @@ async fn a_file_that_cannot_grow_is_told_and_nothing_is_lost() {
     // The signal would kill the process; ignored, the write fails.
     shell.args(["-c", "trap '' XFSZ; ulimit -f 3000; exec \"$0\" \"$@\""]);
     shell.arg(std::env::current_exe().expect("the test program"));
-    let (mut child, mut lines) = spawn(shell, &file, "append");
-    let (seen, failure) = read_until(&mut lines, "failed ");
+    let (mut child, mut lines) = spawn(shell, &file, APPEND);
+    let (seen, failure) = read_until(&mut lines, "failed ", 1);
     child.wait().expect("the child ends");
     assert!(seen > 3, "only {seen} commits fitted");
     assert!(failure.starts_with("failed Sink bars could not "), "{failure}");
@@ -188,8 +207,8 @@ async fn a_file_that_cannot_grow_is_told_and_nothing_is_lost() {
     );
     let done = agreed(&file, "after the failure").await;
     assert!(done >= seen, "commit {seen} was seen, and {done} is stored");
-    let (mut child, mut lines) = start(&file, "append");
-    read_until(&mut lines, &format!("committed {}", done + 2));
+    let (mut child, mut lines) = start(&file, APPEND);
+    read_until(&mut lines, "committed", 2);
     child.kill().expect("the child is killed");
     child.wait().expect("the child ends");
     assert!(agreed(&file, "after going on").await >= done + 2);
