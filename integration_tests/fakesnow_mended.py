@@ -27,6 +27,7 @@ import time
 from typing import Any
 
 import duckdb
+
 # The function: after it a module of the same name takes its place.
 from fakesnow import info_schema
 from fakesnow import server as serve

@@ -7,7 +7,6 @@ the next sync goes on as if nothing had happened.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +15,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from harness import airbyte, disks, sentence
+from harness import disks, sentence
 from harness.destination import AT, Destination, catalog, echoed, record, refresh, state, status, stream
 from harness.program import Outcome
-from harness.workspace import Workspace
 
 ROWS = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
 SECRET = "4f7c0e51"

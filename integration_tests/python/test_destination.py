@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness import airbyte, destination as airbyte_destination, market, tables
+from harness import airbyte, market, tables
+from harness import destination as airbyte_destination
 from harness.destination import Destination
 from harness.program import Outcome, Program
 from harness.servers import Simulator

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness import crash, destination as airbyte
+from harness import crash
+from harness import destination as airbyte
 from harness.destination import Destination, catalog, echoed, record, records, refresh, state, status, stream
 from harness.program import Outcome
 

@@ -14,8 +14,8 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
-from email.message import Message
 from decimal import Context, Decimal, Inexact
+from email.message import Message
 from typing import Any
 from zoneinfo import ZoneInfo
 
