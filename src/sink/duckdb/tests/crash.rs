@@ -156,7 +156,10 @@ async fn a_killed_process_leaves_rows_and_progress_that_agree() {
         let when = format!("killed at {point} {times}");
         done = agreed(&file, &when).await;
         assert!(done >= seen, "commit {seen} was seen, and {done} is stored, {when}");
-        assert!(done as usize >= commits, "{commits} commits were seen in all, and {done} are stored, {when}");
+        assert!(
+            done as usize >= commits,
+            "{commits} commits were seen in all, and {done} are stored, {when}"
+        );
     }
 }
 
