@@ -1,8 +1,8 @@
 //! Lets a test end the process at a chosen moment, as a crash would.
 //!
 //! The engine passes a point before and after each write and each commit, and the
-//! Snowflake sink one before each statement, so that a transaction can be cut
-//! anywhere. With [`KILL_AT_VARIABLE`] set to n the process aborts at the n-th
+//! sinks one before each statement that changes something, so that a transaction
+//! can be cut anywhere. With [`KILL_AT_VARIABLE`] set to n the process aborts at the n-th
 //! point: nothing is flushed, closed or undone. Without it a point costs one
 //! comparison.
 

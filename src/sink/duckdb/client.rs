@@ -9,6 +9,7 @@ use duckdb::{AccessMode, Config, Connection};
 
 use super::DuckDbConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint;
 
 /// How large the log grows before it is worked into the file. Twice DuckDB's
 /// default: commits of 50,000 rows write 7 MB each, and working in rewrites the
@@ -150,6 +151,13 @@ fn claim(path: &Path) -> Result<Claim> {
         .hint("give each sink a database file of its own"));
     }
     Ok(Claim(real))
+}
+
+/// Runs statements that return nothing. `what` says what could not be done when
+/// they fail.
+pub(super) fn execute(connection: &Connection, sql: &str, what: impl FnOnce() -> String) -> Result<()> {
+    failpoint::pass();
+    connection.execute_batch(sql).map_err(|error| failed(&what(), error))
 }
 
 /// An identifier in quotes: the only way in which names come into SQL.

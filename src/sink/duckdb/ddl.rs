@@ -2,7 +2,7 @@
 
 use duckdb::{Connection, params};
 
-use super::client::{failed, literal, quoted};
+use super::client::{execute, failed, literal, quoted};
 use crate::catalog::{Column, ColumnType, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
@@ -79,9 +79,8 @@ fn layout(table: &Table, json: &'static str) -> Vec<Wanted> {
 
 /// Creates a schema unless it exists.
 pub(super) fn ensure_schema(connection: &Connection, schema: &str) -> Result<()> {
-    connection
-        .execute_batch(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)))
-        .map_err(|error| failed(&format!("could not create the schema {schema}"), error))
+    let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema));
+    execute(connection, &sql, || format!("could not create the schema {schema}"))
 }
 
 /// Whether there is a table of ours.
@@ -128,9 +127,7 @@ pub(super) fn create(
         let comment = literal(&column.doc);
         sql.push_str(&format!("COMMENT ON COLUMN {}.{} IS {comment};", place.sql(), quoted(&column.name)));
     }
-    connection
-        .execute_batch(&sql)
-        .map_err(|error| failed(&format!("could not create the table {}", place.sql()), error))
+    execute(connection, &sql, || format!("could not create the table {}", place.sql()))
 }
 
 /// What is wrong with an existing table's columns, if something is: one has
@@ -157,8 +154,7 @@ pub(super) fn widen(connection: &Connection, place: &Place, table: &Table, json:
     for Wanted { name, ty, .. } in layout(table, json) {
         if found.ty(&name).is_none() {
             let sql = format!("ALTER TABLE {} ADD COLUMN {} {ty}", place.sql(), quoted(&name));
-            let what = || format!("could not add the column {name} to {}", place.sql());
-            connection.execute_batch(&sql).map_err(|error| failed(&what(), error))?;
+            execute(connection, &sql, || format!("could not add the column {name} to {}", place.sql()))?;
         }
     }
     Ok(())
@@ -174,9 +170,8 @@ fn other_type(place: &Place, name: &str, have: &str, need: &str) -> Error {
 
 /// Drops a table if it exists.
 pub(super) fn drop_table(connection: &Connection, place: &Place) -> Result<()> {
-    connection
-        .execute_batch(&format!("DROP TABLE IF EXISTS {}", place.sql()))
-        .map_err(|error| failed(&format!("could not drop the table {}", place.sql()), error))
+    let sql = format!("DROP TABLE IF EXISTS {}", place.sql());
+    execute(connection, &sql, || format!("could not drop the table {}", place.sql()))
 }
 
 /// Puts the table `next` in the place of `table`.
@@ -187,9 +182,7 @@ pub(super) fn replace(connection: &Connection, table: &Place, next: &Place) -> R
         next.sql(),
         quoted(&table.name)
     );
-    connection
-        .execute_batch(&sql)
-        .map_err(|error| failed(&format!("could not replace the table {}", table.sql()), error))
+    execute(connection, &sql, || format!("could not replace the table {}", table.sql()))
 }
 
 /// Whether a table has rows, and all of them are of this generation.

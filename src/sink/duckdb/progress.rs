@@ -3,9 +3,10 @@
 
 use duckdb::{Connection, OptionalExt, params};
 
-use super::client::failed;
+use super::client::{execute, failed};
 use super::ddl::Place;
 use crate::error::{Error, Result};
+use crate::failpoint;
 
 /// The name of the table in the sink's schema.
 const TABLE: &str = "_tapeline_progress";
@@ -36,9 +37,7 @@ impl Progress {
              generation BIGINT NOT NULL, state VARCHAR, updated_at TIMESTAMP WITH TIME ZONE NOT NULL)",
             table.sql()
         );
-        connection
-            .execute_batch(&sql)
-            .map_err(|error| failed(&format!("could not create the table {}", table.sql()), error))?;
+        execute(connection, &sql, || format!("could not create the table {}", table.sql()))?;
         Ok(Self { table, key: key.to_owned() })
     }
 
@@ -65,6 +64,7 @@ impl Progress {
             "INSERT INTO {table} (state, generation, progress_key, staged, updated_at) VALUES (?, ?, ?, ?, now())"
         );
         let values = params![stored.state, stored.generation, self.key, staged];
+        failpoint::pass();
         let write = || -> duckdb::Result<()> {
             if connection.prepare_cached(&update)?.execute(values)? == 0 {
                 connection.prepare_cached(&insert)?.execute(values)?;
@@ -77,6 +77,7 @@ impl Progress {
     /// Forgets progress in the open transaction.
     pub fn forget(&self, connection: &Connection, staged: bool) -> Result<()> {
         let sql = format!("DELETE FROM {} WHERE progress_key = ? AND staged = ?", self.table.sql());
+        failpoint::pass();
         let forget = connection.execute(&sql, params![self.key, staged]);
         forget.map(|_| ()).map_err(|error| self.unreadable(error))
     }

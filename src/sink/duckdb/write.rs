@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use duckdb::{Connection, OptionalExt};
 
-use super::client::{Database, failed, literal, quoted};
+use super::client::{Database, execute, failed, literal, quoted};
 use super::ddl::{self, Place};
 use super::feed::{self, Feed, Load};
 use super::merge::{self, Key};
@@ -13,6 +13,7 @@ use super::progress::{Progress, Stored};
 use super::{Target, WriteMode};
 use crate::catalog::ColumnType;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
 
 /// A stream that is open in the sink.
@@ -49,7 +50,7 @@ impl Stream {
         let table = Place { schema: schema.clone(), name: target.table.name.clone() };
         let feed = Feed::register(&connection, index, &target.table)
             .map_err(|error| failed("could not register a table function", error))?;
-        execute(&connection, "BEGIN", "could not begin a transaction")?;
+        execute(&connection, "BEGIN", || "could not begin a transaction".to_owned())?;
         ddl::ensure_schema(&connection, &database.schema)?;
         ddl::ensure_schema(&connection, schema)?;
         let mut stream = Self {
@@ -78,7 +79,7 @@ impl Stream {
             }
             false => stream.resume_table()?,
         };
-        execute(&stream.connection, "COMMIT", "could not commit the tables")?;
+        execute(&stream.connection, "COMMIT", || "could not commit the tables".to_owned())?;
         Ok((stream, progress))
     }
 
@@ -175,6 +176,7 @@ impl Stream {
             let range = self.key.range(&load.columns);
             self.delete_where(&range, || self.key.delete(&self.into, &self.feed.sql(), &range))?;
         }
+        failpoint::pass();
         self.connection.prepare_cached(&self.insert(load.has_changes()))?.execute([])?;
         Ok(())
     }
@@ -184,6 +186,7 @@ impl Stream {
     fn delete_where(&self, condition: &str, statement: impl FnOnce() -> String) -> duckdb::Result<()> {
         let probe = merge::probe(&self.into, condition);
         if self.connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some() {
+            failpoint::pass();
             self.connection.execute(&statement(), [])?;
         }
         Ok(())
@@ -239,7 +242,7 @@ impl Stream {
     pub fn rollback(&mut self) -> Result<()> {
         self.failure = None;
         if std::mem::take(&mut self.in_transaction) {
-            execute(&self.connection, "ROLLBACK", "could not roll back")?;
+            execute(&self.connection, "ROLLBACK", || "could not roll back".to_owned())?;
         }
         self.failed.store(false, Ordering::Release);
         Ok(())
@@ -265,18 +268,14 @@ impl Stream {
 
     fn end_transaction(&mut self) -> Result<()> {
         self.in_transaction = false;
-        execute(&self.connection, "COMMIT", &format!("could not commit rows to {}", self.into.sql()))
+        execute(&self.connection, "COMMIT", || format!("could not commit rows to {}", self.into.sql()))
     }
 
     fn ensure_transaction(&mut self) -> Result<()> {
         if !self.in_transaction {
-            execute(&self.connection, "BEGIN", "could not begin a transaction")?;
+            execute(&self.connection, "BEGIN", || "could not begin a transaction".to_owned())?;
             self.in_transaction = true;
         }
         Ok(())
     }
-}
-
-fn execute(connection: &Connection, sql: &str, what: &str) -> Result<()> {
-    connection.execute_batch(sql).map_err(|error| failed(what, error))
 }

@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::failpoint::KILL_AT_VARIABLE;
 
 const PATH: &str = "TAPELINE_TEST_DUCKDB";
 const MODE: &str = "TAPELINE_TEST_MODE";
@@ -14,6 +15,7 @@ const ROWS: u32 = 700;
 /// What the child does: it loads batches until it is killed, so that a parent
 /// that is slow to kill finds it still at work.
 const APPEND: &str = "append";
+const APPEND_DEDUP: &str = "append_dedup";
 const OVERWRITE: &str = "overwrite";
 /// As [`OVERWRITE`], but the refresh is finished after one more batch.
 const OVERWRITE_AND_FINISH: &str = "overwrite and finish";
@@ -25,7 +27,11 @@ const OVERWRITE_AND_FINISH: &str = "overwrite and finish";
 async fn child() {
     let path = std::env::var(PATH).expect("the parent sets the path");
     let what = std::env::var(MODE).expect("the parent says what to do");
-    let mode = if what == APPEND { WriteMode::AppendDedup } else { WriteMode::Overwrite };
+    let mode = match what.as_str() {
+        APPEND => WriteMode::Append,
+        APPEND_DEDUP => WriteMode::AppendDedup,
+        _ => WriteMode::Overwrite,
+    };
     let table = bars();
     let mut sink = DuckDbSink::connect(&DuckDbConfig::of(path)).await.expect("the file opens");
     if let Err(error) = run(&mut sink, mode, what == OVERWRITE_AND_FINISH, &table).await {
@@ -121,7 +127,7 @@ async fn agreed(file: &File, when: &str) -> u32 {
 #[tokio::test]
 async fn a_file_that_another_process_has_open_is_refused() {
     let file = File::new();
-    let (mut child, mut lines) = start(&file, APPEND);
+    let (mut child, mut lines) = start(&file, APPEND_DEDUP);
     read_until(&mut lines, "opened", 1);
     let error = refused(DuckDbSink::connect(&file.config()).await);
     child.kill().expect("the child is killed");
@@ -148,7 +154,7 @@ async fn a_killed_process_leaves_rows_and_progress_that_agree() {
         ("written", 3),
         ("written", 2),
     ] {
-        let (mut child, mut lines) = start(&file, APPEND);
+        let (mut child, mut lines) = start(&file, APPEND_DEDUP);
         let seen = read_until(&mut lines, point, times).0.max(done);
         child.kill().expect("the child is killed");
         child.wait().expect("the child ends");
@@ -190,6 +196,46 @@ async fn a_killed_overwrite_goes_on_and_changes_over_once() {
     );
 }
 
+/// Every point that a child passes while it opens and makes two or three commits:
+/// before each statement of the sink, so also inside its transactions.
+const POINTS: u64 = 28;
+
+/// Kills children at each point in turn; each goes on where the one before was
+/// killed, and rows and progress agree every time.
+async fn killed_at_each_point(what: &str) {
+    let file = File::new();
+    let mut done = 0;
+    for point in 1..=POINTS {
+        let mut program = Command::new(std::env::current_exe().expect("the test program"));
+        program.env(KILL_AT_VARIABLE, point.to_string());
+        let (mut child, lines) = spawn(program, &file, what);
+        let lines: Vec<String> = lines.lines().map(|line| line.expect("a line")).collect();
+        let was_killed = !child.wait().expect("the child ends").success();
+        assert!(was_killed || lines.iter().any(|line| line.starts_with("finished ")), "{lines:?}");
+        let seen = lines.iter().filter(|line| line.starts_with("committed ")).count();
+        let now = agreed(&file, &format!("{what}, killed at point {point}")).await;
+        // A refresh that was finished is followed by a new one, from nothing.
+        assert!(what == OVERWRITE_AND_FINISH || now >= done + u32::try_from(seen).expect("few"));
+        done = now;
+    }
+    assert!(done > 0, "no commit came through");
+}
+
+#[tokio::test]
+async fn added_rows_and_progress_agree_wherever_the_process_is_killed() {
+    killed_at_each_point(APPEND).await;
+}
+
+#[tokio::test]
+async fn replaced_rows_and_progress_agree_wherever_the_process_is_killed() {
+    killed_at_each_point(APPEND_DEDUP).await;
+}
+
+#[tokio::test]
+async fn a_refresh_changes_over_whole_wherever_the_process_is_killed() {
+    killed_at_each_point(OVERWRITE_AND_FINISH).await;
+}
+
 /// The limit on a file's size stands for a full disk: a write fails in the same
 /// place, and no privileges are needed.
 #[tokio::test]
@@ -199,7 +245,7 @@ async fn a_file_that_cannot_grow_is_told_and_nothing_is_lost() {
     // The signal would kill the process; ignored, the write fails.
     shell.args(["-c", "trap '' XFSZ; ulimit -f 3000; exec \"$0\" \"$@\""]);
     shell.arg(std::env::current_exe().expect("the test program"));
-    let (mut child, mut lines) = spawn(shell, &file, APPEND);
+    let (mut child, mut lines) = spawn(shell, &file, APPEND_DEDUP);
     let (seen, failure) = read_until(&mut lines, "failed ", 1);
     child.wait().expect("the child ends");
     assert!(seen > 3, "only {seen} commits fitted");
@@ -210,7 +256,7 @@ async fn a_file_that_cannot_grow_is_told_and_nothing_is_lost() {
     );
     let done = agreed(&file, "after the failure").await;
     assert!(done >= seen, "commit {seen} was seen, and {done} is stored");
-    let (mut child, mut lines) = start(&file, APPEND);
+    let (mut child, mut lines) = start(&file, APPEND_DEDUP);
     read_until(&mut lines, "committed", 2);
     child.kill().expect("the child is killed");
     child.wait().expect("the child ends");
