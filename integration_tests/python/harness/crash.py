@@ -1,7 +1,7 @@
 """Crash campaigns: a command is killed and begun again, again and again, and in the end left alone.
 
 The program ends itself at the n-th point that it passes (TAPELINE_KILL_AT): before and
-after each write and each commit, and between any two statements of Snowflake. Nothing
+after each write and each commit, and between any two statements of the sink. Nothing
 is flushed or closed, as kill -9 would have it.
 """
 
