@@ -2,16 +2,17 @@
 
 use jiff::Timestamp;
 
-use super::server::{Answer, Asked, Server};
+use super::exchange::{Answer, Asked};
 use super::truth::{self, Question};
+use super::world::World;
 
 /// `GET` and `POST /__now`, `GET /__stats`, `GET /__truth`. No key is needed.
-pub fn answer(server: &Server, asked: &Asked) -> Answer {
+pub fn answer(world: &World, asked: &Asked) -> Answer {
     let outcome = match (asked.method.as_str(), asked.path.as_str()) {
-        ("GET", "/__now") => Ok(now(server)),
-        ("POST" | "PUT", "/__now") => set_now(server, asked),
-        ("GET", "/__stats") => Ok(Answer::json(200, server.stats.render().into_bytes())),
-        ("GET", "/__truth") => truth(server, asked),
+        ("GET", "/__now") => Ok(now(world)),
+        ("POST" | "PUT", "/__now") => set_now(world, asked),
+        ("GET", "/__stats") => Ok(Answer::json(200, world.stats.render().into_bytes())),
+        ("GET", "/__truth") => truth(world, asked),
         _ => Err("there are GET /__now, POST /__now?at=…, GET /__stats and GET /__truth?stream=…".to_owned()),
     };
     outcome.unwrap_or_else(|message| {
@@ -20,16 +21,16 @@ pub fn answer(server: &Server, asked: &Asked) -> Answer {
     })
 }
 
-fn now(server: &Server) -> Answer {
-    Answer::json(200, serde_json::json!({"now": server.now().to_string()}).to_string().into_bytes())
+fn now(world: &World) -> Answer {
+    Answer::json(200, serde_json::json!({"now": world.now().to_string()}).to_string().into_bytes())
 }
 
-fn set_now(server: &Server, asked: &Asked) -> Result<Answer, String> {
-    server.set_now(parsed(asked, "at")?.ok_or("`at` is missing")?);
-    Ok(now(server))
+fn set_now(world: &World, asked: &Asked) -> Result<Answer, String> {
+    world.set_now(parsed(asked, "at")?.ok_or("`at` is missing")?);
+    Ok(now(world))
 }
 
-fn truth(server: &Server, asked: &Asked) -> Result<Answer, String> {
+fn truth(world: &World, asked: &Asked) -> Result<Answer, String> {
     let adjusted = match asked.parameter("adjusted").as_deref() {
         None | Some("false") => false,
         Some("true") => true,
@@ -38,13 +39,13 @@ fn truth(server: &Server, asked: &Asked) -> Result<Answer, String> {
     let tickers = asked.parameter("tickers").unwrap_or_default();
     let question = Question {
         stream: asked.parameter("stream").ok_or("`stream` is missing")?,
-        as_of: parsed::<Timestamp>(asked, "as_of")?.unwrap_or_else(|| server.now()),
+        as_of: parsed::<Timestamp>(asked, "as_of")?.unwrap_or_else(|| world.now()),
         start_date: parsed(asked, "start_date")?,
         end_date: parsed(asked, "end_date")?,
         tickers: tickers.split(',').filter(|ticker| !ticker.is_empty()).map(str::to_owned).collect(),
         adjusted,
     };
-    let body = truth::tell(&server.market, &question)?;
+    let body = truth::tell(&world.market, &question)?;
     Ok(Answer { content_type: "application/x-ndjson", ..Answer::json(200, body) })
 }
 

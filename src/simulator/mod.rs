@@ -21,6 +21,7 @@ mod decimal;
 mod dice;
 mod disturb;
 mod dividends;
+mod exchange;
 mod faults;
 mod fixed;
 mod market;
@@ -41,6 +42,7 @@ mod tests;
 mod truth;
 mod universe;
 mod wire;
+mod world;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,6 +57,8 @@ use crate::error::{Error, Result};
 
 pub use faults::{Fault, FaultKind, Match, Rule, parse as parse_faults, read as read_faults};
 pub use plan::{HistoryPolicy, LimitWindow, Plan};
+use server::Server;
+use world::World;
 
 /// A simulated market and how it is served.
 #[derive(Debug, Clone)]
@@ -107,7 +111,7 @@ pub struct Running {
     pub addr: SocketAddr,
     /// The task that accepts connections.
     pub handle: JoinHandle<()>,
-    server: Arc<server::Server>,
+    world: Arc<World>,
     stop: watch::Sender<bool>,
 }
 
@@ -119,22 +123,22 @@ impl Running {
 
     /// Requests for data so far.
     pub fn requests(&self) -> u64 {
-        self.server.stats.requests()
+        self.world.stats.requests()
     }
 
     /// Requests so far that broke the plan's limit.
     pub fn rate_limited(&self) -> u64 {
-        self.server.stats.rate_limited()
+        self.world.stats.rate_limited()
     }
 
     /// The time in the market.
     pub fn now(&self) -> Timestamp {
-        self.server.now()
+        self.world.now()
     }
 
     /// Moves the time in the market.
     pub fn set_now(&self, now: Timestamp) {
-        self.server.set_now(now);
+        self.world.set_now(now);
     }
 
     /// Ends all connections and waits until the server has stopped.
@@ -160,8 +164,9 @@ pub async fn serve(config: Config) -> Result<Running> {
     let addr = listener
         .local_addr()
         .map_err(|error| Error::bug("a listening socket has no address").caused_by(error))?;
-    let server = Arc::new(server::Server::new(&config, recordings));
+    let world = Arc::new(World::new(&config));
+    let server = Arc::new(Server::new(&config, Arc::clone(&world), recordings));
     let (stop, stopped) = watch::channel(false);
-    let handle = tokio::spawn(Arc::clone(&server).run(listener, stopped));
-    Ok(Running { addr, handle, server, stop })
+    let handle = tokio::spawn(server.run(listener, stopped));
+    Ok(Running { addr, handle, world, stop })
 }

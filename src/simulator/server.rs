@@ -3,8 +3,8 @@
 
 use std::convert::Infallible;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,10 +15,8 @@ use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use url::form_urlencoded;
 
 use super::Config;
 use super::admin;
@@ -26,14 +24,14 @@ use super::api::{self, Call};
 use super::cache::Cache;
 use super::dice::hex;
 use super::disturb::disturb;
+use super::exchange::{Answer, Asked};
 use super::faults::{Fault, FaultKind, Script as Faults};
-use super::market::Market;
 use super::page::{Page, Refusal};
 use super::plan::{Access, Limiter};
 use super::query::Query;
 use super::replay::Recordings;
-use super::stats::Stats;
 use super::wire::{Script, Step, Wire};
+use super::world::World;
 
 /// Pages whose last row is remembered, for continuations that repeat it.
 const LAST_ROWS_KEPT: usize = 4_096;
@@ -46,10 +44,8 @@ const CHUNKED_EVERY: u64 = 5;
 
 /// Everything that the connections share.
 pub struct Server {
-    pub market: Market,
-    pub stats: Stats,
+    world: Arc<World>,
     seed: u64,
-    now: Mutex<Timestamp>,
     plan: super::plan::Plan,
     history: super::plan::HistoryPolicy,
     limiter: Limiter,
@@ -58,69 +54,12 @@ pub struct Server {
     last_rows: Cache<String, Arc<[u8]>>,
 }
 
-/// An answer before it goes over the wire.
-pub struct Answer {
-    pub status: u16,
-    pub content_type: &'static str,
-    pub body: Vec<u8>,
-    /// Seconds of a Retry-After header.
-    pub retry_after: Option<u32>,
-    /// What the wire does to it.
-    pub wire_fault: Option<Fault>,
-}
-
-impl Answer {
-    /// A JSON answer.
-    pub fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, content_type: "application/json", body, retry_after: None, wire_fault: None }
-    }
-}
-
-/// One request, as far as the answers need it.
-pub struct Asked {
-    pub method: Method,
-    pub path: String,
-    pub query: String,
-    key: Option<String>,
-    takes_gzip: bool,
-}
-
-impl Asked {
-    fn new(request: &Request<Incoming>) -> Self {
-        let uri = request.uri();
-        let text =
-            |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let query = uri.query().unwrap_or_default().to_owned();
-        let bearer =
-            text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
-        let in_query = || {
-            let mut pairs = form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(name, _)| name == "apiKey").map(|(_, value)| value.into_owned())
-        };
-        Self {
-            method: request.method().clone(),
-            path: uri.path().to_owned(),
-            key: bearer.or_else(in_query).map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()),
-            takes_gzip: text(header::ACCEPT_ENCODING).is_some_and(|value| value.contains("gzip")),
-            query,
-        }
-    }
-
-    /// The parameter of an administrative request.
-    pub fn parameter(&self, name: &str) -> Option<String> {
-        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
-        pairs.find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.into_owned())
-    }
-}
-
 impl Server {
     /// A server that nobody has asked yet.
-    pub fn new(config: &Config, recordings: Option<Recordings>) -> Self {
+    pub fn new(config: &Config, world: Arc<World>, recordings: Option<Recordings>) -> Self {
         Self {
-            market: Market::new(config.seed, config.tickers),
-            stats: Stats::default(),
+            world,
             seed: config.seed,
-            now: Mutex::new(config.now),
             plan: config.plan,
             history: config.history,
             limiter: Limiter::new(config.plan, config.window),
@@ -128,16 +67,6 @@ impl Server {
             recordings,
             last_rows: Cache::new(LAST_ROWS_KEPT),
         }
-    }
-
-    /// The simulated time.
-    pub fn now(&self) -> Timestamp {
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Moves the simulated time.
-    pub fn set_now(&self, now: Timestamp) {
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// Serves connections until `stop` changes.
@@ -164,7 +93,7 @@ impl Server {
         let io = TokioIo::new(Wire::new(stream, Arc::clone(&reset)));
         let service = service_fn(move |request: Request<Incoming>| {
             let (server, reset) = (Arc::clone(&self), Arc::clone(&reset));
-            async move { Ok::<_, Infallible>(server.respond(Asked::new(&request), &reset).await) }
+            async move { Ok::<_, Infallible>(server.respond(Asked::of(&request), &reset).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
         tokio::select! {
@@ -176,12 +105,12 @@ impl Server {
 
     async fn respond(&self, asked: Asked, reset: &Arc<AtomicBool>) -> Response<Script> {
         if asked.path.starts_with("/__") {
-            let answer = admin::answer(self, &asked);
+            let answer = admin::answer(&self.world, &asked);
             return self.send(&asked, 0, answer, reset);
         }
-        let number = self.stats.request(api::endpoint(&asked.path));
+        let number = self.world.stats.request(api::endpoint(&asked.path));
         let answer = self.answer(&asked, number).await;
-        self.stats.answered(answer.status);
+        self.world.stats.answered(answer.status);
         self.send(&asked, number, answer, reset)
     }
 
@@ -208,7 +137,7 @@ impl Server {
         };
         let fault = self.faults.next(&asked.path, query.is_continuation);
         if let Some(fault) = fault {
-            self.stats.fault(fault.kind);
+            self.world.stats.fault(fault.kind);
             if fault.kind == FaultKind::SlowHeaders {
                 tokio::time::sleep(fault.delay()).await;
             }
@@ -216,8 +145,8 @@ impl Server {
                 return answer;
             }
         }
-        let access = Access { plan: self.plan, history: self.history, now: self.now() };
-        match api::answer(&Call { market: &self.market, access, path: &asked.path, query }) {
+        let access = Access { plan: self.plan, history: self.history, now: self.world.now() };
+        match api::answer(&Call { market: &self.world.market, access, path: &asked.path, query }) {
             Err(refusal) => refuse(&refusal),
             Ok(page) => {
                 let mut answer = Answer::json(200, self.render(asked, page, fault, number, &request_id));
@@ -237,7 +166,7 @@ impl Server {
             return Err(Refusal::UnknownKey);
         }
         if !self.limiter.admit(key, Instant::now()) {
-            self.stats.broke_limit();
+            self.world.stats.broke_limit();
             return Err(Refusal::TooMany);
         }
         Ok(())
@@ -255,7 +184,7 @@ impl Server {
         if number.is_multiple_of(3) {
             page.next_host.push_str(":443");
         }
-        let url = without_key(asked);
+        let url = asked.without_key();
         if self.faults.has(FaultKind::DuplicateLastRow)
             && let (Some(next), Some(last)) = (&page.next, page.rows.iter().last())
         {
@@ -352,13 +281,6 @@ fn faulty_answer(fault: &Fault, request_id: &str) -> Option<Answer> {
     };
     answer.retry_after = fault.retry_after;
     Some(answer)
-}
-
-/// Path and query of a request, without the key.
-fn without_key(asked: &Asked) -> String {
-    let kept: Vec<&str> =
-        asked.query.split('&').filter(|part| !part.is_empty() && !part.starts_with("apiKey=")).collect();
-    if kept.is_empty() { asked.path.clone() } else { format!("{}?{}", asked.path, kept.join("&")) }
 }
 
 fn gzip(body: &[u8]) -> Vec<u8> {
