@@ -7,8 +7,8 @@ the next sync goes on as if nothing had happened.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import duckdb
 import pytest
 
 from harness import disks, sentence
+from harness.bad import BadInput, Provoke
 from harness.destination import AT, Destination, catalog, echoed, record, refresh, state, status, stream
 from harness.program import Outcome
 
@@ -53,18 +54,10 @@ class World:
         return self.destination.program.run(*arguments, stdin=stdin, prefix=self.prefix)
 
 
-Provoke = Callable[[World], AbstractContextManager[object] | None]
-
-
 @dataclass(frozen=True)
-class Bad:
-    """Something that is wrong, who meets it, and what they say."""
+class Bad(BadInput):
+    """As of a destination, where most is met by `write` alone."""
 
-    what: str
-    provoke: Provoke
-    code: int
-    # Field or file, what is wrong with it, what to do.
-    says: tuple[str, ...]
     meets: tuple[str, ...] = ("write",)
 
 

@@ -22,6 +22,7 @@ import duckdb
 import pytest
 
 from harness import airbyte, disks, market, sentence, tables
+from harness.bad import BadInput, Provoke
 from harness.program import Outcome, Program
 from harness.servers import Simulator, WebPage, closed_port
 from harness.workspace import Workspace
@@ -31,19 +32,11 @@ BARS, DAILY, EXCHANGES = STREAMS
 # Less than a commit of two months' trades needs.
 ROOM = 48 << 10
 
-Provoke = Callable[[World], AbstractContextManager[object] | None]
-
 
 @dataclass(frozen=True)
-class Bad:
-    """Something that is wrong, who meets it, and what they say."""
+class Bad(BadInput):
+    """As of a source, whose streams and tickers can fail one by one."""
 
-    what: str
-    provoke: Provoke
-    code: int
-    # Field or file, what is wrong with it, what to do.
-    says: tuple[str, ...]
-    meets: tuple[str, ...]
     # The streams that fail while the others go on; none: nothing goes on.
     fails: tuple[str, ...] = ()
     # The ticker that fails while the others of its stream go on.

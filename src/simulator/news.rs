@@ -5,8 +5,7 @@ use jiff::civil::{Date, date};
 use jiff::{Timestamp, ToSpan};
 
 use super::columns::{Columns, Fact, MomentForm, text_array, write_text};
-use super::days::day_number;
-use super::days::utc_midnight;
+use super::days::{day_number, utc_midnight};
 use super::dice::{Dice, hash_text, hex};
 use super::universe::Universe;
 

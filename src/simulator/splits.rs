@@ -6,7 +6,7 @@ use jiff::{Timestamp, ToSpan};
 use crate::calendar;
 
 use super::columns::{Columns, Fact};
-use super::days::{FIRST_DAY, LAST_DAY};
+use super::days::{FIRST_DAY, LAST_DAY, day_number};
 use super::decimal::Decimal;
 use super::dice::{Dice, hash_text, hex};
 use super::named::KNOWN_SPLITS;
@@ -189,7 +189,7 @@ impl Fact for OldSplitFact<'_> {
 
 fn split(seed: u64, universe: &Universe, listing: usize, day: Date, from: i64, to: i64) -> Split {
     let symbol = &universe.listings[listing].symbol;
-    let name = [seed, hash_text(symbol), super::days::day_number(day).unsigned_abs(), from.unsigned_abs()];
+    let name = [seed, hash_text(symbol), day_number(day).unsigned_abs(), from.unsigned_abs()];
     let mut dice = Dice::of(&name);
     Split {
         id: format!("E{}", hex(&name, 64)),
