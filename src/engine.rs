@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::failpoint;
 use crate::observe::{Event, Observer};
 use crate::sink::{Sink, StreamId, Target, WriteMode};
-use crate::source::{Page, Reading, Source};
+use crate::source::{Estimate, Page, Reading, Source};
 
 use fetch::{Fetched, Fetcher};
 
@@ -165,12 +165,9 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
             WriteMode::AppendDedup => Reading::Mutable,
             WriteMode::Overwrite | WriteMode::OverwriteDedup => Reading::Snapshot,
         };
-        let slices = self.source.slices(&job.stream, &checkpoint, reading).await?;
-        self.observer.event(&Event::StreamStarted {
-            stream: name,
-            slices: slices.len(),
-            rows_estimate: slices.iter().map(|slice| slice.rows_estimate()).sum(),
-        });
+        let plan = self.source.open(&job.stream, &checkpoint, reading).await?;
+        let Estimate { slices, rows: rows_estimate } = plan.estimate();
+        self.observer.event(&Event::StreamStarted { stream: name, slices, rows_estimate });
 
         let mut run = StreamRun {
             sink,
@@ -185,7 +182,7 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
             uncommitted: Uncommitted::default(),
             failed: HashSet::new(),
         };
-        let mut fetcher = Fetcher::new(slices, self.source.concurrency());
+        let mut fetcher = Fetcher::new(plan, self.source.concurrency());
         let outcome = run.take_slices(&mut fetcher, self.stop.clone()).await;
         fetcher.abort().await;
         match outcome {
@@ -243,7 +240,7 @@ impl StreamRun<'_> {
         fetcher: &mut Fetcher,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
-        while fetcher.start_next(&self.failed) {
+        while fetcher.start_next(&self.failed).await.map_err(Failure::Fetch)? {
             let partition = Arc::clone(fetcher.partition());
             match self.take_slice(fetcher, &mut stop).await {
                 Ok(()) => {}

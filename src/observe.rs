@@ -15,7 +15,7 @@ pub enum Event<'a> {
         /// Its name.
         stream: &'a str,
         /// Slices still to be read.
-        slices: usize,
+        slices: u64,
         /// How many rows that is, where it can be told beforehand.
         rows_estimate: Option<u64>,
     },

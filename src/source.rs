@@ -1,5 +1,6 @@
 //! Where rows come from, as the engine sees it: slices that yield pages.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -36,17 +37,36 @@ pub trait Source: Send + Sync {
     /// How many slices may be read at the same time.
     fn concurrency(&self) -> usize;
 
-    /// What is still to be read of a stream, in the order in which it must be
-    /// committed. Slices of one partition join without a gap.
+    /// What is still to be read of a stream beyond what `have` says.
     ///
     /// # Errors
     /// When the stream cannot be read with this configuration.
-    async fn slices(
-        &self,
-        stream: &Stream,
-        checkpoint: &Checkpoint,
-        reading: Reading,
-    ) -> Result<Vec<Box<dyn Slice>>>;
+    async fn open(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>>;
+}
+
+/// A stream's slices, made one by one as they are asked for: what a plan takes in
+/// memory grows with partitions and not with slices.
+#[async_trait]
+pub trait Plan: Send {
+    /// What the plan held when it was made, told without making the slices.
+    fn estimate(&self) -> Estimate;
+
+    /// The next slice, in the order in which they must be committed; none at the
+    /// end. Slices of one partition join without a gap, and those of partitions
+    /// that `failed` are left out, because they would leave one.
+    ///
+    /// # Errors
+    /// When the source has to be asked what there is, and does not answer.
+    async fn next(&mut self, failed: &HashSet<Arc<str>>) -> Result<Option<Box<dyn Slice>>>;
+}
+
+/// How much there is to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Estimate {
+    /// Slices.
+    pub slices: u64,
+    /// About how many rows they have, where that can be told without a request.
+    pub rows: Option<u64>,
 }
 
 /// A piece of a stream: the unit of progress.
@@ -54,11 +74,6 @@ pub trait Source: Send + Sync {
 pub trait Slice: Send {
     /// The ticker, or empty.
     fn partition(&self) -> &Arc<str>;
-
-    /// About how many rows it has, where that can be told without a request.
-    fn rows_estimate(&self) -> Option<u64> {
-        None
-    }
 
     /// Reads the slice, sending its rows page by page, and returns what is covered
     /// now: less than was asked for when the source does not have the end yet.

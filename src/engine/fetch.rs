@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use crate::checkpoint::Cover;
 use crate::error::{Error, Result};
-use crate::source::{Ahead, Page, PageReceiver, Pages, Slice};
+use crate::source::{Ahead, Page, PageReceiver, Pages, Plan};
 
 /// What comes of the current slice.
 pub(super) enum Fetched {
@@ -19,7 +19,9 @@ pub(super) enum Fetched {
 
 /// Keeps a number of slices under way and yields their pages in the plan's order.
 pub(super) struct Fetcher {
-    waiting: VecDeque<Box<dyn Slice>>,
+    plan: Box<dyn Plan>,
+    /// Whether the plan has no more slices.
+    is_planned: bool,
     running: VecDeque<Running>,
     current: Option<Running>,
     concurrency: usize,
@@ -36,9 +38,10 @@ struct Running {
 }
 
 impl Fetcher {
-    pub(super) fn new(slices: Vec<Box<dyn Slice>>, concurrency: usize) -> Self {
+    pub(super) fn new(plan: Box<dyn Plan>, concurrency: usize) -> Self {
         Self {
-            waiting: slices.into(),
+            plan,
+            is_planned: false,
             running: VecDeque::new(),
             current: None,
             concurrency: concurrency.max(1),
@@ -49,9 +52,14 @@ impl Fetcher {
 
     /// Makes the next slice current, skipping those of failed partitions. False at
     /// the end of the plan.
-    pub(super) fn start_next(&mut self, failed: &HashSet<Arc<str>>) -> bool {
+    ///
+    /// # Errors
+    /// When the plan cannot be made any further. What is under way goes on.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: a slice that was planned is under way.
+    pub(super) async fn start_next(&mut self, failed: &HashSet<Arc<str>>) -> Result<bool> {
         self.current = None;
-        self.waiting.retain(|slice| !failed.contains(slice.partition()));
         self.running.retain(|running| {
             let keep = !failed.contains(&running.partition);
             if !keep {
@@ -59,9 +67,11 @@ impl Fetcher {
             }
             keep
         });
-        while self.running.len() < self.concurrency
-            && let Some(slice) = self.waiting.pop_front()
-        {
+        while !self.is_planned && self.running.len() < self.concurrency {
+            let Some(slice) = self.plan.next(failed).await? else {
+                self.is_planned = true;
+                break;
+            };
             let (sender, pages) = Pages::channel(&self.ahead, self.begun);
             self.begun += 1;
             let partition = Arc::clone(slice.partition());
@@ -72,7 +82,7 @@ impl Fetcher {
         if let Some(current) = &self.current {
             current.pages.take_turn();
         }
-        self.current.is_some()
+        Ok(self.current.is_some())
     }
 
     /// The partition of the current slice.
@@ -105,6 +115,6 @@ impl Fetcher {
             // An aborted task ends at its next await; its outcome no longer matters.
             let _ended = running.task.await;
         }
-        self.waiting.clear();
+        self.is_planned = true;
     }
 }

@@ -9,7 +9,7 @@ use crate::catalog::streams;
 use crate::checkpoint::Options;
 use crate::observe::Silent;
 use crate::sink::Receipt;
-use crate::source::scripted::{Script, Scripted, failing, slice};
+use crate::source::scripted::{Listed, Script, Scripted, failing, slice};
 use crate::source::{AHEAD_BYTES_MAX, Pages, Slice};
 
 fn of_trades(scripts: Vec<Script>) -> Scripted {
@@ -198,11 +198,10 @@ impl Slice for Greedy {
 #[tokio::test(start_paused = true)]
 async fn what_is_read_ahead_is_bounded_in_bytes_while_nobody_takes_it() {
     let read = Arc::new(AtomicUsize::new(0));
-    let slice = |name: &str| -> Box<dyn Slice> {
-        Box::new(Greedy { partition: name.into(), read: Arc::clone(&read) })
-    };
-    let mut fetcher = Fetcher::new(["A", "B", "C", "D"].map(slice).into(), 3);
-    assert!(fetcher.start_next(&HashSet::new()));
+    let slice = |name: &str| Greedy { partition: name.into(), read: Arc::clone(&read) };
+    let plan = Listed::new(["A", "B", "C", "D"].map(slice));
+    let mut fetcher = Fetcher::new(Box::new(plan), 3);
+    assert!(fetcher.start_next(&HashSet::new()).await.unwrap());
     // The clock moves on once there is nothing left to do.
     tokio::time::sleep(Duration::from_secs(60)).await;
     let ahead = read.load(Ordering::Relaxed);

@@ -11,6 +11,7 @@ mod repeat;
 mod request;
 mod slice;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,12 +21,13 @@ use crate::calendar;
 use crate::catalog::{Sizes, Stream};
 use crate::checkpoint::{Checkpoint, Options};
 use crate::clock::Clock;
-use crate::config::source::{Plan, SourceConfig};
+use crate::config::source::{Plan as Allowance, SourceConfig};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
-use crate::source::{Reading, Slice, Source};
+use crate::source::{Estimate, Plan, Reading, Slice, Source};
 
 use client::Client;
+use plan::SlicePlan;
 use slice::PolygonSlice;
 
 /// Slices read at the same time on a plan with room for it: enough to hide the
@@ -91,29 +93,45 @@ impl Source for PolygonSource {
 
     fn concurrency(&self) -> usize {
         match self.client.config().plan {
-            Plan::Paid {} => CONCURRENCY,
+            Allowance::Paid {} => CONCURRENCY,
             _ if self.requests_per_minute() > LIMITED_PER_MINUTE => CONCURRENCY,
             _ => CONCURRENCY_LIMITED,
         }
     }
 
-    async fn slices(
-        &self,
-        stream: &Stream,
-        checkpoint: &Checkpoint,
-        reading: Reading,
-    ) -> Result<Vec<Box<dyn Slice>>> {
-        let planned = plan::slices(stream, self.client.config(), checkpoint, reading, self.as_of)?;
-        Ok(planned
-            .into_iter()
-            .map(|planned| -> Box<dyn Slice> {
-                Box::new(PolygonSlice {
-                    client: Arc::clone(&self.client),
-                    stream: stream.clone(),
-                    planned,
-                    as_of: self.as_of,
-                })
+    async fn open(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>> {
+        Ok(Box::new(PolygonPlan {
+            client: Arc::clone(&self.client),
+            stream: Arc::new(stream.clone()),
+            slices: SlicePlan::new(stream, self.client.config(), have, reading, self.as_of)?,
+            as_of: self.as_of,
+        }))
+    }
+}
+
+/// The slices of a stream, with what they need to be read.
+struct PolygonPlan {
+    client: Arc<Client>,
+    stream: Arc<Stream>,
+    slices: SlicePlan,
+    as_of: Timestamp,
+}
+
+#[async_trait]
+impl Plan for PolygonPlan {
+    fn estimate(&self) -> Estimate {
+        self.slices.estimate()
+    }
+
+    async fn next(&mut self, failed: &HashSet<Arc<str>>) -> Result<Option<Box<dyn Slice>>> {
+        let slice = |planned| -> Box<dyn Slice> {
+            Box::new(PolygonSlice {
+                client: Arc::clone(&self.client),
+                stream: Arc::clone(&self.stream),
+                planned,
+                as_of: self.as_of,
             })
-            .collect())
+        };
+        Ok(self.slices.next(failed).map(slice))
     }
 }

@@ -28,7 +28,7 @@ const BARREN_PAGES_MAX: usize = 50;
 /// A slice of the API.
 pub(super) struct PolygonSlice {
     pub client: Arc<Client>,
-    pub stream: Stream,
+    pub stream: Arc<Stream>,
     pub planned: PlannedSlice,
     pub as_of: Timestamp,
 }
@@ -37,10 +37,6 @@ pub(super) struct PolygonSlice {
 impl Slice for PolygonSlice {
     fn partition(&self) -> &Arc<str> {
         &self.planned.partition
-    }
-
-    fn rows_estimate(&self) -> Option<u64> {
-        super::estimate::rows(&self.stream, &self.planned)
     }
 
     async fn read(mut self: Box<Self>, pages: &Pages) -> Result<Cover> {

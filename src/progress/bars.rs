@@ -89,7 +89,7 @@ impl Bars {
 /// What an event changes on the screen.
 pub(super) fn shown(event: &Event<'_>, tally: &Tally, now: Instant) -> Shown {
     match event {
-        Event::StreamStarted { slices, .. } => Shown::Started { slices: *slices as u64 },
+        Event::StreamStarted { slices, .. } => Shown::Started { slices: *slices },
         Event::SliceRead { stream, .. } => {
             tally.stream(stream).map_or(Shown::Nothing, |stream| Shown::Slices(stream.slices))
         }

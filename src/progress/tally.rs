@@ -110,7 +110,7 @@ impl Tally {
         match event {
             Event::StreamStarted { stream, slices, .. } => {
                 let stream = self.stream_mut(stream, now);
-                stream.slices_total = *slices as u64;
+                stream.slices_total = *slices;
                 stream.began = now;
             }
             Event::Request { stream, .. } => {
@@ -227,7 +227,7 @@ impl StreamTally {
 mod tests {
     use super::*;
 
-    fn started(slices: usize) -> Event<'static> {
+    fn started(slices: u64) -> Event<'static> {
         Event::StreamStarted { stream: "splits", slices, rows_estimate: None }
     }
 
