@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::catalog::Table;
-use crate::checkpoint::Cover;
 
 /// Rows of one table in their canonical form.
 ///
@@ -39,6 +38,10 @@ const PART_SLACK: usize = 4 << 10;
 
 /// Bytes of a bar, the shortest of the rows that come in great numbers.
 const BAR_BYTES: usize = 150;
+
+/// Rows of less than this are copied into a part that is there: half of a part would
+/// lie empty behind them at most.
+const COPIED_MAX: usize = PART_BYTES / 2;
 
 /// Parts that wait to be used again. Given back to the allocator they cost a tenth
 /// of the time of reading, in memory that the system clears anew, and at times
@@ -245,6 +248,21 @@ impl Rows {
         rest
     }
 
+    /// Appends all rows of `more`. Many are moved, few are copied, so that the rows of
+    /// a thousand small pages do not take a thousand parts.
+    pub fn append(&mut self, mut more: Self) {
+        let before = self.len;
+        if more.bytes() < COPIED_MAX {
+            more.iter().for_each(|row| self.push(row));
+        } else {
+            self.parts.pop_if(|part| part.ends.is_empty());
+            self.parts.append(&mut more.parts);
+            self.len += more.len;
+        }
+        self.changes.extend(more.changes.drain(..).map(|change| Change { row: before + change.row, ..change }));
+        self.notes.extend(more.notes.drain(..).map(|note| Note { row: before + note.row, ..note }));
+    }
+
     /// Appends one whole row given as text.
     pub fn push(&mut self, row: &[u8]) {
         self.buffer().extend_from_slice(row);
@@ -252,7 +270,7 @@ impl Rows {
     }
 }
 
-/// Rows of one table and what of the source they cover.
+/// Rows of one table on their way into a sink.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Whose rows these are.
@@ -261,12 +279,11 @@ pub struct Batch {
     pub rows: Rows,
     /// When they were fetched.
     pub extracted_at: ExtractedAt,
-    /// What is complete once these rows are durable. Progress moves by this and
-    /// nothing else.
-    pub covers: Cover,
-    /// On the first batch of a slice: the part of the table that the slice's rows
-    /// are the whole of.
-    pub replaces: Option<Extent>,
+    /// The parts of the table that slices are the whole of whose first rows are here.
+    pub replaces: Vec<Extent>,
+    /// Whether the source has not said yet that it will not send these rows again:
+    /// they may have to be taken back on their own.
+    pub ahead: bool,
 }
 
 /// When rows were fetched, milliseconds since the UNIX epoch.
@@ -279,12 +296,47 @@ pub enum ExtractedAt {
 }
 
 impl ExtractedAt {
+    /// Adds when `more` rows were fetched that come after the first `rows` ones.
+    pub fn append(&mut self, rows: usize, more: Self, more_rows: usize) {
+        match (&mut *self, more) {
+            (_, _) if more_rows == 0 => {}
+            (all, more) if rows == 0 => *all = more,
+            (Self::All(at), Self::All(other)) if *at == other => {}
+            (_, more) => {
+                let mut each = std::mem::take(self).into_each(rows);
+                each.append(&mut more.into_each(more_rows));
+                *self = Self::Each(each);
+            }
+        }
+    }
+
+    /// Takes off the moments from the `at`th row on.
+    pub fn split_off(&mut self, at: usize) -> Self {
+        match self {
+            Self::All(all) => Self::All(*all),
+            Self::Each(each) => Self::Each(each.split_off(at)),
+        }
+    }
+
+    fn into_each(self, rows: usize) -> Vec<i64> {
+        match self {
+            Self::All(at) => vec![at; rows],
+            Self::Each(each) => each,
+        }
+    }
+
     /// When the row with this index was fetched.
     pub fn of(&self, row: usize) -> i64 {
         match self {
             Self::All(at) => *at,
             Self::Each(each) => each[row],
         }
+    }
+}
+
+impl Default for ExtractedAt {
+    fn default() -> Self {
+        Self::All(0)
     }
 }
 
@@ -377,6 +429,44 @@ mod tests {
             (told(&rows), told(&rest)),
             (vec![(0, 0, 0), (1, 1, 1), (2, 2, 2)], vec![(0, 3, 0), (1, 4, 1)])
         );
+    }
+
+    #[test]
+    fn few_rows_are_copied_and_many_moved_and_what_was_said_goes_along() {
+        let page = |count: usize, bytes: usize| {
+            let mut rows = Rows::default();
+            for index in 0..count {
+                rows.buffer().extend(std::iter::repeat_n(b'x', bytes));
+                rows.note_change(index, Cause::Source);
+                rows.note("{}");
+                rows.end_row();
+            }
+            rows
+        };
+        let mut all = Rows::default();
+        let mut sizes = Vec::new();
+        for (count, bytes) in [(2, 10), (0, 0), (3, COPIED_MAX), (1, 20), (1, PART_BYTES)] {
+            all.append(page(count, bytes));
+            sizes.extend(std::iter::repeat_n(bytes, count));
+        }
+        assert_eq!(all.len(), sizes.len());
+        assert!(all.iter().map(<[u8]>::len).eq(sizes));
+        let rows: Vec<usize> = all.changes().iter().map(|change| change.row).collect();
+        assert_eq!(rows, (0..7).collect::<Vec<_>>());
+        assert!(all.notes().iter().map(|note| note.row).eq(rows));
+    }
+
+    #[test]
+    fn moments_are_one_as_long_as_they_are_the_same() {
+        let mut at = ExtractedAt::default();
+        at.append(0, ExtractedAt::All(5), 2);
+        at.append(2, ExtractedAt::All(5), 1);
+        assert_eq!(at, ExtractedAt::All(5));
+        at.append(3, ExtractedAt::Each(vec![7, 8]), 2);
+        at.append(5, ExtractedAt::All(9), 1);
+        at.append(6, ExtractedAt::All(10), 0);
+        assert_eq!(at, ExtractedAt::Each(vec![5, 5, 5, 7, 8, 9]));
+        assert_eq!(at.split_off(4), ExtractedAt::Each(vec![8, 9]));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! read too soon after they happened are read again by later runs, because rows
 //! come late; [`Position::resume_after`] says where that begins.
 //!
-//! Stored as text, `{floor, ahead}`: the position that every partition has
+//! Stored a position a shard in a warehouse, and as one text in Airbyte's STATE, `{floor, ahead}`: the position that every partition has
 //! reached, and the partitions beyond it, grouped by position, so that ten
 //! thousand tickers take a few bytes each.
 
@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub const STATE_VERSION: u32 = 1;
 
 /// The way out that is always there: in Airbyte, and in a pipeline.
-const READ_ANEW: &str = "read the stream anew: clear it in Airbyte, or delete its row of _tapeline_progress";
+const READ_ANEW: &str = "read the stream anew: clear it in Airbyte, or use `tapeline reset`";
 
 /// How far one partition was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ pub enum Cover {
         /// As in [`Span`].
         as_of: Timestamp,
     },
+    /// A whole stream of a foreign source, whose progress is this text, never interpreted.
+    Foreign(Arc<str>),
 }
 
 /// Options that shape a stream's rows. Progress made with others is not continued.
@@ -85,6 +87,20 @@ pub struct Checkpoint {
     options: Options,
     positions: BTreeMap<Arc<str>, Position>,
     whole: BTreeMap<Arc<str>, Timestamp>,
+    foreign: Option<Arc<str>>,
+}
+
+/// A shard's position as a sink stores it, by itself.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPosition {
+    as_of: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<Date>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    through: Option<Date>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    options: Options,
 }
 
 impl Checkpoint {
@@ -108,16 +124,21 @@ impl Checkpoint {
         self.whole.get(partition).copied()
     }
 
-    /// Adds what became durable.
+    /// Adds what became durable; returns the shard that moved, if one did.
     ///
     /// # Errors
     /// [`ErrorKind::Bug`] when the slice leaves a gap to what was read before:
     /// progress would claim days that nobody read. The checkpoint is unchanged.
-    pub fn apply(&mut self, cover: &Cover) -> Result<()> {
-        match cover {
-            Cover::Part => {}
+    pub fn apply(&mut self, cover: &Cover) -> Result<Option<Arc<str>>> {
+        let shard = match cover {
+            Cover::Part => return Ok(None),
+            Cover::Foreign(text) => {
+                self.foreign = Some(Arc::clone(text));
+                Arc::from("")
+            }
             Cover::Whole { partition, as_of } => {
                 self.whole.insert(Arc::clone(partition), *as_of);
+                Arc::clone(partition)
             }
             Cover::Slice(span) => {
                 let merged = match self.positions.get(&span.partition) {
@@ -125,9 +146,54 @@ impl Checkpoint {
                     Some(position) => extended(position, span)?,
                 };
                 self.positions.insert(Arc::clone(&span.partition), merged);
+                Arc::clone(&span.partition)
+            }
+        };
+        Ok(Some(shard))
+    }
+
+    /// The shards that have a position.
+    pub fn shards(&self) -> impl Iterator<Item = Arc<str>> {
+        self.positions.keys().chain(self.whole.keys()).cloned()
+    }
+
+    /// A shard's position as a sink stores it; none before it has one.
+    pub fn stored_position(&self, shard: &str) -> Option<String> {
+        if let Some(text) = &self.foreign {
+            return Some(text.to_string());
+        }
+        let options = self.options.clone();
+        let stored = match (self.positions.get(shard), self.whole.get(shard)) {
+            (Some(Position { as_of, from, through }), _) => {
+                StoredPosition { as_of: *as_of, from: Some(*from), through: Some(*through), options }
+            }
+            (None, Some(as_of)) => StoredPosition { as_of: *as_of, from: None, through: None, options },
+            (None, None) => return None,
+        };
+        Some(serde_json::to_string(&stored).expect("dates, strings and maps always serialise"))
+    }
+
+    /// Reads the positions of shards that [`Checkpoint::stored_position`] wrote.
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] when one is none, or was made under other options than `options`.
+    pub fn from_positions(stored: &BTreeMap<Arc<str>, String>, options: Options) -> Result<Self> {
+        let mut checkpoint = Self::new(options);
+        for (shard, text) in stored {
+            let position: StoredPosition = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+            same_options(&position.options, &checkpoint.options)?;
+            match (position.from, position.through) {
+                (Some(from), Some(through)) if from <= through => {
+                    let position = Position { as_of: position.as_of, through, from };
+                    checkpoint.positions.insert(Arc::clone(shard), position);
+                }
+                (None, None) => {
+                    checkpoint.whole.insert(Arc::clone(shard), position.as_of);
+                }
+                _ => return Err(unusable("a span has one end, or ends before it begins")),
             }
         }
-        Ok(())
+        Ok(checkpoint)
     }
 
     /// The stored form.
@@ -258,21 +324,7 @@ impl From<&Checkpoint> for Stored {
 
 impl Stored {
     fn into_checkpoint(self, options: Options) -> Result<Checkpoint> {
-        if self.options != options {
-            let show = |options: &Options| {
-                let list: Vec<_> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                if list.is_empty() { "no options".to_owned() } else { list.join(", ") }
-            };
-            return Err(Error::new(
-                ErrorKind::State,
-                format!(
-                    "the state was made with {}, the configuration says {}",
-                    show(&self.options),
-                    show(&options)
-                ),
-            )
-            .hint(format!("set the option back, or {READ_ANEW}")));
-        }
+        same_options(&self.options, &options)?;
         let mut positions = BTreeMap::new();
         let floor = self.floor.map(|position| Group { position, partitions: self.partitions });
         for group in floor.into_iter().chain(self.ahead) {
@@ -284,8 +336,23 @@ impl Stored {
             }
         }
         let whole = self.complete.into_iter().map(|(partition, as_of)| (partition.into(), as_of)).collect();
-        Ok(Checkpoint { options, positions, whole })
+        Ok(Checkpoint { options, positions, whole, foreign: None })
     }
+}
+
+/// # Errors
+/// [`ErrorKind::State`] when progress was made under other options than those of now.
+fn same_options(stored: &Options, now: &Options) -> Result<()> {
+    if stored == now {
+        return Ok(());
+    }
+    let show = |options: &Options| {
+        let list: Vec<_> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if list.is_empty() { "no options".to_owned() } else { list.join(", ") }
+    };
+    let message =
+        format!("the state was made with {}, the configuration says {}", show(stored), show(now));
+    Err(Error::new(ErrorKind::State, message).hint(format!("set the option back, or {READ_ANEW}")))
 }
 
 #[cfg(test)]

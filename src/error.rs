@@ -43,6 +43,9 @@ pub enum ErrorKind {
     Refused,
     /// The warehouse cannot be opened or used as configured.
     Sink,
+    /// A table of the warehouse cannot take its stream's rows as it is, or is somebody
+    /// else's; the others go on.
+    Table,
     /// The warehouse failed in a way that may pass.
     SinkUnavailable,
     /// The machine refuses: a full disk, a missing permission.
@@ -115,7 +118,7 @@ impl ErrorKind {
         use FailureType::{Config, System, Transient};
         match self {
             Self::Config | Self::Credentials => row(false, Config, Scope::Run),
-            Self::StreamConfig | Self::NotEntitled | Self::State => row(false, Config, Scope::Stream),
+            Self::StreamConfig | Self::NotEntitled | Self::State | Self::Table => row(false, Config, Scope::Stream),
             Self::NotFound => row(false, Config, Scope::Partition),
             Self::NotYet => row(false, Transient, Scope::Partition),
             Self::Unreachable => row(true, Transient, Scope::Run),

@@ -79,6 +79,20 @@ pub enum Event<'a> {
         /// Why.
         error: &'a Error,
     },
+    /// A stream ended before its end because the run did; another one tells why.
+    StreamStopped {
+        /// Its name.
+        stream: &'a str,
+        /// What ended the run.
+        error: &'a Error,
+    },
+    /// Rows that nothing covers are not kept: the source sends them again.
+    Forgotten {
+        /// The stream.
+        stream: &'a str,
+        /// How many.
+        rows: u64,
+    },
     /// Something a user should know: a range that the plan clipped, a row dropped as a repetition.
     Warning {
         /// The stream concerned.

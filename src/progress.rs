@@ -130,7 +130,9 @@ fn tell(event: &Event<'_>, tally: &mut Tally, now: Instant) {
         | Event::SliceRead { .. }
         | Event::Committed { .. }
         | Event::StreamFinished { .. }
-        | Event::StreamFailed { .. } => {}
+        | Event::StreamFailed { .. }
+        | Event::StreamStopped { .. }
+        | Event::Forgotten { .. } => {}
     }
 }
 

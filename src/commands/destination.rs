@@ -99,8 +99,8 @@ async fn write(
     names.extend(streams.iter().map(|stream| stream.descriptor.clone()));
     let stop = signals::stop_on_signal()?;
     let mut sink = connect(&config.sink).await?;
-    let destination = Destination::open(&mut *sink, Arc::clone(output), COMMIT_POLICY, streams).await?;
-    destination.run(Blocks::of_stdin()?, stop).await
+    let destination = Destination::open(&mut *sink, Arc::clone(output), streams).await?;
+    destination.run(Blocks::of_stdin()?, COMMIT_POLICY, stop).await
 }
 
 /// The stream that an error is about, unless streams of several namespaces have its name.

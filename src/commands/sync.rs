@@ -19,6 +19,7 @@ use crate::limit::Limiter;
 use crate::polygon::PolygonSource;
 use crate::progress::{Progress, When};
 use crate::sink::{Sink, Target};
+use crate::source::Source;
 use crate::telemetry::{self, LogFormat};
 use crate::terminal::{Paint, counted};
 
@@ -123,16 +124,16 @@ async fn read_into(
     progress: &Arc<Progress>,
     stop: watch::Receiver<bool>,
 ) -> Result<Report> {
-    let source = PolygonSource::new(source, clock, Arc::<Progress>::clone(progress))?;
-    let engine = Engine::new(&source, Arc::<Progress>::clone(progress), policy, stop);
-    Ok(engine.run(sink, jobs).await)
+    let source: Arc<dyn Source> =
+        Arc::new(PolygonSource::new(source, clock, Arc::<Progress>::clone(progress))?);
+    let engine = Engine::new(Arc::<Progress>::clone(progress), policy, stop);
+    Ok(engine.read(&source, sink, jobs).await)
 }
 
 /// A stream of the pipeline as the engine runs it.
 fn job(pipeline: &str, choice: &Choice) -> Job {
     let stream = choice.stream.clone();
-    let key = Pipeline::progress_key(pipeline, &stream.name);
-    let target = Target::new(key, Arc::clone(&stream.table), choice.mode);
+    let target = Target::new(pipeline, &stream.name, Arc::clone(&stream.table), choice.mode);
     Job { stream, target }
 }
 

@@ -178,11 +178,6 @@ impl Pipeline {
         self.streams.retain(|choice| names.contains(&choice.stream.name));
         Ok(())
     }
-
-    /// Under what the sink keeps the progress of a pipeline's stream.
-    pub fn progress_key(pipeline: &str, stream: &str) -> String {
-        format!("{pipeline}/{stream}")
-    }
 }
 
 /// The JSON Schema of a pipeline, for editors: it describes the file as it is

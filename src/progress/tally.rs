@@ -128,11 +128,11 @@ impl Tally {
             }
             Event::PartitionFailed { stream, .. } => self.stream_mut(stream, now).partitions_failed += 1,
             Event::StreamFinished { stream, .. } => self.end(stream, End::Finished, now),
-            Event::StreamFailed { stream, error } => {
+            Event::StreamFailed { stream, error } | Event::StreamStopped { stream, error } => {
                 let is_stop = error.kind() == ErrorKind::Interrupted;
                 self.end(stream, if is_stop { End::Stopped } else { End::Failed }, now);
             }
-            Event::Committed { .. } | Event::Warning { .. } => {}
+            Event::Committed { .. } | Event::Warning { .. } | Event::Forgotten { .. } => {}
         }
     }
 

@@ -64,7 +64,7 @@ impl Script {
         let before =
             |day: &Date| checkpoint.position(&self.partition).is_none_or(|position| position.through < *day);
         match &self.cover {
-            Cover::Part => true,
+            Cover::Part | Cover::Foreign(_) => true,
             Cover::Slice(span) => before(&span.through),
             Cover::Whole { partition, .. } => checkpoint.whole_as_of(partition).is_none(),
         }

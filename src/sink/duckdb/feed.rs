@@ -13,7 +13,7 @@ use duckdb::vtab::{BindInfo, InitInfo, TableFunctionInfo, VTab};
 use uuid::Uuid;
 
 use crate::batch::{Batch, Extent, ExtractedAt};
-use crate::catalog::{Column, ColumnType, Table};
+use crate::catalog::{ColumnType, Table};
 use crate::sink::columns::{Columns, Texts, Validity, Values};
 use crate::sink::{EXTRACTED_AT, META, META_TAIL, RAW_ID, Run, Target, change_text};
 
@@ -33,7 +33,9 @@ pub(super) struct Load {
     /// And of all others.
     plain_meta: String,
     /// As in [`crate::batch::Batch::replaces`].
-    pub replaces: Option<Extent>,
+    pub replaces: Vec<Extent>,
+    /// Whose rows these are.
+    table: Arc<Table>,
 }
 
 impl Load {
@@ -49,8 +51,9 @@ impl Load {
         };
         let first = if columns.is_empty() { 0 } else { extracted_at.of(0) };
         let plain_meta = plain_meta(target);
-        let replaces = batch.replaces.take();
-        Self { columns, extracted_at, first_id: first_id(first), meta, plain_meta, replaces }
+        let replaces = std::mem::take(&mut batch.replaces);
+        let table = Arc::clone(&batch.table);
+        Self { columns, extracted_at, first_id: first_id(first), meta, plain_meta, replaces, table }
     }
 
     /// Whether a row has changes.
@@ -93,26 +96,22 @@ fn changes(columns: &Columns, target: &Target) -> BTreeMap<usize, String> {
     rows.into_iter().map(|(row, changes)| (row, format!("{head}{}{META_TAIL}", changes.join(",")))).collect()
 }
 
-/// The table function of one stream, with the batch that it returns now.
-#[derive(Debug)]
+/// The table function of a database, with the batch that it returns now.
+#[derive(Debug, Default)]
 pub(super) struct Feed {
-    name: String,
-    columns: Vec<Column>,
     load: Mutex<Option<Arc<Load>>>,
 }
 
 impl Feed {
-    /// Registers a table function under a name that no other stream has.
-    pub fn register(connection: &Connection, index: usize, table: &Table) -> duckdb::Result<Arc<Self>> {
-        let name = format!("tapeline_feed_{index}");
-        let feed = Arc::new(Self { name, columns: table.columns.clone(), load: Mutex::new(None) });
-        connection.register_table_function_with_extra_info::<Function, _>(&feed.name, &feed)?;
-        Ok(feed)
-    }
-
     /// The function's call in SQL.
-    pub fn sql(&self) -> String {
-        format!("{}()", self.name)
+    pub const SQL: &str = "tapeline_feed()";
+
+    /// Registers the table function.
+    pub fn register(connection: &Connection) -> duckdb::Result<Arc<Self>> {
+        let feed = Arc::new(Self::default());
+        let name = Self::SQL.trim_end_matches("()");
+        connection.register_table_function_with_extra_info::<Function, _>(name, &feed)?;
+        Ok(feed)
     }
 
     /// Sets what the function returns from now on.
@@ -126,7 +125,7 @@ impl Feed {
     }
 }
 
-/// The implementation behind every [`Feed`], which is its extra info.
+/// The implementation behind a [`Feed`], which is its extra info.
 struct Function;
 
 /// One run of the function.
@@ -145,15 +144,14 @@ impl VTab for Function {
         // SAFETY: `register` set the extra info to an `Arc<Feed>`, which DuckDB
         // keeps as long as the function.
         let feed = unsafe { &*bind.get_extra_info::<Arc<Feed>>() };
-        for column in &feed.columns {
+        let load = feed.get()?;
+        for column in &load.table.columns {
             bind.add_result_column(&column.name, logical_type(column.ty));
         }
         bind.add_result_column(RAW_ID, LogicalTypeId::Uuid.into());
         bind.add_result_column(EXTRACTED_AT, LogicalTypeId::TimestampTZ.into());
         bind.add_result_column(META, LogicalTypeId::Varchar.into());
-        if let Ok(load) = feed.get() {
-            bind.set_cardinality(load.columns.len() as u64, false);
-        }
+        bind.set_cardinality(load.columns.len() as u64, false);
         Ok(())
     }
 

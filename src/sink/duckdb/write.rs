@@ -1,5 +1,7 @@
-//! A stream: its table, its transaction, and the rows that go in.
+//! Transactions, and the rows that go in: one of all streams, and one of its own for
+//! each stream whose rows may have to be taken back alone.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,185 +11,316 @@ use super::client::{Database, execute, failed, literal, quoted};
 use super::ddl::{self, Place};
 use super::feed::{self, Feed, Load};
 use super::merge::{self, Key};
-use super::progress::{Progress, Stored};
-use super::{Target, WriteMode};
+use super::open;
+use super::progress::{Advance, First, Ledger};
 use crate::catalog::ColumnType;
 use crate::error::{Error, Result};
 use crate::failpoint;
-use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
+use crate::sink::lifecycle::Head;
+use crate::sink::{EXTRACTED_AT, GENERATION, META, Move, RAW_ID, Stored, Target, WriteMode};
 
 /// A stream that is open in the sink.
 pub(super) struct Stream {
-    connection: Connection,
-    target: Target,
+    /// With the mode that rows are written in.
+    pub target: Arc<Target>,
     /// The table that readers see.
-    table: Place,
+    pub table: Place,
     /// The table that rows go to: `table`, or the one that will replace it.
-    into: Place,
-    progress: Progress,
-    generation: i64,
+    pub into: Place,
+    pub ledger: Arc<Ledger>,
+    /// As it was last committed.
+    pub head: Head,
+    /// Where version 1 kept the progress that the next commit takes over.
+    pub first: Option<Place>,
+    pub generation: i64,
     /// Whether rows go to a table that will replace the other.
-    is_staged: bool,
-    feed: Arc<Feed>,
-    key: Key,
-    json: &'static str,
-    in_transaction: bool,
-    /// Shared with the other side of the channel.
-    failed: Arc<AtomicBool>,
-    failure: Option<Error>,
+    pub is_staged: bool,
+    /// The stored shards with their versions.
+    pub versions: HashMap<Arc<str>, i64>,
+    pub json: &'static str,
+    /// The stream's own transaction, while it has one.
+    pub own: Option<Connection>,
 }
 
-impl Stream {
-    /// Creates or widens the tables, and reads the progress.
-    pub fn open(
-        database: &Database,
-        index: usize,
-        target: Target,
-        failed_flag: Arc<AtomicBool>,
-    ) -> Result<(Self, Option<String>)> {
-        let connection = database.connect()?;
-        let schema = target.schema.as_ref().unwrap_or(&database.schema);
-        let table = Place { schema: schema.clone(), name: target.table.name.clone() };
-        let feed = Feed::register(&connection, index, &target.table)
+/// What is committed of a stream, as the worker takes it.
+#[derive(Debug)]
+pub(super) struct OwnedPortion {
+    pub stream: usize,
+    pub moves: Vec<Move>,
+}
+
+/// Everything that the worker's thread has.
+pub(super) struct Writer {
+    // Connections before the database, which holds the claim to the file.
+    streams: Vec<Stream>,
+    shared: Connection,
+    /// The streams with rows in the open transaction of all streams; none is open
+    /// without any.
+    in_shared: BTreeSet<usize>,
+    is_shared_open: bool,
+    feed: Arc<Feed>,
+    /// Set when a write failed; read by the other side of the channel too.
+    failed: Arc<AtomicBool>,
+    failure: Option<Error>,
+    database: Database,
+}
+
+impl Writer {
+    pub fn new(database: Database, failed_flag: Arc<AtomicBool>) -> Result<Self> {
+        let shared = database.connect()?;
+        let feed = Feed::register(&shared)
             .map_err(|error| failed("could not register a table function", error))?;
-        execute(&connection, "BEGIN", || "could not begin a transaction".to_owned())?;
-        ddl::ensure_schema(&connection, &database.schema)?;
-        ddl::ensure_schema(&connection, schema)?;
-        let mut stream = Self {
-            progress: Progress::open(&connection, &database.schema, &target.progress_key)?,
-            key: Key::of(&target.table),
-            connection,
-            into: table.clone(),
-            table,
-            generation: target.run.map_or(0, |run| run.generation),
-            is_staged: false,
+        Ok(Self {
+            streams: Vec::new(),
+            shared,
+            in_shared: BTreeSet::new(),
+            is_shared_open: false,
             feed,
-            json: database.json,
-            in_transaction: false,
             failed: failed_flag,
             failure: None,
-            target,
-        };
-        let is_staged = stream.target.mode.is_staged();
-        let progress = match is_staged && !stream.is_replaced()? {
-            true => stream.resume_run()?,
-            false if is_staged => {
-                // Of a run that is finished already there is nothing to go on with.
-                stream.target.mode = stream.target.mode_going_on();
-                stream.resume_table()?;
-                None
-            }
-            false => stream.resume_table()?,
-        };
-        execute(&stream.connection, "COMMIT", || "could not commit the tables".to_owned())?;
-        Ok((stream, progress))
+            database,
+        })
     }
 
-    /// The table's name.
-    pub fn name(&self) -> &str {
-        &self.target.table.name
+    /// Opens streams; see [`crate::sink::Sink::open`]. The mode is the one that rows are
+    /// written in.
+    pub fn open(&mut self, targets: &[Target]) -> Vec<Result<(usize, Arc<Target>, Stored)>> {
+        let opened = open::open(&self.database, &self.shared, targets);
+        let named = opened.into_iter().zip(targets).map(|(opened, target)| {
+            let (stream, stored) = opened.map_err(|error| error.in_stream(&target.table.name))?;
+            let target = Arc::clone(&stream.target);
+            self.streams.push(stream);
+            Ok((self.streams.len() - 1, target, stored))
+        });
+        named.collect()
     }
 
-    /// Progress speaks of rows: where the table is gone, it is void.
-    fn resume_table(&mut self) -> Result<Option<String>> {
-        if !ddl::exists(&self.connection, &self.table)? {
-            ddl::create(&self.connection, &self.table, &self.target.table, self.json)?;
-            self.progress.forget(&self.connection, false)?;
-            return Ok(None);
-        }
-        if let Some(misfit) = ddl::misfit(&self.connection, &self.table, &self.target.table, self.json)? {
-            return Err(misfit);
-        }
-        ddl::widen(&self.connection, &self.table, &self.target.table, self.json)?;
-        let stored = self.progress.read(&self.connection, false)?;
-        if self.target.run.is_none() {
-            self.generation = stored.as_ref().map_or(0, |stored| stored.generation);
-        }
-        Ok(stored.and_then(|stored| stored.state))
-    }
-
-    /// Whether the rows of the generation that somebody else counts have replaced
-    /// the table already: more of them are added to it.
-    fn is_replaced(&self) -> Result<bool> {
-        let Some(run) = self.target.run else { return Ok(false) };
-        let stored = self.progress.read(&self.connection, false)?;
-        Ok(stored.is_some_and(|stored| stored.generation == run.generation)
-            && self.progress.read(&self.connection, true)?.is_none()
-            && ddl::exists(&self.connection, &self.table)?
-            && ddl::is_wholly_of(&self.connection, &self.table, run.generation)?)
-    }
-
-    /// Goes on with an unfinished run, or begins a new one: also where columns
-    /// changed their types since, because its rows are ours to read again.
-    fn resume_run(&mut self) -> Result<Option<String>> {
-        self.is_staged = true;
-        self.into.name = format!("_tapeline_next_{}", self.table.name);
-        // Refuses to replace a table that is not ours before anything is loaded.
-        ddl::exists(&self.connection, &self.table)?;
-        let run = self.target.run.map(|run| run.generation);
-        if let Some(stored) = self.progress.read(&self.connection, true)?
-            && run.is_none_or(|run| run == stored.generation)
-            && ddl::exists(&self.connection, &self.into)?
-            && ddl::misfit(&self.connection, &self.into, &self.target.table, self.json)?.is_none()
-        {
-            ddl::widen(&self.connection, &self.into, &self.target.table, self.json)?;
-            self.generation = stored.generation;
-            self.target.mode = self.target.mode_going_on();
-            return Ok(stored.state);
-        }
-        let last = self.progress.read(&self.connection, false)?;
-        self.generation = run.unwrap_or(last.map_or(0, |stored| stored.generation) + 1);
-        self.progress.forget(&self.connection, true)?;
-        ddl::drop_table(&self.connection, &self.into)?;
-        ddl::create(&self.connection, &self.into, &self.target.table, self.json)?;
-        Ok(None)
-    }
-
-    /// Adds rows to the transaction. What fails is told by the next call that
+    /// Adds rows to a transaction. What fails is told by the next call that
     /// returns something; until a rollback nothing more is taken.
-    pub fn write(&mut self, load: Load) {
-        if self.failed.load(Ordering::Acquire) || load.columns.is_empty() {
+    pub fn write(&mut self, stream: usize, load: Load, ahead: bool) {
+        if self.failed.load(Ordering::Acquire) || (load.columns.is_empty() && load.replaces.is_empty()) {
             return;
         }
-        if let Err(error) = self.load(load) {
-            self.failure = Some(error);
+        if let Err(error) = self.load(stream, load, ahead) {
+            self.failure = Some(error.in_stream(self.name(stream)));
             self.failed.store(true, Ordering::Release);
         }
     }
 
-    fn load(&mut self, load: Load) -> Result<()> {
-        self.ensure_transaction()?;
-        let load = Arc::new(load);
-        self.feed.set(Some(Arc::clone(&load)));
-        let loaded = self.load_fed(&load);
-        self.feed.set(None);
-        let what = || format!("could not load rows into {}", self.into.sql());
-        loaded.map_err(|error| failed(&what(), error))
+    fn name(&self, stream: usize) -> &str {
+        &self.streams[stream].target.table.name
     }
 
-    fn load_fed(&self, load: &Load) -> duckdb::Result<()> {
-        if self.target.mode == WriteMode::AppendDedup
-            && let Some(extent) = &load.replaces
-        {
-            let part = merge::within(extent);
-            self.delete_where(&part, || merge::delete(&self.into, &part))?;
+    fn load(&mut self, stream: usize, load: Load, ahead: bool) -> Result<()> {
+        if ahead {
+            self.begin_own(stream)?;
+        } else {
+            self.begin_shared()?;
+            self.in_shared.insert(stream);
         }
+        let load = Arc::new(load);
+        self.feed.set(Some(Arc::clone(&load)));
+        let stream = &self.streams[stream];
+        let connection = if ahead { stream.own.as_ref().unwrap_or(&self.shared) } else { &self.shared };
+        let loaded = stream.load(connection, &load);
+        self.feed.set(None);
+        loaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))
+    }
+
+    fn begin_shared(&mut self) -> Result<()> {
+        if !self.is_shared_open {
+            execute(&self.shared, "BEGIN", || "could not begin a transaction".to_owned())?;
+            self.is_shared_open = true;
+        }
+        Ok(())
+    }
+
+    fn begin_own(&mut self, stream: usize) -> Result<()> {
+        if self.in_shared.contains(&stream) {
+            return Err(Error::bug("rows were written ahead before those before them were committed"));
+        }
+        if self.streams[stream].own.is_none() {
+            let connection = self.database.connect()?;
+            execute(&connection, "BEGIN", || "could not begin a transaction".to_owned())?;
+            self.streams[stream].own = Some(connection);
+        }
+        Ok(())
+    }
+
+    /// Tells what failed since the last rollback, if something did.
+    pub fn flush(&mut self) -> Result<()> {
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let told = || Error::bug("a write failed before, and its stream was not rolled back");
+        Err(self.failure.take().unwrap_or_else(told))
+    }
+
+    /// Makes rows and moves durable: those of all streams in one transaction, and
+    /// before them each stream's whose rows were written ahead.
+    pub fn commit(&mut self, portions: &[OwnedPortion]) -> Result<()> {
+        self.flush()?;
+        if let Some(stream) = self.in_shared.iter().find(|stream| portions.iter().all(|p| p.stream != **stream)) {
+            return Err(Error::bug("rows were written of a stream that a commit leaves out"))
+                .map_err(|error| error.in_stream(self.name(*stream)));
+        }
+        let (own, shared): (Vec<_>, Vec<_>) =
+            portions.iter().partition(|portion| self.streams[portion.stream].own.is_some());
+        for portion in own {
+            let connection = self.streams[portion.stream].own.take();
+            let connection = connection.ok_or_else(|| Error::bug("a transaction is gone"))?;
+            self.advance(&connection, &[portion])?;
+            execute(&connection, "COMMIT", || "could not commit rows".to_owned())
+                .map_err(|error| error.in_stream(self.name(portion.stream)))?;
+            self.advanced(portion);
+        }
+        if shared.is_empty() {
+            return Ok(());
+        }
+        self.begin_shared()?;
+        self.advance(&self.shared, &shared)?;
+        self.end_shared()?;
+        shared.into_iter().for_each(|portion| self.advanced(portion));
+        Ok(())
+    }
+
+    fn end_shared(&mut self) -> Result<()> {
+        self.is_shared_open = false;
+        let streams = std::mem::take(&mut self.in_shared);
+        execute(&self.shared, "COMMIT", || "could not commit rows".to_owned()).map_err(|error| {
+            match streams.first() {
+                Some(stream) if streams.len() == 1 => error.in_stream(self.name(*stream)),
+                _ => error,
+            }
+        })
+    }
+
+    /// Moves progress in a transaction; streams of one schema in the same statements.
+    fn advance(&self, connection: &Connection, portions: &[&OwnedPortion]) -> Result<()> {
+        let mut of_schemas: Vec<(&Ledger, Vec<Advance<'_>>)> = Vec::new();
+        for portion in portions {
+            let stream = &self.streams[portion.stream];
+            let version = |moved: &Move| stream.versions.get(&moved.shard).copied().unwrap_or(0);
+            let advance = Advance {
+                target: &stream.target,
+                staged: stream.is_staged,
+                head: stream.head,
+                moves: portion.moves.iter().map(|moved| (moved, version(moved))).collect(),
+            };
+            match of_schemas.iter_mut().find(|(ledger, _)| std::ptr::eq(*ledger, &*stream.ledger)) {
+                Some((_, advances)) => advances.push(advance),
+                None => of_schemas.push((&stream.ledger, vec![advance])),
+            }
+            if let Some(first) = &stream.first {
+                First::forget(connection, first, &stream.target.first_key())?;
+            }
+        }
+        for (ledger, advances) in of_schemas {
+            ledger.advance(connection, &advances).map_err(|error| match portions {
+                [one] => error.in_stream(self.name(one.stream)),
+                _ => error,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What was committed is where the next commit begins.
+    fn advanced(&mut self, portion: &OwnedPortion) {
+        let stream = &mut self.streams[portion.stream];
+        stream.head.version += 1;
+        stream.first = None;
+        for moved in &portion.moves {
+            *stream.versions.entry(Arc::clone(&moved.shard)).or_insert(0) += 1;
+        }
+    }
+
+    /// Forgets the rows of a stream since the last commit.
+    pub fn rollback(&mut self, stream: usize) -> Result<()> {
+        let undo = |connection: &Connection| {
+            execute(connection, "ROLLBACK", || "could not roll back".to_owned())
+        };
+        if let Some(connection) = self.streams[stream].own.take() {
+            undo(&connection)?;
+        }
+        if self.in_shared.contains(&stream) {
+            if self.in_shared.len() > 1 {
+                return Err(Error::bug("rows that share their transaction cannot be taken back alone"));
+            }
+            self.in_shared.clear();
+            self.is_shared_open = false;
+            undo(&self.shared)?;
+        }
+        self.failure = None;
+        self.failed.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Ends runs: overwritten tables change over to the new rows, all in one transaction.
+    pub fn finish(&mut self, streams: &[usize]) -> Result<()> {
+        self.flush()?;
+        if streams.iter().any(|stream| self.in_shared.contains(stream) || self.streams[*stream].own.is_some()) {
+            return Err(Error::bug("a stream was finished with rows that were not committed"));
+        }
+        let staged: Vec<usize> =
+            streams.iter().copied().filter(|stream| self.streams[*stream].is_staged).collect();
+        if staged.is_empty() {
+            return Ok(());
+        }
+        if !self.in_shared.is_empty() {
+            return Err(Error::bug("streams were finished while rows of others were not committed"));
+        }
+        self.begin_shared()?;
+        for stream in &staged {
+            let Stream { ledger, target, table, into, head, .. } = &self.streams[*stream];
+            let change_over = || {
+                ledger.change_over(&self.shared, target, head, &head.finished())?;
+                ddl::replace(&self.shared, table, into)
+            };
+            change_over().map_err(|error| error.in_stream(self.name(*stream)))?;
+        }
+        self.end_shared()?;
+        for stream in staged {
+            let stream = &mut self.streams[stream];
+            stream.head = stream.head.finished();
+            stream.is_staged = false;
+            stream.into = stream.table.clone();
+        }
+        Ok(())
+    }
+}
+
+impl Stream {
+    fn load(&self, connection: &Connection, load: &Load) -> duckdb::Result<()> {
+        if self.target.mode == WriteMode::AppendDedup {
+            for part in merge::within(&load.replaces) {
+                self.delete_where(connection, &part, || merge::delete(&self.into, &part))?;
+            }
+        }
+        if load.columns.is_empty() {
+            return Ok(());
+        }
+        let key = Key::of(&self.target.table);
         if self.target.mode.replaces_by_key() && !self.target.table.key.is_empty() {
-            let range = self.key.range(&load.columns);
-            self.delete_where(&range, || self.key.delete(&self.into, &self.feed.sql(), &range))?;
+            let range = key.range(&load.columns);
+            self.delete_where(connection, &range, || key.delete(&self.into, Feed::SQL, &range))?;
         }
         failpoint::pass();
-        self.connection.prepare_cached(&self.insert(load.has_changes()))?.execute([])?;
+        connection.prepare_cached(&self.insert(load.has_changes()))?.execute([])?;
         Ok(())
     }
 
     /// Runs the statement if the table has rows that fulfil the condition: looking
     /// costs next to nothing, and there are none in nearly all batches.
-    fn delete_where(&self, condition: &str, statement: impl FnOnce() -> String) -> duckdb::Result<()> {
+    fn delete_where(
+        &self,
+        connection: &Connection,
+        condition: &str,
+        statement: impl FnOnce() -> String,
+    ) -> duckdb::Result<()> {
         let probe = merge::probe(&self.into, condition);
-        if self.connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some() {
+        if connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some() {
             failpoint::pass();
-            self.connection.execute(&statement(), [])?;
+            connection.execute(&statement(), [])?;
         }
         Ok(())
     }
@@ -216,66 +349,7 @@ impl Stream {
             self.into.sql(),
             names.join(", "),
             values.join(", "),
-            self.feed.sql()
+            Feed::SQL
         )
-    }
-
-    /// Tells what failed since the last rollback, if something did.
-    pub fn flush(&mut self) -> Result<()> {
-        if !self.failed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let told = || Error::bug("a write failed before, and the stream was not rolled back");
-        Err(self.failure.take().unwrap_or_else(told))
-    }
-
-    /// Makes the rows and `state` durable.
-    pub fn commit(&mut self, state: &str) -> Result<()> {
-        self.flush()?;
-        self.ensure_transaction()?;
-        let stored = Stored { state: Some(state.to_owned()), generation: self.generation };
-        self.progress.write(&self.connection, self.is_staged, &stored)?;
-        self.end_transaction()
-    }
-
-    /// Forgets the rows since the last commit.
-    pub fn rollback(&mut self) -> Result<()> {
-        self.failure = None;
-        if std::mem::take(&mut self.in_transaction) {
-            execute(&self.connection, "ROLLBACK", || "could not roll back".to_owned())?;
-        }
-        self.failed.store(false, Ordering::Release);
-        Ok(())
-    }
-
-    /// Ends the run: an overwritten table changes over to the new rows.
-    pub fn finish(&mut self) -> Result<()> {
-        self.flush()?;
-        if self.in_transaction {
-            return Err(Error::bug("a stream was finished with rows that were not committed"));
-        }
-        if !self.is_staged {
-            return Ok(());
-        }
-        self.ensure_transaction()?;
-        let stored = self.progress.read(&self.connection, true)?;
-        let stored = stored.unwrap_or(Stored { state: None, generation: self.generation });
-        self.progress.forget(&self.connection, true)?;
-        self.progress.write(&self.connection, false, &stored)?;
-        ddl::replace(&self.connection, &self.table, &self.into)?;
-        self.end_transaction()
-    }
-
-    fn end_transaction(&mut self) -> Result<()> {
-        self.in_transaction = false;
-        execute(&self.connection, "COMMIT", || format!("could not commit rows to {}", self.into.sql()))
-    }
-
-    fn ensure_transaction(&mut self) -> Result<()> {
-        if !self.in_transaction {
-            execute(&self.connection, "BEGIN", || "could not begin a transaction".to_owned())?;
-            self.in_transaction = true;
-        }
-        Ok(())
     }
 }

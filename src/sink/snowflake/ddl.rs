@@ -4,6 +4,8 @@
 //! in [`super::SnowflakeSink::connect`], `open` and after `finish`, never between
 //! BEGIN and COMMIT.
 
+use std::collections::HashMap;
+
 use super::client::Warehouse;
 use super::layer::server_code;
 use super::statement::Statement;
@@ -143,76 +145,78 @@ impl Place {
         entered.map(|_| ()).map_err(|error| missing(error, "schema", &self.schema))
     }
 
-    /// The columns of a table; none when there is no such table.
-    pub async fn columns(&self, session: &dyn Warehouse, name: &str) -> Result<Vec<Existing>> {
+    /// The tables of the schema, read once for all streams.
+    pub async fn tables(&self, session: &dyn Warehouse) -> Result<Tables> {
         let sql = format!(
-            "SELECT CAST(COLUMN_NAME AS VARCHAR), CAST(DATA_TYPE AS VARCHAR), CAST(NUMERIC_PRECISION AS VARCHAR), \
-             CAST(NUMERIC_SCALE AS VARCHAR) FROM {}.INFORMATION_SCHEMA.COLUMNS \
-             WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+            "SELECT CAST(TABLE_NAME AS VARCHAR), CAST(COLUMN_NAME AS VARCHAR), CAST(DATA_TYPE AS VARCHAR), \
+             CAST(NUMERIC_PRECISION AS VARCHAR), CAST(NUMERIC_SCALE AS VARCHAR) \
+             FROM {}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = ?",
             ident(&self.database)
         );
-        let statement = Statement::new(sql).text(self.schema.to_uppercase()).text(name.to_uppercase());
-        let rows = session.execute(statement).await?;
+        let rows = session.execute(Statement::new(sql).text(self.schema.to_uppercase())).await?;
         let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
-        rows.iter()
-            .map(|row| match row.as_slice() {
-                [Some(name), Some(ty), precision, scale] => Ok(Existing {
-                    name: name.clone(),
-                    ty: ty.clone(),
-                    precision: number(precision),
-                    scale: number(scale),
-                }),
-                _ => Err(Error::new(
+        let mut tables = Tables::default();
+        for row in &rows {
+            let [Some(table), Some(name), Some(ty), precision, scale] = row.as_slice() else {
+                return Err(Error::new(
                     ErrorKind::Sink,
                     "snowflake's INFORMATION_SCHEMA.COLUMNS is not understood",
-                )),
-            })
-            .collect()
+                ));
+            };
+            let column = Existing {
+                name: name.clone(),
+                ty: ty.clone(),
+                precision: number(precision),
+                scale: number(scale),
+            };
+            tables.0.entry(table.clone()).or_default().push(column);
+        }
+        Ok(tables)
     }
 
-    /// Creates `name` with the columns of `table`, or adds those that it lacks.
-    /// Returns whether the table was there before.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Sink`] when a column has a type that cannot take the rows.
-    pub async fn ensure(
+    /// Creates `name` with the columns of `table`.
+    pub async fn create(
         &self,
         session: &dyn Warehouse,
         name: &str,
         lifetime: Lifetime,
         table: &Table,
-    ) -> Result<bool> {
-        let existing = self.columns(session, name).await?;
-        if existing.is_empty() {
-            let columns: Vec<String> = table
-                .columns
-                .iter()
-                .map(|column| format!("{} {}", ident(&column.name), definition(column)))
-                .chain(METADATA.iter().map(|(name, ty)| format!("{} {ty}", ident(name))))
-                .collect();
-            let (kind, option) = match lifetime {
-                Lifetime::Lasting => ("TABLE", ""),
-                Lifetime::OneRun => ("TRANSIENT TABLE", NO_TIME_TRAVEL),
-            };
-            let sql =
-                format!("CREATE {kind} IF NOT EXISTS {} ({}) {option}", self.table(name), columns.join(", "));
-            session.execute(Statement::new(sql)).await?;
-            return Ok(false);
-        }
-        let find = |name: &str| existing.iter().find(|column| column.name == name.to_uppercase());
+    ) -> Result<()> {
+        let columns: Vec<String> = table
+            .columns
+            .iter()
+            .map(|column| format!("{} {}", ident(&column.name), definition(column)))
+            .chain(METADATA.iter().map(|(name, ty)| format!("{} {ty}", ident(name))))
+            .collect();
+        let (create, option) = match lifetime {
+            Lifetime::Lasting => ("CREATE TABLE IF NOT EXISTS", ""),
+            // What an abandoned run left goes, whatever columns it has.
+            Lifetime::OneRun => ("CREATE OR REPLACE TRANSIENT TABLE", NO_TIME_TRAVEL),
+        };
+        let sql = format!("{create} {} ({}) {option}", self.table(name), columns.join(", "));
+        session.execute(Statement::new(sql)).await.map(drop)
+    }
+
+    /// Adds the columns that an existing table lacks.
+    pub async fn widen(
+        &self,
+        session: &dyn Warehouse,
+        tables: &Tables,
+        name: &str,
+        table: &Table,
+    ) -> Result<()> {
         for column in &table.columns {
-            match find(&column.name) {
-                Some(found) => found.must_hold(column, name)?,
-                None => self.add_column(session, name, &column.name, &definition(column)).await?,
+            if !tables.has_column(name, &column.name) {
+                self.add_column(session, name, &column.name, &definition(column)).await?;
             }
         }
         for (column, ty) in METADATA {
-            if find(column).is_none() {
+            if !tables.has_column(name, column) {
                 // Rows that are there already have no value for it.
                 self.add_column(session, name, column, ty.trim_end_matches(" NOT NULL")).await?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     async fn add_column(&self, session: &dyn Warehouse, table: &str, column: &str, ty: &str) -> Result<()> {
@@ -220,6 +224,38 @@ impl Place {
         let sql =
             format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {ty}", self.table(table), ident(column));
         session.execute(Statement::new(sql)).await.map(|_| ())
+    }
+}
+
+/// The tables of a schema with their columns, by the names that Snowflake stores.
+#[derive(Debug, Default)]
+pub(super) struct Tables(HashMap<String, Vec<Existing>>);
+
+impl Tables {
+    /// Whether there is a table.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(&name.to_uppercase())
+    }
+
+    /// Whether a table has a column.
+    pub fn has_column(&self, name: &str, column: &str) -> bool {
+        self.find(name, column).is_some()
+    }
+
+    fn find(&self, name: &str, column: &str) -> Option<&Existing> {
+        self.0.get(&name.to_uppercase())?.iter().find(|found| found.name == column.to_uppercase())
+    }
+
+    /// Whether every value of the rows fits the columns that a table has already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Table`] when a column has a type that cannot take the rows.
+    pub fn must_hold(&self, name: &str, table: &Table) -> Result<()> {
+        let holds = |column: &Column| match self.find(name, &column.name) {
+            Some(found) => found.must_hold(column, name),
+            None => Ok(()),
+        };
+        table.columns.iter().try_for_each(holds)
     }
 }
 
@@ -254,7 +290,7 @@ impl Existing {
         }
         let number = if self.ty == "NUMBER" { format!("({precision},{scale})") } else { String::new() };
         Err(Error::new(
-            ErrorKind::Sink,
+            ErrorKind::Table,
             format!(
                 "column {} of table {} is {}{number}, the rows need {}",
                 self.name,

@@ -40,7 +40,7 @@ async fn child() {
 }
 
 async fn run(sink: &mut DuckDbSink, mode: WriteMode, finish: bool, table: &Arc<Table>) -> Result<()> {
-    let (stream, before) = sink.open(&target(table, mode)).await?;
+    let (stream, before) = sink.open_one(&target(table, mode)).await?;
     let mut next: u32 = before.map_or(0, |state| state.parse().expect("a number"));
     println!("opened {next}");
     loop {
@@ -52,10 +52,10 @@ async fn run(sink: &mut DuckDbSink, mode: WriteMode, finish: bool, table: &Arc<T
             let _ = sink.write(stream, batch(table, half)).await?;
         }
         println!("written {next}");
-        assert_eq!(sink.commit(stream, &next.to_string()).await?, Receipt::Durable);
+        assert_eq!(sink.commit_one(stream, &next.to_string()).await?, Receipt::Durable);
         println!("committed {next}");
         if finish {
-            sink.finish(stream).await?;
+            sink.finish(&[stream]).await?;
             println!("finished {next}");
             return Ok(());
         }
@@ -114,7 +114,7 @@ fn read_until(lines: &mut BufReader<ChildStdout>, wanted: &str, times: usize) ->
 /// The progress that is stored, after checking that the rows agree with it.
 async fn agreed(file: &File, when: &str) -> u32 {
     let mut sink = file.sink().await;
-    let (_, state) = sink.open(&target(&bars(), WriteMode::AppendDedup)).await.expect("the stream opens");
+    let (_, state) = sink.open_one(&target(&bars(), WriteMode::AppendDedup)).await.expect("the stream opens");
     drop(sink);
     let done = state.map_or(0, |state| state.parse().expect("a number"));
     let query = "SELECT count(*)::VARCHAR, count(DISTINCT (ticker, timestamp))::VARCHAR, \

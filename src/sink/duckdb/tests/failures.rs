@@ -102,17 +102,17 @@ async fn one_process_opens_a_file_once() {
 async fn a_failed_write_is_told_and_nothing_of_it_stays() {
     let (file, table) = (File::new(), bars());
     let mut sink = file.sink().await;
-    let (stream, _) = sink.open(&target(&table, WriteMode::Append)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
     write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
     commit(&mut sink, stream, "1").await;
     write(&mut sink, stream, &table, &[bar("B", 1, 1)]).await;
     // Passes the decoder, which does not read JSON; DuckDB does.
     let broken = r#"{"ticker":"C","additional_properties":{,}}"#.to_owned();
     write(&mut sink, stream, &table, &[broken]).await;
-    let error = refused(sink.commit(stream, "2").await);
+    let error = refused(sink.commit_one(stream, "2").await);
     assert_eq!((error.kind(), error.stream()), (ErrorKind::Sink, Some("bars")));
     assert!(error.report().contains(r#"could not load rows into "polygon"."bars""#), "{}", error.report());
-    refused(sink.commit(stream, "2").await);
+    refused(sink.commit_one(stream, "2").await);
     refused(sink.write(stream, batch(&table, &[bar("D", 1, 1)])).await);
     sink.rollback(stream).await.unwrap();
     write(&mut sink, stream, &table, &[bar("E", 1, 1)]).await;
@@ -125,12 +125,12 @@ async fn a_failed_write_is_told_and_nothing_of_it_stays() {
 async fn rows_that_could_not_be_decoded_are_not_committed_past() {
     let (file, table) = (File::new(), bars());
     let mut sink = file.sink().await;
-    let (stream, _) = sink.open(&target(&table, WriteMode::Append)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
     write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
     let error = refused(sink.write(stream, batch(&table, &[r#"{"no":1}"#.to_owned()])).await);
     assert_eq!(error.kind(), ErrorKind::Bug);
-    refused(sink.commit(stream, "1").await);
-    refused(sink.finish(stream).await);
+    refused(sink.commit_one(stream, "1").await);
+    refused(sink.finish(&[stream]).await);
     sink.rollback(stream).await.unwrap();
     commit(&mut sink, stream, "2").await;
     drop(sink);
@@ -141,11 +141,11 @@ async fn rows_that_could_not_be_decoded_are_not_committed_past() {
 async fn a_write_that_was_dropped_is_not_committed_past() {
     let (file, table) = (File::new(), bars());
     let mut sink = file.sink().await;
-    let (stream, _) = sink.open(&target(&table, WriteMode::Append)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
     let mut future = sink.write(stream, batch(&table, &[bar("A", 1, 1)]));
     assert!(futures::poll!(&mut future).is_pending(), "decoding goes on elsewhere");
     drop(future);
-    refused(sink.commit(stream, "1").await);
+    refused(sink.commit_one(stream, "1").await);
     sink.rollback(stream).await.unwrap();
     commit(&mut sink, stream, "1").await;
 }
@@ -154,7 +154,7 @@ async fn a_write_that_was_dropped_is_not_committed_past() {
 async fn finishing_needs_a_commit_first() {
     let (file, table) = (File::new(), bars());
     let mut sink = file.sink().await;
-    let (stream, _) = sink.open(&target(&table, WriteMode::Overwrite)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::Overwrite)).await.unwrap();
     write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
-    assert_eq!(refused(sink.finish(stream).await).kind(), ErrorKind::Bug);
+    assert_eq!(refused(sink.finish(&[stream]).await).kind(), ErrorKind::Bug);
 }

@@ -16,9 +16,8 @@ use tempfile::TempDir;
 use super::{DuckDbConfig, DuckDbSink};
 use crate::batch::{Batch, Cause, ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table};
-use crate::checkpoint::Cover;
 use crate::error::{Error, Result};
-use crate::sink::{Receipt, Sink, StreamId, Target, WriteMode};
+use crate::sink::{OneStream, Receipt, Sink, StreamId, Target, WriteMode};
 
 /// A database file that is gone after the test.
 struct File {
@@ -86,7 +85,7 @@ fn bars() -> Arc<Table> {
 }
 
 fn target(table: &Arc<Table>, mode: WriteMode) -> Target {
-    Target::new(format!("test/{}", table.name), Arc::clone(table), mode)
+    Target::new("test", &table.name, Arc::clone(table), mode)
 }
 
 fn batch(table: &Arc<Table>, lines: &[String]) -> Batch {
@@ -98,8 +97,8 @@ fn batch(table: &Arc<Table>, lines: &[String]) -> Batch {
         table: Arc::clone(table),
         rows,
         extracted_at: ExtractedAt::All(1_719_581_400_123),
-        covers: Cover::Part,
-        replaces: None,
+                replaces: Vec::new(),
+        ahead: false,
     }
 }
 
@@ -115,7 +114,7 @@ async fn write(sink: &mut DuckDbSink, stream: StreamId, table: &Arc<Table>, line
 }
 
 async fn commit(sink: &mut DuckDbSink, stream: StreamId, progress: &str) {
-    let receipt = sink.commit(stream, progress).await.expect("the commit succeeds");
+    let receipt = sink.commit_one(stream, progress).await.expect("the commit succeeds");
     assert_eq!(receipt, Receipt::Durable);
 }
 
@@ -128,12 +127,12 @@ async fn load(
     batches: &[&[String]],
 ) -> Option<String> {
     let mut sink = file.sink().await;
-    let (stream, before) = sink.open(&target(table, mode)).await.expect("the stream opens");
+    let (stream, before) = sink.open_one(&target(table, mode)).await.expect("the stream opens");
     for lines in batches {
         write(&mut sink, stream, table, lines).await;
     }
     commit(&mut sink, stream, progress).await;
-    sink.finish(stream).await.expect("the stream finishes");
+    sink.finish(&[stream]).await.expect("the stream finishes");
     before
 }
 

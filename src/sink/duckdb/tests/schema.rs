@@ -27,15 +27,15 @@ async fn a_column_of_another_type_is_refused_and_nothing_is_changed() {
     other.columns.insert(0, column("fresh", ColumnType::Text));
     other.columns[3].ty = ColumnType::Decimal;
     let mut sink = file.sink().await;
-    let error = refused(sink.open(&target(&Arc::new(other), WriteMode::Append)).await);
-    assert_eq!(error.kind(), ErrorKind::Sink);
+    let error = refused(sink.open_one(&target(&Arc::new(other), WriteMode::Append)).await);
+    assert_eq!(error.kind(), ErrorKind::Table);
     let message = error.user_message();
     assert!(
         message.contains(r#"the column v of "polygon"."bars" is BIGINT, but its rows need DECIMAL(38,18)"#),
         "{message}"
     );
     assert!(message.contains(r#"ALTER TABLE "polygon"."bars" ALTER "v" TYPE DECIMAL(38,18)"#), "{message}");
-    let (_, before) = sink.open(&target(&table, WriteMode::Append)).await.expect("the sink goes on");
+    let (_, before) = sink.open_one(&target(&table, WriteMode::Append)).await.expect("the sink goes on");
     assert_eq!(before.as_deref(), Some("1"));
     drop(sink);
     assert_eq!(
@@ -54,13 +54,16 @@ async fn what_is_not_ours_is_left_alone() {
         file.execute(&format!("CREATE SCHEMA polygon; {sql}"));
         for mode in [WriteMode::Append, WriteMode::AppendDedup, WriteMode::Overwrite] {
             let mut sink = file.sink().await;
-            let error = refused(sink.open(&target(&bars(), mode)).await);
-            assert_eq!(error.kind(), ErrorKind::Sink);
+            let error = refused(sink.open_one(&target(&bars(), mode)).await);
+            assert_eq!(error.kind(), ErrorKind::Table);
             assert!(error.user_message().contains(part), "{}", error.user_message());
             assert!(error.user_message().contains("choose another `schema`"), "{}", error.user_message());
         }
         assert_eq!(
-            file.rows("SELECT count(*)::VARCHAR FROM duckdb_columns() WHERE schema_name = 'polygon'"),
+            file.rows(
+                "SELECT count(*)::VARCHAR FROM duckdb_columns() WHERE schema_name = 'polygon' \
+                 AND NOT starts_with(table_name, '_tapeline_')"
+            ),
             ["1"]
         );
     }
@@ -76,11 +79,11 @@ async fn names_with_quotes_are_names() {
         for mode in [WriteMode::AppendDedup, WriteMode::Overwrite] {
             let mut sink = DuckDbSink::connect(&config).await.unwrap();
             let mut own = target(&table, mode);
-            own.progress_key = format!("it's {mode:?}");
-            let (stream, _) = sink.open(&own).await.unwrap();
+            own.pipeline = "it's".to_owned();
+            let (stream, _) = sink.open_one(&own).await.unwrap();
             write(&mut sink, stream, &table, &[bar("it's", 1, 1)]).await;
             commit(&mut sink, stream, "1").await;
-            sink.finish(stream).await.unwrap();
+            sink.finish(&[stream]).await.unwrap();
         }
     }
     assert_eq!(file.rows(r#"SELECT count(*)::VARCHAR FROM "it's ""mine""; --".bars"#), ["1"]);
@@ -102,7 +105,7 @@ async fn an_unfinished_overwrite_whose_columns_changed_begins_anew() {
     let (file, table) = (File::new(), bars());
     {
         let mut sink = file.sink().await;
-        let (stream, _) = sink.open(&target(&table, WriteMode::Overwrite)).await.unwrap();
+        let (stream, _) = sink.open_one(&target(&table, WriteMode::Overwrite)).await.unwrap();
         write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
         commit(&mut sink, stream, "half").await;
     }

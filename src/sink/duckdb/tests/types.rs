@@ -199,7 +199,7 @@ async fn rows_carry_airbytes_columns() {
         batch.rows.push(format!(r#"{{"seq":{index}}}"#).as_bytes());
     }
     let mut sink = file.sink().await;
-    let (stream, _) = sink.open(&target(&table, WriteMode::Append)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
     let _ = sink.write(stream, batch.clone()).await.unwrap();
     let _ = sink.write(stream, batch).await.unwrap();
     commit(&mut sink, stream, "1").await;

@@ -1,0 +1,104 @@
+//! The streams of a [`Source`] as a feed: each is read by a task of its own, so that
+//! none holds up another.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::feed::{Event, Feed};
+use super::fetch::{Fetched, Fetcher};
+use crate::catalog::Stream;
+use crate::checkpoint::Checkpoint;
+use crate::error::{Result, Scope};
+use crate::source::{Ahead, Reading, Source};
+
+/// A stream to read.
+pub(super) struct Wanted {
+    /// By what the engine knows it.
+    pub index: usize,
+    pub stream: Stream,
+    pub have: Checkpoint,
+    pub reading: Reading,
+}
+
+/// Streams under way. Dropping it ends them.
+pub(super) struct Slices {
+    events: mpsc::Receiver<(usize, Event)>,
+    _tasks: JoinSet<()>,
+}
+
+impl Slices {
+    /// Begins to read all of `wanted`.
+    pub fn start(source: &Arc<dyn Source>, wanted: Vec<Wanted>) -> Self {
+        // What waits here is bounded by `Ahead` until the engine takes it: a stream waits
+        // at its turn with one event at most.
+        let (sender, events) = mpsc::channel(1);
+        let ahead = Arc::new(Ahead::default());
+        let mut tasks = JoinSet::new();
+        for wanted in wanted {
+            let (source, sender, ahead) = (Arc::clone(source), sender.clone(), Arc::clone(&ahead));
+            tasks.spawn(async move {
+                let index = wanted.index;
+                let ended = read(&*source, wanted, &sender, &ahead).await;
+                // The engine is gone when nobody listens.
+                if let Some(ended) = ended {
+                    let _ = sender.send((index, Event::Ended(ended))).await;
+                }
+            });
+        }
+        Self { events, _tasks: tasks }
+    }
+}
+
+/// Reads a stream to its end; none when nobody listens any more.
+async fn read(
+    source: &dyn Source,
+    wanted: Wanted,
+    events: &mpsc::Sender<(usize, Event)>,
+    ahead: &Arc<Ahead>,
+) -> Option<Result<()>> {
+    let Wanted { index, stream, have, reading } = wanted;
+    let plan = match source.open(&stream, &have, reading).await {
+        Ok(plan) => plan,
+        Err(error) => return Some(Err(error)),
+    };
+    drop(have);
+    events.send((index, Event::Started(plan.estimate()))).await.ok()?;
+    let mut fetcher = Fetcher::new(plan, source.concurrency());
+    let mut failed = HashSet::new();
+    loop {
+        match fetcher.start_next(&failed).await {
+            Ok(true) => {}
+            Ok(false) => return Some(Ok(())),
+            Err(error) => return Some(Err(error)),
+        }
+        let partition = Arc::clone(fetcher.partition());
+        loop {
+            match fetcher.next().await {
+                Ok(Fetched::Page(page)) => {
+                    events.send((index, Event::Rows(page.into()))).await.ok()?;
+                }
+                Ok(Fetched::End(cover)) => {
+                    events.send((index, Event::Covered { partition, cover })).await.ok()?;
+                    break;
+                }
+                Err(error) if error.kind().policy().scope == Scope::Partition => {
+                    failed.insert(Arc::clone(&partition));
+                    events.send((index, Event::PartitionFailed { partition, error })).await.ok()?;
+                    break;
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Feed for Slices {
+    async fn next(&mut self) -> Result<Option<(usize, Event)>> {
+        Ok(self.events.recv().await)
+    }
+}
