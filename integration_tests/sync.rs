@@ -222,6 +222,21 @@ async fn mistakes_are_one_sentence_and_an_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bars_are_drawn_where_and_when_they_are_asked_for() {
+    let world = World::new(Config::default()).await;
+    let drawn = |outcome: &Outcome| (outcome.stderr.contains("\x1b["), outcome.stderr.contains(" slices · "));
+    for (when, expected) in [("always", (true, true)), ("auto", (false, false)), ("never", (false, false))] {
+        let outcome = world.run(&["sync", "p.yaml", "--progress", when]).await;
+        assert_eq!((outcome.code, drawn(&outcome)), (Some(0), expected), "{when}: {outcome:?}");
+        assert!(!outcome.stdout.contains('\x1b'), "{when}: {outcome:?}");
+    }
+    let both = world.run(&["sync", "p.yaml", "--progress", "always", "--log-format", "json"]).await;
+    assert_eq!(both.code, Some(2), "{both:?}");
+    assert!(both.stderr.contains("`--progress always`"), "{both:?}");
+    world.market.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn init_writes_what_sync_reads() {
     let world = World::new(Config::default()).await;
     let outcome = world.run(&["init"]).await;
