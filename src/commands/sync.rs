@@ -40,7 +40,7 @@ pub struct Args {
     /// How the log on stderr and the summary on stdout look.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
-    /// Whether to draw progress bars: they need a terminal.
+    /// When to draw progress bars.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     progress: When,
 }
@@ -51,6 +51,10 @@ pub struct Args {
 /// What kept it from beginning. What happens later is in the exit code, and told
 /// on stderr.
 pub async fn run(args: Args) -> Result<ExitCode> {
+    if args.progress == When::Always && args.log_format == LogFormat::Json {
+        return Err(Error::config("`--progress always` draws among the lines of `--log-format json`")
+            .hint("leave one of them out"));
+    }
     match args.log_format {
         LogFormat::Text => run_told(args).await,
         LogFormat::Json => {
