@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::failpoint;
 use crate::observe::{Event, Observer};
 use crate::sink::{Sink, StreamId, Target, WriteMode};
-use crate::source::{Estimate, Page, Reading, Source};
+use crate::source::{Ahead, Estimate, Page, Reading, Source};
 
 use fetch::{Fetched, Fetcher};
 
@@ -111,6 +111,8 @@ pub struct Engine<'a, S: ?Sized> {
     observer: Arc<dyn Observer>,
     policy: CommitPolicy,
     stop: watch::Receiver<bool>,
+    /// What all streams read ahead.
+    ahead: Arc<Ahead>,
 }
 
 impl<'a, S: Source + ?Sized> Engine<'a, S> {
@@ -121,7 +123,7 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
         policy: CommitPolicy,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        Self { source, observer, policy, stop }
+        Self { source, observer, policy, stop, ahead: Arc::default() }
     }
 
     /// Runs the jobs in order. A stream that fails does not stop the others unless
@@ -182,7 +184,7 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
             uncommitted: Uncommitted::default(),
             failed: HashSet::new(),
         };
-        let mut fetcher = Fetcher::new(plan, self.source.concurrency());
+        let mut fetcher = Fetcher::new(plan, self.source.concurrency(), &self.ahead);
         let outcome = run.take_slices(&mut fetcher, self.stop.clone()).await;
         fetcher.abort().await;
         match outcome {

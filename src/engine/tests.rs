@@ -200,7 +200,7 @@ async fn what_is_read_ahead_is_bounded_in_bytes_while_nobody_takes_it() {
     let read = Arc::new(AtomicUsize::new(0));
     let slice = |name: &str| Greedy { partition: name.into(), read: Arc::clone(&read) };
     let plan = Listed::new(["A", "B", "C", "D"].map(slice));
-    let mut fetcher = Fetcher::new(Box::new(plan), 3);
+    let mut fetcher = Fetcher::new(Box::new(plan), 3, &Arc::default());
     assert!(fetcher.start_next(&HashSet::new()).await.unwrap());
     // The clock moves on once there is nothing left to do.
     tokio::time::sleep(Duration::from_secs(60)).await;
