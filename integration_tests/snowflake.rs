@@ -81,7 +81,7 @@ fn batch(rows: &[String]) -> Batch {
         table: Arc::new(table()),
         rows: all,
         extracted_at: ExtractedAt::All(1_704_164_645_123),
-                replaces: Vec::new(),
+        replaces: Vec::new(),
         ahead: false,
     }
 }

@@ -259,7 +259,8 @@ impl Rows {
             self.parts.append(&mut more.parts);
             self.len += more.len;
         }
-        self.changes.extend(more.changes.drain(..).map(|change| Change { row: before + change.row, ..change }));
+        self.changes
+            .extend(more.changes.drain(..).map(|change| Change { row: before + change.row, ..change }));
         self.notes.extend(more.notes.drain(..).map(|note| Note { row: before + note.row, ..note }));
     }
 

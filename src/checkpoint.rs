@@ -350,8 +350,7 @@ fn same_options(stored: &Options, now: &Options) -> Result<()> {
         let list: Vec<_> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
         if list.is_empty() { "no options".to_owned() } else { list.join(", ") }
     };
-    let message =
-        format!("the state was made with {}, the configuration says {}", show(stored), show(now));
+    let message = format!("the state was made with {}, the configuration says {}", show(stored), show(now));
     Err(Error::new(ErrorKind::State, message).hint(format!("set the option back, or {READ_ANEW}")))
 }
 

@@ -251,11 +251,7 @@ impl<'a> Run<'a> {
         Report { streams: self.reports, error: Some(error) }
     }
 
-    async fn take(
-        &mut self,
-        feed: &mut dyn Feed,
-        stop: &mut watch::Receiver<bool>,
-    ) -> Result<(), Failure> {
+    async fn take(&mut self, feed: &mut dyn Feed, stop: &mut watch::Receiver<bool>) -> Result<(), Failure> {
         loop {
             let event = tokio::select! {
                 biased;
@@ -336,12 +332,7 @@ impl<'a> Run<'a> {
         if was_ahead || self.is_due(index) { self.settle(feed, was_ahead).await } else { Ok(()) }
     }
 
-    async fn ended(
-        &mut self,
-        index: usize,
-        outcome: Result<()>,
-        feed: &mut dyn Feed,
-    ) -> Result<(), Failure> {
+    async fn ended(&mut self, index: usize, outcome: Result<()>, feed: &mut dyn Feed) -> Result<(), Failure> {
         self.forget_uncovered(index).await?;
         match outcome {
             Ok(()) => {
@@ -425,8 +416,13 @@ impl<'a> Run<'a> {
             .collect();
         self.commit(&dirty).await?;
         self.finish_ended().await?;
-        let left: Vec<u64> =
-            self.streams.iter().flatten().filter(|stream| stream.is_dirty()).map(StreamRun::uncommitted).collect();
+        let left: Vec<u64> = self
+            .streams
+            .iter()
+            .flatten()
+            .filter(|stream| stream.is_dirty())
+            .map(StreamRun::uncommitted)
+            .collect();
         self.uncommitted = left.iter().sum();
         if !left.is_empty() {
             self.since.get_or_insert_with(Instant::now);

@@ -118,7 +118,9 @@ impl ErrorKind {
         use FailureType::{Config, System, Transient};
         match self {
             Self::Config | Self::Credentials => row(false, Config, Scope::Run),
-            Self::StreamConfig | Self::NotEntitled | Self::State | Self::Table => row(false, Config, Scope::Stream),
+            Self::StreamConfig | Self::NotEntitled | Self::State | Self::Table => {
+                row(false, Config, Scope::Stream)
+            }
             Self::NotFound => row(false, Config, Scope::Partition),
             Self::NotYet => row(false, Transient, Scope::Partition),
             Self::Unreachable => row(true, Transient, Scope::Run),

@@ -75,12 +75,7 @@ impl<'a> Destination<'a> {
     ///
     /// # Errors
     /// What kept it from writing everything. What the echoed STATEs cover is durable.
-    pub async fn run(
-        self,
-        input: Blocks,
-        policy: CommitPolicy,
-        stop: watch::Receiver<bool>,
-    ) -> Result<()> {
+    pub async fn run(self, input: Blocks, policy: CommitPolicy, stop: watch::Receiver<bool>) -> Result<()> {
         let observer = Arc::new(Told(Arc::clone(&self.output)));
         let engine = Engine::new(observer, policy, stop);
         self.run_in(engine, input).await
@@ -114,7 +109,9 @@ impl Observer for Told {
             }
             Event::Forgotten { stream, rows } => self.0.log(
                 Level::Warn,
-                &format!("{stream}: {rows} records after the last STATE are not kept: the source sends them again"),
+                &format!(
+                    "{stream}: {rows} records after the last STATE are not kept: the source sends them again"
+                ),
             ),
             // The error is what the run returns, and the rest is a source's business.
             _ => {}

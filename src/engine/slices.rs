@@ -67,7 +67,7 @@ async fn read(
     };
     drop(have);
     events.send((index, Event::Started(plan.estimate()))).await.ok()?;
-    let mut fetcher = Fetcher::new(plan, source.concurrency());
+    let mut fetcher = Fetcher::new(plan, source.concurrency(), ahead);
     let mut failed = HashSet::new();
     loop {
         match fetcher.start_next(&failed).await {
@@ -78,8 +78,10 @@ async fn read(
         let partition = Arc::clone(fetcher.partition());
         loop {
             match fetcher.next().await {
-                Ok(Fetched::Page(page)) => {
+                Ok(Fetched::Page(page, room)) => {
                     events.send((index, Event::Rows(page.into()))).await.ok()?;
+                    // The engine bounds what it holds itself.
+                    drop(room);
                 }
                 Ok(Fetched::End(cover)) => {
                     events.send((index, Event::Covered { partition, cover })).await.ok()?;

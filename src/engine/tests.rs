@@ -98,11 +98,8 @@ async fn a_large_slice_that_fails_is_rolled_back_alone() {
 async fn a_large_slice_is_one_transaction_of_its_own() {
     let mut sink = Memory::default();
     let large = vec![b'L'; STREAM_HELD_MAX / 2 + 1];
-    let scripts = vec![
-        slice("A", 1, &[b"a"]),
-        slice("A", 2, &[&large, &large, &large, b"m"]),
-        slice("A", 3, &[b"z"]),
-    ];
+    let scripts =
+        vec![slice("A", 1, &[b"a"]), slice("A", 2, &[&large, &large, &large, b"m"]), slice("A", 3, &[b"z"])];
     assert!(run(scripts, &mut sink, 1000).await.worst().is_none());
     assert_eq!(rows(&sink), ["a", "L", "L", "L", "m", "z"]);
     assert_eq!((sink.commits, through(&sink, "A")), (3, Some(3)));
@@ -140,11 +137,8 @@ async fn streams_that_fail_or_cannot_be_opened_hold_up_no_other() {
     ];
     let report = run_all(&scripts, &mut sink, 1).await;
     assert!(report.error.is_none());
-    let kinds: Vec<Vec<ErrorKind>> = report
-        .streams
-        .iter()
-        .map(|stream| stream.errors.iter().map(Error::kind).collect())
-        .collect();
+    let kinds: Vec<Vec<ErrorKind>> =
+        report.streams.iter().map(|stream| stream.errors.iter().map(Error::kind).collect()).collect();
     assert_eq!(kinds, [vec![ErrorKind::Table], vec![ErrorKind::NotEntitled], vec![]]);
     assert_eq!(rows(&sink), ["a", "b"]);
     assert!(is_finished(&sink) && sink.of(NEWS).finished == 0 && sink.of(NEWS).durable.is_empty());
@@ -164,10 +158,8 @@ async fn a_failure_that_concerns_all_streams_ends_all_and_keeps_what_is_covered(
 
 #[tokio::test]
 async fn several_streams_are_one_commit_and_a_large_progress_waits_for_rows() {
-    let scripts = [
-        (TRADES, (1..=9).map(|day| slice("A", day, &[b"a"])).collect()),
-        (NEWS, vec![whole("", &[b"n"])]),
-    ];
+    let scripts =
+        [(TRADES, (1..=9).map(|day| slice("A", day, &[b"a"])).collect()), (NEWS, vec![whole("", &[b"n"])])];
     let mut sink = Memory::default();
     assert!(run_all(&scripts, &mut sink, 1000).await.worst().is_none());
     assert_eq!(sink.commits, 1);
@@ -368,27 +360,33 @@ fn told(steps: &[(usize, Step)]) -> (Vec<(usize, Event)>, [Model; 3]) {
         if model.over {
             continue;
         }
-        events.push((*index, match step {
-            Step::Row => {
-                let text = format!("{number:03}");
-                model.rows.push(text.clone());
-                row(&text)
-            }
-            Step::Cover => {
-                model.covered = model.rows.len();
-                foreign(&model.covered.to_string())
-            }
-            Step::PartitionFails => {
-                model.rows.truncate(model.covered);
-                Event::PartitionFailed { partition: "A".into(), error: Error::new(ErrorKind::NotFound, "x") }
-            }
-            Step::Ends | Step::Fails => {
-                model.rows.truncate(model.covered);
-                model.over = true;
-                let failure = || Err(Error::new(ErrorKind::NotEntitled, "scripted"));
-                Event::Ended(if matches!(step, Step::Ends) { Ok(()) } else { failure() })
-            }
-        }));
+        events.push((
+            *index,
+            match step {
+                Step::Row => {
+                    let text = format!("{number:03}");
+                    model.rows.push(text.clone());
+                    row(&text)
+                }
+                Step::Cover => {
+                    model.covered = model.rows.len();
+                    foreign(&model.covered.to_string())
+                }
+                Step::PartitionFails => {
+                    model.rows.truncate(model.covered);
+                    Event::PartitionFailed {
+                        partition: "A".into(),
+                        error: Error::new(ErrorKind::NotFound, "x"),
+                    }
+                }
+                Step::Ends | Step::Fails => {
+                    model.rows.truncate(model.covered);
+                    model.over = true;
+                    let failure = || Err(Error::new(ErrorKind::NotEntitled, "scripted"));
+                    Event::Ended(if matches!(step, Step::Ends) { Ok(()) } else { failure() })
+                }
+            },
+        ));
     }
     (events, models)
 }
@@ -476,17 +474,16 @@ async fn what_is_read_ahead_is_bounded_in_bytes_while_nobody_takes_it() {
         Box::new(Greedy { partition: name.into(), read: Arc::clone(&read) })
     };
     let plan = Listed(["A", "B", "C", "D"].map(slice).into());
-    let mut fetcher = Fetcher::new(Box::new(plan), 3);
+    let mut fetcher = Fetcher::new(Box::new(plan), 3, &Arc::default());
     assert!(fetcher.start_next(&HashSet::new()).await.unwrap());
     // The clock moves on once there is nothing left to do.
     tokio::time::sleep(Duration::from_secs(60)).await;
     let ahead = read.load(Ordering::Relaxed);
     assert!(ahead > AHEAD_BYTES_MAX / 2 && ahead <= AHEAD_BYTES_MAX + GREEDY_PAGE, "{ahead}");
     for taken in 1..=20 {
-        assert!(matches!(fetcher.next().await, Ok(Fetched::Page(_))), "the current slice goes on");
+        assert!(matches!(fetcher.next().await, Ok(Fetched::Page(..))), "the current slice goes on");
         tokio::time::sleep(Duration::from_secs(60)).await;
         let ahead = read.load(Ordering::Relaxed) - taken * GREEDY_PAGE;
         assert!(ahead <= AHEAD_BYTES_MAX + GREEDY_PAGE, "{ahead}");
     }
-    fetcher.abort().await;
 }

@@ -21,7 +21,7 @@ use crate::calendar;
 use crate::catalog::{Sizes, Stream};
 use crate::checkpoint::{Checkpoint, Options};
 use crate::clock::Clock;
-use crate::config::source::{Plan as Allowance, SourceConfig};
+use crate::config::source::SourceConfig;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::source::{Estimate, Plan, Reading, Slice, Source};
@@ -30,15 +30,15 @@ use client::Client;
 use plan::SlicePlan;
 use slice::PolygonSlice;
 
-/// Slices read at the same time on a plan with room for it: enough to hide the
-/// latency of the API, few enough that their pages stay below 50 MB.
-const CONCURRENCY: usize = 3;
+/// As many slices of a stream are read at the same time as requests may be made
+/// while one of them is answered, were it to take this long.
+const LATENCY_MS: u64 = 600;
 
-/// And where the rate limit is what takes the time.
-const CONCURRENCY_LIMITED: usize = 2;
+/// But so many at least: while one is committed the next one is read.
+const CONCURRENCY_MIN: u64 = 2;
 
-/// Up to this many requests a minute the rate limit is what takes the time.
-const LIMITED_PER_MINUTE: u32 = 120;
+/// And no more, whatever the plan allows: each has a connection of its own.
+const CONCURRENCY_MAX: u64 = 64;
 
 /// The API under one key.
 #[derive(Debug)]
@@ -92,11 +92,8 @@ impl Source for PolygonSource {
     }
 
     fn concurrency(&self) -> usize {
-        match self.client.config().plan {
-            Allowance::Paid {} => CONCURRENCY,
-            _ if self.requests_per_minute() > LIMITED_PER_MINUTE => CONCURRENCY,
-            _ => CONCURRENCY_LIMITED,
-        }
+        let meanwhile = u64::from(self.requests_per_minute()) * LATENCY_MS / 60_000;
+        meanwhile.clamp(CONCURRENCY_MIN, CONCURRENCY_MAX) as usize
     }
 
     async fn open(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>> {

@@ -74,6 +74,11 @@ impl PageReader {
         }
     }
 
+    /// Bytes of the rows and of the text that is not yet rows.
+    pub(super) fn held(&self) -> usize {
+        self.answer.rows.bytes() + self.text.pending.len()
+    }
+
     /// The page that was read last counts: the next one is compared with it.
     pub(super) fn accept(&mut self) {
         self.guard.accept();

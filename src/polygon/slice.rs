@@ -17,7 +17,7 @@ use crate::catalog::{ColumnType, Derived, Partition, Stream};
 use crate::checkpoint::{Cover, Span};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Event;
-use crate::source::{Page, Pages, Slice};
+use crate::source::{Page, Pages, Room, Slice};
 
 /// More pages than this are not a slice: a day of the busiest ticker has about 60.
 const PAGES_MAX: usize = 20_000;
@@ -72,8 +72,9 @@ impl PolygonSlice {
             if visited.len() > PAGES_MAX {
                 return Err(endless(format!("more than {PAGES_MAX} pages")));
             }
-            let room = pages.room().await;
-            let (answer, following) = self.page(&target, &mut reader, &visited).await?;
+            let mut room = pages.room().await;
+            let paged = Paged { reader: &mut reader, visited: &visited, room: &mut room };
+            let (answer, following) = self.page(&target, paged).await?;
             reader.accept();
             if answer.repeated > 0 {
                 self.warn(&format!(
@@ -91,23 +92,15 @@ impl PolygonSlice {
                 return Err(endless(format!("{barren} pages without a new row")));
             }
             rows += page.rows.len() as u64;
-            if !page.rows.is_empty() {
-                pages.send(room, page)?;
-            }
+            pages.send(room, page)?;
             next = following;
         }
         Ok(rows)
     }
 
     /// One page, and where the next one is.
-    async fn page(
-        &self,
-        target: &str,
-        reader: &mut PageReader,
-        visited: &HashSet<String>,
-    ) -> Result<(Answer, Option<String>)> {
-        let is_continuation = visited.len() > 1;
-        let mut paged = Paged { reader, visited };
+    async fn page(&self, target: &str, mut paged: Paged<'_>) -> Result<(Answer, Option<String>)> {
+        let is_continuation = paged.visited.len() > 1;
         match self.client.fetch(target, Some(&self.stream.name), &mut paged).await {
             // The API gave this address itself: that it refuses it is a fault of its paging.
             Err(error)
@@ -212,6 +205,7 @@ impl PolygonSlice {
 struct Paged<'a> {
     reader: &'a mut PageReader,
     visited: &'a HashSet<String>,
+    room: &'a mut Room,
 }
 
 impl Intake for Paged<'_> {
@@ -235,6 +229,14 @@ impl Intake for Paged<'_> {
             ));
         }
         Ok((answer, next))
+    }
+
+    async fn room(&mut self) {
+        self.room.grow(self.reader.held()).await;
+    }
+
+    async fn alone(&mut self) {
+        self.room.alone().await;
     }
 }
 

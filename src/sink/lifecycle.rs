@@ -86,9 +86,8 @@ impl Head {
 
 /// Whether the target's run may have replaced the table already, by what is stored.
 pub(super) fn may_be_replaced(target: &Target, head: Option<&Head>) -> bool {
-    let is_of_run = |run: super::Run| {
-        head.is_some_and(|head| head.next.is_none() && head.generation == run.generation)
-    };
+    let is_of_run =
+        |run: super::Run| head.is_some_and(|head| head.next.is_none() && head.generation == run.generation);
     target.mode.is_staged() && target.run.is_some_and(is_of_run)
 }
 

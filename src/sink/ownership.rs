@@ -74,6 +74,8 @@ mod tests {
         for mode in [Append, Overwrite] {
             assert!(refused(&target(mode, true), "other", "t", true).is_some(), "{mode:?}");
         }
-        assert!(refused(&target(Append, false), "airbyte", "t", false).unwrap().contains("an Airbyte connection"));
+        assert!(
+            refused(&target(Append, false), "airbyte", "t", false).unwrap().contains("an Airbyte connection")
+        );
     }
 }

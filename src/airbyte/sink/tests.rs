@@ -5,10 +5,10 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::*;
-use crate::sink::OneStream;
 use crate::airbyte::stdout::Lines;
 use crate::batch::{Cause, Rows};
 use crate::catalog::{Stream, streams};
+use crate::sink::OneStream;
 use crate::sink::WriteMode;
 
 fn bars() -> Stream {
@@ -20,7 +20,7 @@ fn batch(rows: Rows) -> Batch {
         table: bars().table,
         rows,
         extracted_at: ExtractedAt::All(1_719_000_000_123),
-                replaces: Vec::new(),
+        replaces: Vec::new(),
         ahead: false,
     }
 }

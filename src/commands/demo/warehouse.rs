@@ -92,9 +92,7 @@ fn is_own(connection: &Connection) -> Result<bool> {
     if tables == 0 {
         return Ok(true);
     }
-    let others = format!(
-        "SELECT count(*) FROM {SCHEMA}._tapeline_streams WHERE pipeline <> '{PIPELINE}'"
-    );
+    let others = format!("SELECT count(*) FROM {SCHEMA}._tapeline_streams WHERE pipeline <> '{PIPELINE}'");
     Ok(one(&others)? == 0)
 }
 

@@ -46,7 +46,8 @@ impl Run {
     fn story_of(&self, stream: &str) -> String {
         let names = |line: &&Value| {
             let places = ["/record/stream", "/state/stream/stream_descriptor/name"];
-            let status = ["/trace/stream_status/stream_descriptor/name", "/trace/error/stream_descriptor/name"];
+            let status =
+                ["/trace/stream_status/stream_descriptor/name", "/trace/error/stream_descriptor/name"];
             places.iter().chain(&status).any(|place| line.pointer(place) == Some(&json!(stream)))
         };
         let words: Vec<String> = self.lines.iter().filter(names).filter_map(short).collect();

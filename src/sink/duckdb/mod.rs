@@ -215,10 +215,8 @@ impl Sink for DuckDbSink {
 
     async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Receipt> {
         self.whole()?;
-        let owned = |portion: &Portion<'_>| OwnedPortion {
-            stream: portion.stream.0,
-            moves: portion.moves.clone(),
-        };
+        let owned =
+            |portion: &Portion<'_>| OwnedPortion { stream: portion.stream.0, moves: portion.moves.clone() };
         let portions = portions.iter().map(owned).collect();
         self.ask(|reply| Command::Commit { portions, reply }).await?;
         Ok(Receipt::Durable)

@@ -107,10 +107,14 @@ impl<'a> Opening<'a> {
         let schema = &self.schemas[name];
         let ledger = Arc::clone(&schema.ledger);
         let kept = schema.heads.get(&(target.pipeline.clone(), target.stream.clone()));
-        let owners = schema.heads.iter().map(|((pipeline, stream), kept)| {
-            ownership::Owner { pipeline, stream, table: &kept.table, shared: kept.shared }
+        let owners = schema.heads.iter().map(|((pipeline, stream), kept)| ownership::Owner {
+            pipeline,
+            stream,
+            table: &kept.table,
+            shared: kept.shared,
         });
-        ownership::check(target, &format!("{}.{}", name, target.table.name), owners).map_err(Refusal::Stream)?;
+        ownership::check(target, &format!("{}.{}", name, target.table.name), owners)
+            .map_err(Refusal::Stream)?;
         let first = match &self.first {
             Some(place) => First::read(self.connection, place, &target.first_key())?,
             None => First::default(),

@@ -80,8 +80,12 @@ impl Ledger {
         let read = || -> duckdb::Result<Heads> {
             let mut statement = connection.prepare(&sql)?;
             let rows = statement.query_map([], |row| {
-                let head =
-                    Head { epoch: row.get(4)?, version: row.get(5)?, generation: row.get(6)?, next: row.get(7)? };
+                let head = Head {
+                    epoch: row.get(4)?,
+                    version: row.get(5)?,
+                    generation: row.get(6)?,
+                    next: row.get(7)?,
+                };
                 let kept = Kept { head, table: row.get(2)?, shared: row.get(3)? };
                 Ok(((row.get(0)?, row.get(1)?), kept))
             })?;
@@ -135,10 +139,27 @@ impl Ledger {
             let (pipeline, stream) = (&target.pipeline, &target.stream);
             match before {
                 None => connection.prepare_cached(&insert)?.execute(params![
-                    name, mode, target.shared, epoch, version, generation, next, pipeline, stream
+                    name,
+                    mode,
+                    target.shared,
+                    epoch,
+                    version,
+                    generation,
+                    next,
+                    pipeline,
+                    stream
                 ]),
                 Some(before) => connection.prepare_cached(&update)?.execute(params![
-                    name, mode, target.shared, epoch, version, generation, next, pipeline, stream, before.version
+                    name,
+                    mode,
+                    target.shared,
+                    epoch,
+                    version,
+                    generation,
+                    next,
+                    pipeline,
+                    stream,
+                    before.version
                 ]),
             }
         };
@@ -310,7 +331,10 @@ impl First {
     /// Reads it; after [`Ledger::open`].
     pub fn read(connection: &Connection, place: &Place, key: &str) -> Result<Self> {
         let one = |staged: bool| {
-            let sql = format!("SELECT state, generation FROM {} WHERE progress_key = ? AND staged = ?", place.sql());
+            let sql = format!(
+                "SELECT state, generation FROM {} WHERE progress_key = ? AND staged = ?",
+                place.sql()
+            );
             connection
                 .query_row(&sql, params![key, staged], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()
@@ -332,7 +356,8 @@ impl First {
         if self.table.is_none() && self.next.is_none() {
             return None;
         }
-        let generation = |stored: &Option<(Option<String>, i64)>| stored.as_ref().map(|(_, generation)| *generation);
+        let generation =
+            |stored: &Option<(Option<String>, i64)>| stored.as_ref().map(|(_, generation)| *generation);
         let next = generation(&self.next);
         Some(Head { generation: generation(&self.table).unwrap_or(0), next, ..Head::default() })
     }

@@ -68,8 +68,8 @@ pub(super) struct Writer {
 impl Writer {
     pub fn new(database: Database, failed_flag: Arc<AtomicBool>) -> Result<Self> {
         let shared = database.connect()?;
-        let feed = Feed::register(&shared)
-            .map_err(|error| failed("could not register a table function", error))?;
+        let feed =
+            Feed::register(&shared).map_err(|error| failed("could not register a table function", error))?;
         Ok(Self {
             streams: Vec::new(),
             shared,
@@ -160,7 +160,9 @@ impl Writer {
     /// before them each stream's whose rows were written ahead.
     pub fn commit(&mut self, portions: &[OwnedPortion]) -> Result<()> {
         self.flush()?;
-        if let Some(stream) = self.in_shared.iter().find(|stream| portions.iter().all(|p| p.stream != **stream)) {
+        if let Some(stream) =
+            self.in_shared.iter().find(|stream| portions.iter().all(|p| p.stream != **stream))
+        {
             return Err(Error::bug("rows were written of a stream that a commit leaves out"))
                 .map_err(|error| error.in_stream(self.name(*stream)));
         }
@@ -187,11 +189,11 @@ impl Writer {
     fn end_shared(&mut self) -> Result<()> {
         self.is_shared_open = false;
         let streams = std::mem::take(&mut self.in_shared);
-        execute(&self.shared, "COMMIT", || "could not commit rows".to_owned()).map_err(|error| {
-            match streams.first() {
-                Some(stream) if streams.len() == 1 => error.in_stream(self.name(*stream)),
-                _ => error,
-            }
+        execute(&self.shared, "COMMIT", || "could not commit rows".to_owned()).map_err(|error| match streams
+            .first()
+        {
+            Some(stream) if streams.len() == 1 => error.in_stream(self.name(*stream)),
+            _ => error,
         })
     }
 
@@ -236,9 +238,8 @@ impl Writer {
 
     /// Forgets the rows of a stream since the last commit.
     pub fn rollback(&mut self, stream: usize) -> Result<()> {
-        let undo = |connection: &Connection| {
-            execute(connection, "ROLLBACK", || "could not roll back".to_owned())
-        };
+        let undo =
+            |connection: &Connection| execute(connection, "ROLLBACK", || "could not roll back".to_owned());
         if let Some(connection) = self.streams[stream].own.take() {
             undo(&connection)?;
         }
@@ -258,7 +259,8 @@ impl Writer {
     /// Ends runs: overwritten tables change over to the new rows, all in one transaction.
     pub fn finish(&mut self, streams: &[usize]) -> Result<()> {
         self.flush()?;
-        if streams.iter().any(|stream| self.in_shared.contains(stream) || self.streams[*stream].own.is_some()) {
+        if streams.iter().any(|stream| self.in_shared.contains(stream) || self.streams[*stream].own.is_some())
+        {
             return Err(Error::bug("a stream was finished with rows that were not committed"));
         }
         let staged: Vec<usize> =

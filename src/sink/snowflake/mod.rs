@@ -262,7 +262,11 @@ impl SnowflakeSink {
 /// Drops the table of a run that is over.
 async fn discard(session: &dyn Warehouse, next: &str) {
     if let Err(error) = session.execute(Statement::new(format!("DROP TABLE IF EXISTS {next}"))).await {
-        tracing::warn!(error = error.report(), table = next, "could not drop the table of a run that is over");
+        tracing::warn!(
+            error = error.report(),
+            table = next,
+            "could not drop the table of a run that is over"
+        );
     }
 }
 

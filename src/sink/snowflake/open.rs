@@ -102,7 +102,8 @@ impl<'a> Opening<'a> {
             Some(kept) => kept.head,
             None => progress::add(self.session, place, target).await?,
         };
-        let claimed = Head { version: before.version + 1, epoch: before.epoch + 1, ..takeover.head(stored.as_ref()) };
+        let claimed =
+            Head { version: before.version + 1, epoch: before.epoch + 1, ..takeover.head(stored.as_ref()) };
         let mut stream = Stream {
             table: place.table(&target.table.name),
             into: place.table(if takeover.staged { &next } else { &target.table.name }),
@@ -133,7 +134,9 @@ impl<'a> Opening<'a> {
             super::discard(self.session, &place.table(&next)).await;
         }
         let text = match first {
-            Some(first) if takeover.keeps && shards.is_empty() && first.staged == takeover.staged => first.progress,
+            Some(first) if takeover.keeps && shards.is_empty() && first.staged == takeover.staged => {
+                first.progress
+            }
             _ => None,
         };
         if let (Some(table), None) = (&stream.first, &text) {

@@ -72,11 +72,8 @@ pub(super) async fn heads(session: &dyn Warehouse, place: &Place) -> Result<Head
 
 /// The row of one stream.
 pub(super) async fn head(session: &dyn Warehouse, place: &Place, target: &Target) -> Result<Option<Head>> {
-    let sql = format!(
-        "{} FROM {} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ?",
-        select_heads(),
-        place.table(STREAMS)
-    );
+    let sql =
+        format!("{} FROM {} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ?", select_heads(), place.table(STREAMS));
     let statement = Statement::new(sql).text(&target.pipeline).text(&target.stream);
     match session.execute(statement).await?.as_slice() {
         [] => Ok(None),
@@ -93,8 +90,16 @@ fn select_heads() -> String {
 }
 
 fn kept(row: &[Option<String>]) -> Option<((String, String), Kept)> {
-    let [Some(pipeline), Some(stream), Some(table), Some(shared), Some(epoch), Some(version), Some(generation), next] =
-        row
+    let [
+        Some(pipeline),
+        Some(stream),
+        Some(table),
+        Some(shared),
+        Some(epoch),
+        Some(version),
+        Some(generation),
+        next,
+    ] = row
     else {
         return None;
     };

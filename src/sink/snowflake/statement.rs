@@ -24,11 +24,6 @@ impl Statement {
         self
     }
 
-    pub fn optional(mut self, value: Option<&str>) -> Self {
-        self.binds.push(Bind::Text(value.map(str::to_owned)));
-        self
-    }
-
     pub fn integer(mut self, value: i64) -> Self {
         self.binds.push(Bind::Integer(value));
         self

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use super::client::Answer;
 use super::layer::tests::refused_with;
 use super::*;
-use crate::sink::OneStream;
 use crate::batch::{ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, Table};
+use crate::sink::OneStream;
 
 /// What a statement is answered with, if it is not as usual.
 type Rule = Box<dyn Fn(&str) -> Option<Result<Answer>> + Send + Sync>;
@@ -71,13 +71,8 @@ async fn written(rule: Rule) -> (SnowflakeSink, StreamId, Arc<Mutex<Vec<String>>
     let mut rows = Rows::default();
     rows.push(br#"{"k":1}"#);
     rows.push(br#"{"k":2}"#);
-    let batch = Batch {
-        table: table(),
-        rows,
-        extracted_at: ExtractedAt::All(0),
-                replaces: Vec::new(),
-        ahead: false,
-    };
+    let batch =
+        Batch { table: table(), rows, extracted_at: ExtractedAt::All(0), replaces: Vec::new(), ahead: false };
     assert_eq!(sink.write(stream, batch).await.unwrap(), Receipt::Accepted);
     log.lock().unwrap().clear();
     (sink, stream, log)

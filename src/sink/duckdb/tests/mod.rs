@@ -97,7 +97,7 @@ fn batch(table: &Arc<Table>, lines: &[String]) -> Batch {
         table: Arc::clone(table),
         rows,
         extracted_at: ExtractedAt::All(1_719_581_400_123),
-                replaces: Vec::new(),
+        replaces: Vec::new(),
         ahead: false,
     }
 }

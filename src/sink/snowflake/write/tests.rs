@@ -36,7 +36,7 @@ fn batch(rows: &[&str]) -> Batch {
         table: table(),
         rows: all,
         extracted_at: ExtractedAt::All(1_704_164_645_123),
-                replaces: Vec::new(),
+        replaces: Vec::new(),
         ahead: false,
     }
 }
