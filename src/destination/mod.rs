@@ -16,10 +16,10 @@
 mod buffer;
 pub mod catalog;
 mod columns;
+mod routing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -39,6 +39,7 @@ use crate::sink::{Receipt, Sink, StreamId};
 
 use buffer::{Buffer, Spill};
 use catalog::Configured;
+use routing::{Route, Routing};
 
 /// Bytes of a stream's records that wait for a STATE or for company.
 const STREAM_BYTES_MAX: usize = 8 << 20;
@@ -52,9 +53,9 @@ pub struct Destination<'a> {
     output: Arc<Output>,
     policy: CommitPolicy,
     streams: Vec<Stream>,
-    by_descriptor: HashMap<StreamDescriptor, usize>,
-    /// The stream of the last record: the next one is nearly always of the same.
-    last: usize,
+    routing: Routing,
+    /// Whether it was told that the source speaks of a stream that is not configured.
+    has_told_unknown: bool,
     /// States that are not echoed yet, and how many records came before each.
     states: Vec<(Arc<ForeignState>, u64)>,
     /// When the first of them came.
@@ -93,7 +94,7 @@ impl<'a> Destination<'a> {
         configured: Vec<Configured>,
     ) -> Result<Self> {
         let mut streams = Vec::new();
-        let mut by_descriptor = HashMap::new();
+        let routing = Routing::of(configured.iter().map(|configured| configured.descriptor.clone()));
         for configured in configured {
             let name = &configured.descriptor.name;
             let table = &configured.target.table;
@@ -105,7 +106,6 @@ impl<'a> Destination<'a> {
                     &format!("{name}: rows of this generation are kept, and more are added"),
                 );
             }
-            by_descriptor.insert(configured.descriptor.clone(), streams.len());
             streams.push(Stream {
                 id,
                 transcoder: columns::transcoder(table),
@@ -123,8 +123,8 @@ impl<'a> Destination<'a> {
             output,
             policy,
             streams,
-            by_descriptor,
-            last: 0,
+            routing,
+            has_told_unknown: false,
             states: Vec::new(),
             waiting_since: None,
             covered: 0,
@@ -186,16 +186,17 @@ impl<'a> Destination<'a> {
         match message {
             Incoming::Record(record) => self.record(&record).await,
             Incoming::State(state) => self.state(state).await,
-            Incoming::Status { stream, end: Some(end) } => {
-                let index = self.find(&stream).map_err(|error| self.input(error))?;
-                self.stream_ends(index, end).await.map_err(Failure::Sink)
-            }
+            Incoming::Status { stream, end: Some(end) } => match self.find(&stream)? {
+                Some(index) => self.stream_ends(index, end).await.map_err(Failure::Sink),
+                None => Ok(()),
+            },
             Incoming::Status { end: None, .. } | Incoming::Other => Ok(()),
         }
     }
 
     async fn record(&mut self, record: &Record<'_>) -> Result<(), Failure> {
-        let index = self.stream_of(record).map_err(|error| self.input(error))?;
+        let routed = self.routing.of_record(&record.stream, record.namespace.as_deref());
+        let index = routed.map_err(|error| self.input(error))?;
         let stream = &mut self.streams[index];
         let added = stream.add(record);
         added.map_err(|error| self.input(error))?;
@@ -211,41 +212,29 @@ impl<'a> Destination<'a> {
         Ok(())
     }
 
-    fn stream_of(&mut self, record: &Record<'_>) -> Result<usize> {
-        let is = |stream: &Stream| {
-            let descriptor = &stream.configured.descriptor;
-            descriptor.name == record.stream && descriptor.namespace.as_deref() == record.namespace.as_deref()
-        };
-        if !self.streams.get(self.last).is_some_and(is) {
-            let namespace = record.namespace.as_ref().map(|namespace| namespace.clone().into_owned());
-            let descriptor = StreamDescriptor { name: record.stream.clone().into_owned(), namespace };
-            self.last = self.find(&descriptor)?;
+    /// The stream of a STATE or a status; none when it is not configured, which is told
+    /// once. No record of it can have come, so that nothing is lost with it.
+    fn find(&mut self, stream: &StreamDescriptor) -> Result<Option<usize>, Failure> {
+        match self.routing.find(stream).map_err(|error| self.input(error))? {
+            Route::To(index) => Ok(Some(index)),
+            Route::Unknown => {
+                if !std::mem::replace(&mut self.has_told_unknown, true) {
+                    let name = routing::told(stream);
+                    let line = self.line;
+                    self.output.log(
+                        Level::Warn,
+                        &format!("line {line} of the input speaks of the stream {name}, which the configured catalogue does not have: its STATEs are echoed, and nothing is written"),
+                    );
+                }
+                Ok(None)
+            }
         }
-        Ok(self.last)
-    }
-
-    fn find(&self, descriptor: &StreamDescriptor) -> Result<usize> {
-        self.by_descriptor.get(descriptor).copied().ok_or_else(|| {
-            let namespace = descriptor.namespace.as_ref();
-            let place = namespace.map(|namespace| format!(" of namespace {namespace:?}")).unwrap_or_default();
-            let name = &descriptor.name;
-            Error::new(
-                ErrorKind::Response,
-                format!(
-                    "the source names a stream {name:?}{place} that the configured catalogue does not have"
-                ),
-            )
-            .hint("read and write with the same configured catalogue")
-        })
     }
 
     /// Notes a STATE, and commits when enough is covered.
     async fn state(&mut self, state: ForeignState) -> Result<(), Failure> {
         let of = match &state.stream {
-            Some(stream) => {
-                let index = self.find(stream).map_err(|error| self.input(error))?;
-                index..index + 1
-            }
+            Some(stream) => self.find(stream)?.map_or(0..0, |index| index..index + 1),
             None => 0..self.streams.len(),
         };
         let state = Arc::new(state);
@@ -379,9 +368,9 @@ impl Stream {
         }
         let rows = &mut self.buffer.rows;
         if !record.changes.is_empty() {
-            rows.note(record.changes);
+            rows.note(&record.changes);
         }
-        let mut scanner = Scanner::new(record.data);
+        let mut scanner = Scanner::foreign(record.data);
         self.transcoder.row(&mut scanner, rows).map_err(|malformed| {
             fault(Error::new(ErrorKind::Response, "the data of a record cannot be read").caused_by(malformed))
         })?;
