@@ -12,7 +12,8 @@ use crate::catalog::Table;
 /// Canonical means: one JSON object a row without line breaks; every key is a
 /// column of the table; an absent key or `null` is SQL's NULL; each value is of
 /// its column's type exactly as [`crate::catalog::ColumnType`] says, so a sink
-/// need not check it; numbers are the text that the API sent (an exponent
+/// need not check it; text is UTF-8 without half a surrogate pair, no object has a key
+/// twice, and numbers within JSON are near a double; numbers are the text that the API sent (an exponent
 /// written out), so none was ever rounded.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Rows {
@@ -83,8 +84,8 @@ impl Drop for Part {
     }
 }
 
-/// A value that did not fit its column: the column is NULL, and the value, as
-/// it was sent, is in `additional_properties`.
+/// A value that is not in its column as it was sent: the column is NULL and the value,
+/// as it was sent, in `additional_properties`, or the value was [mended](Cause::Mended).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Index of the row in its [`Rows`].
@@ -102,14 +103,26 @@ pub enum Cause {
     Source,
     /// The warehouse's column cannot hold it.
     Destination,
+    /// The source sent what JSON or no warehouse has, and what is nearest to it is
+    /// there: of a field that came twice the last value, U+FFFD for what is no
+    /// character, text for what is no number or nests too deep.
+    Mended,
 }
 
 impl Cause {
     /// Airbyte's word for it [airbyte_protocol.yaml, AirbyteRecordMessageMetaChange].
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Source => "SOURCE_SERIALIZATION_ERROR",
+            Self::Source | Self::Mended => "SOURCE_SERIALIZATION_ERROR",
             Self::Destination => "DESTINATION_TYPECAST_ERROR",
+        }
+    }
+
+    /// Airbyte's word for what became of the value.
+    pub fn change(self) -> &'static str {
+        match self {
+            Self::Source | Self::Destination => "NULLED",
+            Self::Mended => "TRUNCATED",
         }
     }
 }
@@ -210,6 +223,13 @@ impl Rows {
         }
         while self.changes.pop_if(|change| change.row >= self.len).is_some() {}
         while self.notes.pop_if(|note| note.row >= self.len).is_some() {}
+    }
+
+    /// Takes back the text of a row that began at `start` of [`Rows::buffer`], and what
+    /// was noted of its values; what its source said of it stays.
+    pub fn restart_row(&mut self, start: usize) {
+        self.buffer().truncate(start);
+        while self.changes.pop_if(|change| change.row >= self.len).is_some() {}
     }
 
     /// Takes back the last whole row.

@@ -216,8 +216,8 @@ TABLE = [
     # The input.
     Bad("a message that breaks off", lines('{"type":"RECORD","record":{"str'), 1, ("line 1", "breaks off")),
     Bad("a message that is not JSON", lines("", '{"type":RECORD}'), 1, ("line 2", "is not JSON at column")),
-    Bad("a record without data", lines(record("s", {}).replace('"data"', '"date"')), 1, ("line 1", "lacks")),
-    Bad("a record without a moment", lines(record("s", {}).replace(str(AT), "null")), 1, ("line 1", "column")),
+    Bad("a record without data", lines(record("s", {}).replace('"data"', '"date"')), 1, ("line 1", "`record.data`")),
+    Bad("a record without a moment", lines(record("s", {}).replace(str(AT), "null")), 1, ("line 1", "emitted_at")),
     Bad("data that is no object", lines(record("s", [SECRET])), 1, ("line 1", "data of a record")),
     Bad("a stream that is not configured", lines(record("t", {})), 1, ('"t"', "the same configured catalogue")),
     Bad("a key that does not fit", lines(record("s", {"id": SECRET})), 2, ("line 1", "`id`", "primary key")),

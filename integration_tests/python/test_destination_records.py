@@ -220,7 +220,6 @@ def test_every_type_as_it_was_sent(destination: Destination) -> None:
         ({"type": "integer"}, "{}"),
         ({"type": "number"}, "0.1234567890123456789"),
         ({"type": "number"}, "123456789012345678901"),
-        ({"type": "number"}, "1e400"),
         ({"type": "number"}, "true"),
         ({"type": "number"}, '"NaN"'),
         ({"type": "boolean"}, '"yes"'),
@@ -285,20 +284,24 @@ def test_dedup_keeps_the_changes_and_the_moment_of_the_record_that_stays(destina
 
 @pytest.mark.parametrize(
     ("at", "milliseconds"),
-    [(AT, AT), (1_719_581_400, 1_719_581_400_000), (1_719_581_400.25, 1_719_581_400_250), (float(AT), AT)],
-    ids=["milliseconds", "seconds", "a part of a second", "a float"],
+    [
+        (AT, AT),
+        (1_719_581_400, 1_719_581_400_000),
+        (1_719_581_400.25, 1_719_581_400_250),
+        (float(AT), AT),
+        (AT * 1000 + 456, AT),
+        (AT * 1_000_000 + 456_789, AT),
+        (0, 0),
+        (-1, -1000),
+        (2**63 - 1, 9_223_372_036_854),
+        (str(AT), AT),
+        ("2024-06-28T09:30:00.123-04:00", AT),
+    ],
 )
-def test_the_moment_of_a_record(destination: Destination, at: float, milliseconds: int) -> None:
+def test_the_moment_of_a_record(destination: Destination, at: float | str, milliseconds: int) -> None:
     lines = [record("s", {"id": 1}, at=at), state("s", 1), status("s")]
     destination.write(catalog(stream("s")), lines).succeeded()
     assert [row["_airbyte_extracted_at"] for row in destination.rows("s")] == [milliseconds * 1000]
-
-
-@pytest.mark.parametrize("at", ["-1", "0", "1e300", "-1e300", "9223372036854775807"])
-def test_a_moment_that_is_none_loses_no_record(destination: Destination, at: str) -> None:
-    line = record("s", {"id": 1}).replace(str(AT), at)
-    destination.write(catalog(stream("s")), [line, state("s", 1), status("s")]).succeeded()
-    destination.assert_is("s", [{"id": 1}])
 
 
 def test_a_record_of_several_megabytes(destination: Destination) -> None:
@@ -343,9 +346,10 @@ def test_a_key_that_does_not_fit_is_an_error(destination: Destination) -> None:
     destination.assert_is("s", [{"id": 1}])
 
 
-def test_a_field_that_is_there_twice_is_an_error(destination: Destination) -> None:
-    """JSON leaves open which of them counts, and none of them is to be lost."""
-    lines = [record("s", {"id": 1}), state("s", 1), record("s", '{"id": 2, "id": 3}'), status("s")]
-    outcome = destination.write(catalog(stream("s")), lines)
-    assert outcome.code == 1 and b"line 3 of the input" in outcome.stdout, outcome.describe()
-    destination.assert_is("s", [{"id": 1}])
+@pytest.mark.parametrize("at", ["1e300", "-1e300", "99999999999999999999", '"soon"', "{}"])
+def test_a_moment_that_is_none_is_an_error(destination: Destination, at: str) -> None:
+    line = record("s", {"id": 1}).replace(str(AT), at)
+    outcome = destination.write(catalog(stream("s")), ["", line, state("s", 1), status("s")])
+    assert outcome.code == 1, outcome.describe()
+    for part in (b"line 2 of the input", b"`record.emitted_at`", b"milliseconds"):
+        assert part in outcome.stdout, outcome.describe()

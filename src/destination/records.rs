@@ -9,8 +9,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::catalog::Configured;
-use super::routing::Routes;
+use super::routing::{self, Route, Routing};
+use crate::airbyte::descriptor::StreamDescriptor;
 use crate::airbyte::incoming::{self, End, ForeignState, Incoming, Record};
+use crate::airbyte::messages::Level;
 use crate::airbyte::output::Output;
 use crate::airbyte::stdin::Blocks;
 use crate::batch::{ExtractedAt, Rows};
@@ -30,7 +32,9 @@ pub(super) struct Records {
     input: Blocks,
     output: Arc<Output>,
     streams: Vec<Stream>,
-    routes: Routes,
+    routing: Routing,
+    /// Whether it was told that the source speaks of a stream that is not configured.
+    has_told_unknown: bool,
     /// What is left of the block that is being read, and where in it.
     block: Vec<u8>,
     at: usize,
@@ -65,7 +69,7 @@ struct Stream {
 
 impl Records {
     pub fn new(input: Blocks, output: Arc<Output>, configured: Vec<Configured>, page_bytes: usize) -> Self {
-        let routes = Routes::new(configured.iter().map(|stream| &stream.descriptor));
+        let routing = Routing::of(configured.iter().map(|stream| stream.descriptor.clone()));
         let stream = |configured: Configured| Stream {
             transcoder: super::columns::transcoder(&configured.target.table),
             configured,
@@ -79,7 +83,8 @@ impl Records {
             input,
             output,
             streams: configured.into_iter().map(stream).collect(),
-            routes,
+            routing,
+            has_told_unknown: false,
             block: Vec::new(),
             at: 0,
             line: 0,
@@ -139,8 +144,9 @@ impl Records {
             Incoming::Record(record) => self.record(&record),
             Incoming::State(state) => self.state(state),
             Incoming::Status { stream, end: Some(end) } => {
-                let index = self.routes.find(&stream)?;
-                self.stream_ends(index, end);
+                if let Some(index) = self.find(&stream)? {
+                    self.stream_ends(index, end);
+                }
                 Ok(())
             }
             Incoming::Status { end: None, .. } | Incoming::Other => Ok(()),
@@ -148,7 +154,7 @@ impl Records {
     }
 
     fn record(&mut self, record: &Record<'_>) -> Result<()> {
-        let index = self.routes.of_record(&record.stream, record.namespace.as_deref())?;
+        let index = self.routing.of_record(&record.stream, record.namespace.as_deref())?;
         let stream = &mut self.streams[index];
         let bytes = record.data.len();
         stream.add(record)?;
@@ -178,6 +184,24 @@ impl Records {
         self.queue.push_back(Item::Event(index, Event::Rows(arrival)));
     }
 
+    /// The stream of a STATE or a status; none when it is not configured, which is told
+    /// once. No record of it can have come, so that nothing is lost with it.
+    fn find(&mut self, stream: &StreamDescriptor) -> Result<Option<usize>> {
+        match self.routing.find(stream)? {
+            Route::To(index) => Ok(Some(index)),
+            Route::Unknown => {
+                if !std::mem::replace(&mut self.has_told_unknown, true) {
+                    let (name, line) = (routing::told(stream), self.line);
+                    self.output.log(
+                        Level::Warn,
+                        &format!("line {line} of the input speaks of the stream {name}, which the configured catalogue does not have: its STATEs are echoed, and nothing is written"),
+                    );
+                }
+                Ok(None)
+            }
+        }
+    }
+
     fn cover(&mut self, index: usize, cover: Cover) {
         self.hand_on(index);
         let partition = Arc::from("");
@@ -186,8 +210,8 @@ impl Records {
 
     fn state(&mut self, state: ForeignState) -> Result<()> {
         let covered = match &state.stream {
-            Some(stream) => vec![self.routes.find(stream)?],
-            None => (0..self.streams.len()).collect(),
+            Some(stream) => self.find(stream)?.into_iter().collect(),
+            None => (0..self.streams.len()).collect::<Vec<_>>(),
         };
         let text: Arc<str> = state.text().into();
         let mut records = 0;
@@ -271,9 +295,9 @@ impl Stream {
             return Err(fault(Error::new(ErrorKind::Response, "a record came after the end of its stream")));
         }
         if !record.changes.is_empty() {
-            self.rows.note(record.changes);
+            self.rows.note(&record.changes);
         }
-        let mut scanner = Scanner::new(record.data);
+        let mut scanner = Scanner::foreign(record.data);
         self.transcoder.row(&mut scanner, &mut self.rows).map_err(|malformed| {
             fault(Error::new(ErrorKind::Response, "the data of a record cannot be read").caused_by(malformed))
         })?;

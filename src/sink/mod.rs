@@ -110,7 +110,8 @@ pub(crate) const META_TAIL: &str = "]}";
 pub(crate) fn change_text(table: &Table, change: &Change) -> String {
     let field = table.columns.get(change.column).map_or("", |column| column.name.as_str());
     let field = serde_json::Value::from(field);
-    format!("{{\"field\":{field},\"change\":\"NULLED\",\"reason\":\"{}\"}}", change.cause.reason())
+    let (change, reason) = (change.cause.change(), change.cause.reason());
+    format!("{{\"field\":{field},\"change\":\"{change}\",\"reason\":\"{reason}\"}}")
 }
 
 /// A stream opened in a sink: its index in the order of opening.

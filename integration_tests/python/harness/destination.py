@@ -34,7 +34,7 @@ def text_of(value: object) -> str:
 
 
 def record(
-    stream: str, data: object, *, at: float = AT, namespace: str | None = None, **more: object
+    stream: str, data: object, *, at: float | str = AT, namespace: str | None = None, **more: object
 ) -> str:
     """A RECORD; `data` as JSON text is kept byte for byte."""
     head = json.dumps({"stream": stream, "namespace": namespace, "emitted_at": at, **more})

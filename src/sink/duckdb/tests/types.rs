@@ -127,7 +127,6 @@ async fn text_and_json_are_what_was_sent() {
     let values = [
         r#"{"a":[1,2.50,123456789012345678901234567890],"b":{"c":null}}"#,
         r#""a string\nwith \u0000 and \ud83d\ude00""#,
-        r#"["half \ud83d pair"]"#,
         "1.10",
         "true",
         "[]",
@@ -136,7 +135,6 @@ async fn text_and_json_are_what_was_sent() {
     let expected = [
         r#"{"a":[1,2.50,123456789012345678901234567890],"b":{"c":null}}"#,
         r#""a string\nwith \u0000 and \ud83d\ude00""#,
-        r#"["half \ufffd pair"]"#,
         "1.10",
         "true",
         "[]",
