@@ -86,7 +86,9 @@ fn the_version_names_what_it_was_built_from() {
     let version = stdout(run(Path::new(PROGRAM), &["--version"]));
     let library = duckdb::Connection::open_in_memory().unwrap().version().unwrap();
     let git = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "HEAD"]).output();
-    let head = git.ok().filter(|git| git.status.success()).map(stdout);
+    // The repository around a tarball is another one.
+    let is_repository = Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
+    let head = git.ok().filter(|git| is_repository && git.status.success()).map(stdout);
     let given = option_env!("TAPELINE_COMMIT").filter(|given| !given.is_empty());
     let commit = given.or(head.as_deref()).map(|commit| commit.chars().take(12).collect::<String>());
     let origin = match commit {
