@@ -411,7 +411,7 @@ async fn tables_are_widened_and_wrong_ones_refused() {
     sink.query(&format!("DROP TABLE {full}")).await.unwrap();
     sink.query(&format!("CREATE TABLE {full} (\"TICKER\" VARCHAR, \"PRICE\" FLOAT)")).await.unwrap();
     let error = sink.open_one(&target(WriteMode::Append)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Sink);
+    assert_eq!(error.kind(), ErrorKind::Table);
     assert_eq!(error.to_string(), "column PRICE of table TRADES is FLOAT, the rows need NUMBER(38,18)");
     sink.query(&format!("DROP TABLE {full}")).await.unwrap();
     let (_, progress) = sink.open_one(&target(WriteMode::Append)).await.unwrap();

@@ -23,6 +23,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// The version of the stored form. Another one is refused, never guessed at.
 pub const STATE_VERSION: u32 = 1;
 
+/// The version of a shard's stored position. Another one is refused, too.
+const POSITION_VERSION: u32 = 2;
+
 /// The way out that is always there: in Airbyte, and in a pipeline.
 const READ_ANEW: &str = "read the stream anew: clear it in Airbyte, or use `tapeline reset`";
 
@@ -94,6 +97,7 @@ pub struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredPosition {
+    version: u32,
     as_of: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<Date>,
@@ -162,12 +166,14 @@ impl Checkpoint {
         if let Some(text) = &self.foreign {
             return Some(text.to_string());
         }
-        let options = self.options.clone();
+        let (version, options) = (POSITION_VERSION, self.options.clone());
         let stored = match (self.positions.get(shard), self.whole.get(shard)) {
             (Some(Position { as_of, from, through }), _) => {
-                StoredPosition { as_of: *as_of, from: Some(*from), through: Some(*through), options }
+                StoredPosition { version, as_of: *as_of, from: Some(*from), through: Some(*through), options }
             }
-            (None, Some(as_of)) => StoredPosition { as_of: *as_of, from: None, through: None, options },
+            (None, Some(as_of)) => {
+                StoredPosition { version, as_of: *as_of, from: None, through: None, options }
+            }
             (None, None) => return None,
         };
         Some(serde_json::to_string(&stored).expect("dates, strings and maps always serialise"))
@@ -180,6 +186,7 @@ impl Checkpoint {
     pub fn from_positions(stored: &BTreeMap<Arc<str>, String>, options: Options) -> Result<Self> {
         let mut checkpoint = Self::new(options);
         for (shard, text) in stored {
+            must_have_version(text, POSITION_VERSION)?;
             let position: StoredPosition = serde_json::from_str(text).map_err(|error| malformed(&error))?;
             same_options(&position.options, &checkpoint.options)?;
             match (position.from, position.through) {
@@ -207,17 +214,7 @@ impl Checkpoint {
     /// [`ErrorKind::State`] when the text is not a state of this version, or was
     /// made under other options than `options`.
     pub fn from_json(text: &str, options: Options) -> Result<Self> {
-        let version: Version = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-        if version.version != STATE_VERSION {
-            return Err(Error::new(
-                ErrorKind::State,
-                format!(
-                    "the state has version {}, this program reads version {STATE_VERSION}",
-                    version.version
-                ),
-            )
-            .hint(format!("use the program that wrote it, or {READ_ANEW}")));
-        }
+        must_have_version(text, STATE_VERSION)?;
         let stored: Stored = serde_json::from_str(text).map_err(|error| malformed(&error))?;
         stored.into_checkpoint(options)
     }
@@ -264,6 +261,17 @@ fn malformed(error: &serde_json::Error) -> Error {
 fn unusable(what: &str) -> Error {
     Error::new(ErrorKind::State, format!("the state is not one that this program wrote: {what}"))
         .hint(format!("restore the state of the last sync, or {READ_ANEW}"))
+}
+
+/// # Errors
+/// [`ErrorKind::State`] when a stored text is of another version, or says none.
+fn must_have_version(text: &str, readable: u32) -> Result<()> {
+    let Version { version } = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+    if version == readable {
+        return Ok(());
+    }
+    let message = format!("the state has version {version}, this program reads version {readable}");
+    Err(Error::new(ErrorKind::State, message).hint(format!("use the program that wrote it, or {READ_ANEW}")))
 }
 
 #[derive(Deserialize)]

@@ -252,10 +252,10 @@ def contents(destination: Destination) -> dict[str, Any]:
         tables = connection.sql("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
         views = connection.sql("SELECT view_name, sql FROM duckdb_views() WHERE NOT internal").fetchall()
         # Shown, a moment with a zone would need an extension.
-        progress = connection.sql("SELECT progress_key, generation, state FROM polygon._tapeline_progress ORDER BY ALL")
+        progress = connection.sql("SELECT pipeline, stream, staged, shard, position FROM polygon._tapeline_progress ORDER BY ALL")
         stored: dict[str, Any] = {"views": views, "progress": progress.fetchall()}
         for schema, name in tables:
-            if name != "_tapeline_progress":
+            if name not in ("_tapeline_progress", "_tapeline_streams"):
                 columns = connection.sql(f"DESCRIBE {schema}.{name}").fetchall()
                 shown = ", ".join(f"epoch_us({c})" if "ZONE" in kind else c for c, kind, *_ in columns)
                 stored[name] = connection.sql(f"SELECT {shown} FROM {schema}.{name} ORDER BY ALL").fetchall()

@@ -410,7 +410,7 @@ def of_streams(contents: dict[str, Any], streams: tuple[str, ...] | None) -> dic
     if streams is None:
         return {name: rows for name, rows in contents.items() if rows}
     kept = {name: rows for name, rows in contents.items() if name in streams}
-    progress = [row for row in contents[PROGRESS] if str(row[0]).endswith(streams)]
+    progress = [row for row in contents[PROGRESS] if row[1] in streams]
     return {**kept, PROGRESS: progress}
 
 

@@ -84,7 +84,7 @@ class Campaign:
         heard = {airbyte.name_of(echo): echo["state"]["stream"] for echo in self.connection.echoes}
         if "_TAPELINE_PROGRESS" not in warehouse.table_names(self._judge):
             return
-        rows = self._judge.cursor().execute(f"SELECT PROGRESS_KEY, PROGRESS FROM {PROGRESS} WHERE PROGRESS IS NOT NULL")
+        rows = self._judge.cursor().execute(f"SELECT STREAM, POSITION FROM {PROGRESS}")
         for key, progress in rows.fetchall():
             name = key.rpartition("/")[2]
             if heard.get(name) != json.loads(progress)["stream"]:
