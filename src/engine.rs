@@ -28,7 +28,7 @@ use crate::checkpoint::{Checkpoint, Cover, Options};
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::failpoint;
 use crate::observe::{self, Observer};
-use crate::sink::{Portion, Receipt, Sink, Stored, StreamId, Target, WriteMode};
+use crate::sink::{Portion, Sink, Stored, StreamId, Target, WriteMode};
 use crate::source::{Reading, Source};
 
 pub use feed::{Arrival, Event, Feed};
@@ -49,6 +49,14 @@ const HELD_MAX: usize = 24 << 20;
 /// Covered rows of this size are worth a batch of their own: the sink works on it while
 /// the next ones come. Fewer wait for company, or for the commit.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// Streams that one commit holds rows of: what a warehouse keeps of an open transaction
+/// grows with its tables, however few their rows.
+const STREAMS_PER_COMMIT: usize = 100;
+
+/// Bytes of rows that several streams have in one transaction: a sink that has to leave
+/// one of them out loads those of the others again.
+const SHARED_BYTES_MAX: usize = 32 << 20;
 
 /// A stream to run: what is read and how it is kept.
 #[derive(Debug, Clone)]
@@ -173,6 +181,9 @@ struct Run<'a> {
     held: usize,
     /// Covered rows that are not committed, and streams that ended and are not finished.
     uncommitted: u64,
+    /// How many streams they are of, and the bytes of them that the sink has.
+    dirty: usize,
+    sunk: usize,
     ended: BTreeSet<usize>,
     /// When the first of them came.
     since: Option<Instant>,
@@ -193,6 +204,8 @@ impl<'a> Run<'a> {
             names,
             held: 0,
             uncommitted: 0,
+            dirty: 0,
+            sunk: 0,
             ended: BTreeSet::new(),
             since: None,
             told: BTreeSet::new(),
@@ -269,6 +282,8 @@ impl<'a> Run<'a> {
 
     async fn on(&mut self, index: usize, event: Event, feed: &mut dyn Feed) -> Result<(), Failure> {
         match event {
+            // Of a stream that the sink refused.
+            event if self.told.contains(&index) && !matches!(event, Event::Passed) => Ok(()),
             Event::Started(estimate) => {
                 let stream = &self.names[index];
                 let (slices, rows_estimate) = (estimate.slices, estimate.rows);
@@ -319,17 +334,24 @@ impl<'a> Run<'a> {
             self.write(index, batch).await?;
         }
         let stream = self.stream(index)?;
+        let was_clean = !stream.is_dirty();
         let rows = stream.cover(cover);
         let is_worth_a_batch = stream.covered_bytes() >= BATCH_BYTES;
         self.uncommitted += rows.added;
+        self.dirty += usize::from(was_clean);
         self.since.get_or_insert_with(Instant::now);
         let name = &self.names[index];
         self.event(&observe::Event::SliceRead { stream: name, partition, rows: rows.of_slice });
         if is_worth_a_batch && let Some(batch) = self.stream(index)?.take_covered() {
             self.write(index, batch).await?;
         }
+        let is_much = self.dirty > 1 && self.sunk > SHARED_BYTES_MAX;
         // A transaction of a stream's own holds nothing else.
-        if was_ahead || self.is_due(index) { self.settle(feed, was_ahead).await } else { Ok(()) }
+        if was_ahead || is_much || self.is_due(index) {
+            self.settle(feed, was_ahead || is_much).await
+        } else {
+            Ok(())
+        }
     }
 
     async fn ended(&mut self, index: usize, outcome: Result<()>, feed: &mut dyn Feed) -> Result<(), Failure> {
@@ -354,11 +376,17 @@ impl<'a> Run<'a> {
         if error.kind().policy().scope == Scope::Run {
             return Err(error);
         }
+        self.end_failed(index, error);
+        Ok(())
+    }
+
+    fn end_failed(&mut self, index: usize, error: Error) {
         self.event(&observe::Event::StreamFailed { stream: &self.names[index], error: &error });
         self.told.insert(index);
-        self.streams[index] = None;
+        self.ended.remove(&index);
+        let held = self.streams[index].take().map_or(0, |stream| stream.held());
+        self.held = self.held.saturating_sub(held);
         self.reports[index].errors.push(error);
-        Ok(())
     }
 
     fn is_due(&self, index: usize) -> bool {
@@ -366,7 +394,8 @@ impl<'a> Run<'a> {
         let is_worth = |stream: &StreamRun| {
             stream.uncommitted() >= self.sink.worth(stream.id).max(1) || self.ended.contains(&index)
         };
-        waiting >= self.engine.policy.rows && self.streams[index].as_ref().is_some_and(is_worth)
+        (waiting >= self.engine.policy.rows || self.dirty >= STREAMS_PER_COMMIT)
+            && self.streams[index].as_ref().is_some_and(is_worth)
     }
 
     /// Hands the rows of a stream that wait to the sink.
@@ -381,11 +410,13 @@ impl<'a> Run<'a> {
     }
 
     async fn write(&mut self, index: usize, batch: Batch) -> Result<(), Failure> {
-        self.held = self.held.saturating_sub(batch.rows.bytes());
+        let bytes = batch.rows.bytes();
+        self.held = self.held.saturating_sub(bytes);
+        self.sunk += if batch.ahead { 0 } else { bytes };
         let id = self.stream(index)?.id;
         failpoint::pass();
         let taken = self.sink.write(id, batch).await;
-        let _accepted = taken.map_err(|error| Failure::Sink(error.in_stream(&self.names[index])))?;
+        taken.map_err(|error| Failure::Sink(error.in_stream(&self.names[index])))?;
         failpoint::pass();
         Ok(())
     }
@@ -414,7 +445,7 @@ impl<'a> Run<'a> {
         let dirty: Vec<usize> = (0..self.streams.len())
             .filter(|index| self.streams[*index].as_ref().is_some_and(|stream| is_due(stream, *index, self)))
             .collect();
-        self.commit(&dirty).await?;
+        self.commit(&dirty, feed).await?;
         self.finish_ended().await?;
         let left: Vec<u64> = self
             .streams
@@ -424,6 +455,8 @@ impl<'a> Run<'a> {
             .map(StreamRun::uncommitted)
             .collect();
         self.uncommitted = left.iter().sum();
+        self.dirty = left.len();
+        self.sunk = 0;
         if !left.is_empty() {
             self.since.get_or_insert_with(Instant::now);
             return Ok(());
@@ -433,7 +466,7 @@ impl<'a> Run<'a> {
     }
 
     /// Makes what is covered of these streams durable together with the progress past it.
-    async fn commit(&mut self, dirty: &[usize]) -> Result<(), Failure> {
+    async fn commit(&mut self, dirty: &[usize], feed: &mut dyn Feed) -> Result<(), Failure> {
         if dirty.is_empty() {
             return Ok(());
         }
@@ -454,11 +487,21 @@ impl<'a> Run<'a> {
                 |(stream, text): (&&StreamRun, _)| Portion { stream: stream.id, moves: stream.moves(), text };
             let portions: Vec<Portion<'_>> =
                 streams.iter().zip(texts.iter().map(|text| text as _)).map(portion).collect();
-            self.sink.commit(&portions).await.and_then(Receipt::durable)
+            self.sink.commit(&portions).await
         };
-        committed.map_err(Failure::Sink)?;
+        let refused = committed.map_err(Failure::Sink)?;
         failpoint::pass();
+        for (id, error) in refused {
+            let is = |index: &&usize| self.streams[**index].as_ref().is_some_and(|stream| stream.id == id);
+            if let Some(index) = dirty.iter().find(is).copied() {
+                feed.dropped(index);
+                self.end_failed(index, error.in_stream(&self.names[index].clone()));
+            }
+        }
         for index in dirty {
+            if self.told.contains(index) {
+                continue;
+            }
             let (rows, slices) = self.stream(*index)?.committed();
             self.reports[*index].rows += rows;
             self.reports[*index].slices += slices;

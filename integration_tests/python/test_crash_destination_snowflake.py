@@ -112,7 +112,8 @@ def test_what_is_killed_anywhere_ends_at_the_truth(
     connection = Connection(
         program,
         workspace,
-        warehouse.destination(mended_fakesnow, snowflake_password),
+        # A commit after each STATE with rows: many points to be killed at.
+        {**warehouse.destination(mended_fakesnow, snowflake_password), "commit": {"rows": 1}},
         [catalog[name] for name in names],
         "full_refresh" if mode in ("refresh", "overwrite") else "incremental",
         "append_dedup" if mode == "refresh" else mode,

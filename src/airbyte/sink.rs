@@ -17,7 +17,7 @@ use super::status::Statuses;
 use crate::batch::{Batch, Change, ExtractedAt, Rows};
 use crate::catalog::Table;
 use crate::error::{Error, Result};
-use crate::sink::{Opened, Portion, Receipt, Sink, Stored, StreamId, Target, change_text};
+use crate::sink::{Opened, Portion, Sink, Stored, StreamId, Target, change_text};
 
 /// Bytes of progress that a record is worth: 4 are 2 % of a record of 200.
 const PROGRESS_BYTES_PER_RECORD: usize = 4;
@@ -119,7 +119,7 @@ impl Sink for AirbyteSink {
         Ok(targets.iter().map(|target| self.open_stream(&target.stream)).collect())
     }
 
-    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
         let stream = &mut self.open[stream.0];
         self.statuses.running(&stream.descriptor.name);
         let Batch { table, rows, extracted_at, .. } = batch;
@@ -132,17 +132,17 @@ impl Sink for AirbyteSink {
             first += rows.len();
         }
         stream.records += count;
-        Ok(Receipt::Accepted)
+        Ok(())
     }
 
     /// Does not wait until the STATE is read: it lies behind its records in the
     /// same pipe.
-    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Receipt> {
+    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
         for portion in portions {
             self.open[portion.stream.0].progress = (portion.text)();
             self.tell(portion.stream)?;
         }
-        Ok(Receipt::Durable)
+        Ok(Vec::new())
     }
 
     async fn rollback(&mut self, _: StreamId) -> Result<()> {

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::airbyte::descriptor::StreamDescriptor;
 use crate::airbyte::messages::Message;
@@ -18,9 +17,6 @@ use crate::error::{Error, Result};
 
 use super::connect::connect;
 use super::{protocol, signals};
-
-/// Commits are worth a warehouse's while, and no STATE waits longer than a minute.
-const COMMIT_POLICY: CommitPolicy = CommitPolicy { rows: 1_000_000, interval: Duration::from_secs(60) };
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -100,7 +96,8 @@ async fn write(
     let stop = signals::stop_on_signal()?;
     let mut sink = connect(&config.sink).await?;
     let destination = Destination::open(&mut *sink, Arc::clone(output), streams).await?;
-    destination.run(Blocks::of_stdin()?, COMMIT_POLICY, stop).await
+    let policy = CommitPolicy { rows: config.commit_rows, interval: config.commit_interval };
+    destination.run(Blocks::of_stdin()?, policy, stop).await
 }
 
 /// The stream that an error is about, unless streams of several namespaces have its name.

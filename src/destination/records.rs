@@ -41,7 +41,9 @@ pub(super) struct Records {
     line: u64,
     queue: VecDeque<Item>,
     /// States that the engine was told of and that are not echoed yet.
-    states: Vec<(ForeignState, u64)>,
+    states: Vec<Told>,
+    /// Whether the sink refused a stream: a STATE of all streams is true no more.
+    has_dropped: bool,
     /// Bytes of records that wait in all streams.
     bytes: usize,
     page_bytes: usize,
@@ -51,9 +53,15 @@ pub(super) struct Records {
 /// What goes to the engine, in order.
 enum Item {
     Event(usize, Event),
-    /// To be echoed after the event that follows is durable, and how many records came
-    /// before it.
-    State(ForeignState, u64),
+    /// To be echoed after the event that follows is durable.
+    State(Told),
+}
+
+/// A STATE, how many records came before it, and its stream; none when it is of all.
+struct Told {
+    state: ForeignState,
+    records: u64,
+    stream: Option<usize>,
 }
 
 struct Stream {
@@ -65,6 +73,8 @@ struct Stream {
     /// Records since the stream's last STATE.
     records: u64,
     end: Option<End>,
+    /// Whether the sink refused it: what comes of it is passed over.
+    is_dropped: bool,
 }
 
 impl Records {
@@ -78,6 +88,7 @@ impl Records {
             bytes: 0,
             records: 0,
             end: None,
+            is_dropped: false,
         };
         Self {
             input,
@@ -90,6 +101,7 @@ impl Records {
             line: 0,
             queue: VecDeque::new(),
             states: Vec::new(),
+            has_dropped: false,
             bytes: 0,
             page_bytes,
             end: None,
@@ -156,6 +168,9 @@ impl Records {
     fn record(&mut self, record: &Record<'_>) -> Result<()> {
         let index = self.routing.of_record(&record.stream, record.namespace.as_deref())?;
         let stream = &mut self.streams[index];
+        if stream.is_dropped {
+            return Ok(());
+        }
         let bytes = record.data.len();
         stream.add(record)?;
         stream.bytes += bytes;
@@ -209,9 +224,12 @@ impl Records {
     }
 
     fn state(&mut self, state: ForeignState) -> Result<()> {
-        let covered = match &state.stream {
-            Some(stream) => self.find(stream)?.into_iter().collect(),
-            None => (0..self.streams.len()).collect::<Vec<_>>(),
+        let (stream, covered) = match &state.stream {
+            Some(stream) => {
+                let index = self.find(stream)?;
+                (index, index.into_iter().collect())
+            }
+            None => (None, (0..self.streams.len()).collect::<Vec<_>>()),
         };
         let text: Arc<str> = state.text().into();
         let mut records = 0;
@@ -226,7 +244,7 @@ impl Records {
             last = self.queue.pop_back();
         }
         // Before the last event that it speaks of: the engine is told of both at once.
-        self.queue.push_back(Item::State(state, records));
+        self.queue.push_back(Item::State(Told { state, records, stream }));
         self.queue.push_back(last.unwrap_or(Item::Event(0, Event::Passed)));
         Ok(())
     }
@@ -253,7 +271,13 @@ impl Feed for Records {
         loop {
             match self.queue.pop_front() {
                 Some(Item::Event(index, event)) => return Ok(Some((index, event))),
-                Some(Item::State(state, records)) => self.states.push((state, records)),
+                Some(Item::State(told)) => {
+                    let is_true = match told.stream {
+                        Some(index) => !self.streams[index].is_dropped,
+                        None => !self.has_dropped,
+                    };
+                    self.states.extend(is_true.then_some(told));
+                }
                 None if self.at < self.block.len() => self.read_block(),
                 None => match self.end.take() {
                     Some(Ok(())) => {
@@ -274,8 +298,18 @@ impl Feed for Records {
         }
     }
 
+    fn dropped(&mut self, index: usize) {
+        self.has_dropped = true;
+        let stream = &mut self.streams[index];
+        stream.is_dropped = true;
+        stream.rows = Rows::default();
+        stream.emitted_at = Vec::new();
+        self.bytes -= std::mem::take(&mut stream.bytes);
+        self.states.retain(|told| told.stream.is_some_and(|of| of != index));
+    }
+
     fn committed(&mut self) -> Result<()> {
-        for (state, records) in self.states.drain(..) {
+        for Told { state, records, .. } in self.states.drain(..) {
             self.output.lines().message(&state.echo(records));
         }
         // A platform that hears no echo any more must not be written for.

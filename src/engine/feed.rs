@@ -70,7 +70,11 @@ pub trait Feed: Send {
     /// Nothing is lost.
     async fn next(&mut self) -> Result<Option<(usize, Event)>>;
 
-    /// Everything that was said to be covered so far is durable.
+    /// The sink refused a stream: nothing more of it is wanted, and what was said of it
+    /// since it was last durable never is.
+    fn dropped(&mut self, index: usize);
+
+    /// Everything that was said to be covered so far is durable, but of dropped streams.
     ///
     /// # Errors
     /// When nobody wants to know any more, so that nothing more should be written.

@@ -1,12 +1,12 @@
 //! The streams of a [`Source`] as a feed: each is read by a task of its own, so that
 //! none holds up another.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::feed::{Event, Feed};
 use super::fetch::{Fetched, Fetcher};
@@ -27,7 +27,8 @@ pub(super) struct Wanted {
 /// Streams under way. Dropping it ends them.
 pub(super) struct Slices {
     events: mpsc::Receiver<(usize, Event)>,
-    _tasks: JoinSet<()>,
+    tasks: HashMap<usize, AbortHandle>,
+    _all: JoinSet<()>,
 }
 
 impl Slices {
@@ -37,19 +38,21 @@ impl Slices {
         // at its turn with one event at most.
         let (sender, events) = mpsc::channel(1);
         let ahead = Arc::new(Ahead::default());
-        let mut tasks = JoinSet::new();
+        let mut all = JoinSet::new();
+        let mut tasks = HashMap::new();
         for wanted in wanted {
+            let index = wanted.index;
             let (source, sender, ahead) = (Arc::clone(source), sender.clone(), Arc::clone(&ahead));
-            tasks.spawn(async move {
-                let index = wanted.index;
+            let task = all.spawn(async move {
                 let ended = read(&*source, wanted, &sender, &ahead).await;
                 // The engine is gone when nobody listens.
                 if let Some(ended) = ended {
                     let _ = sender.send((index, Event::Ended(ended))).await;
                 }
             });
+            tasks.insert(index, task);
         }
-        Self { events, _tasks: tasks }
+        Self { events, tasks, _all: all }
     }
 }
 
@@ -102,5 +105,11 @@ async fn read(
 impl Feed for Slices {
     async fn next(&mut self) -> Result<Option<(usize, Event)>> {
         Ok(self.events.recv().await)
+    }
+
+    fn dropped(&mut self, index: usize) {
+        if let Some(task) = self.tasks.get(&index) {
+            task.abort();
+        }
     }
 }

@@ -145,6 +145,18 @@ async fn streams_that_fail_or_cannot_be_opened_hold_up_no_other() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_rows_are_refused_holds_up_no_other() {
+    let mut sink = Memory { unloadable: vec![NEWS.to_owned()], ..Memory::default() };
+    let scripts =
+        [(NEWS, vec![whole("", &[b"n"])]), (TRADES, vec![slice("A", 1, &[b"a"]), slice("A", 2, &[b"b"])])];
+    let report = run_all(&scripts, &mut sink, 2).await;
+    assert!(report.error.is_none());
+    assert_eq!(report.streams[0].errors[0].kind(), ErrorKind::Sink);
+    assert!(sink.of(NEWS).durable.is_empty() && sink.of(NEWS).finished == 0);
+    assert!(rows(&sink) == ["a", "b"] && is_finished(&sink));
+}
+
+#[tokio::test]
 async fn a_failure_that_concerns_all_streams_ends_all_and_keeps_what_is_covered() {
     let mut sink = Memory::default();
     let scripts = [
@@ -301,6 +313,8 @@ impl Feed for Scheduled {
             event => Ok(event),
         }
     }
+
+    fn dropped(&mut self, _: usize) {}
 
     fn committed(&mut self) -> Result<()> {
         self.durable += 1;

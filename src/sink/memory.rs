@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Opened, Portion, Receipt, Sink, Stored, StreamId, Target};
+use super::{Opened, Portion, Sink, Stored, StreamId, Target};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -21,6 +21,8 @@ pub(crate) struct Memory {
     pub(crate) fail_commit: Option<usize>,
     /// Streams that cannot be opened.
     pub(crate) refused: Vec<String>,
+    /// Streams that are refused when they are committed.
+    pub(crate) unloadable: Vec<String>,
     /// As in [`Sink::worth`].
     pub(crate) worth: u64,
 }
@@ -82,7 +84,7 @@ impl Sink for Memory {
         Ok(opened)
     }
 
-    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
         self.writes += 1;
         let stream = &mut self.streams[stream.0];
         let rows = batch.rows.iter().enumerate().map(|(index, row)| {
@@ -95,10 +97,10 @@ impl Sink for Memory {
             assert!(stream.own.is_empty(), "rows behind others that were written ahead");
             stream.open.extend(rows);
         }
-        Ok(Receipt::Accepted)
+        Ok(())
     }
 
-    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Receipt> {
+    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
         self.commits += 1;
         if self.fail_commit == Some(self.commits) {
             return Err(Error::new(ErrorKind::Sink, "scripted"));
@@ -107,15 +109,21 @@ impl Sink for Memory {
             let is_named = portions.iter().any(|portion| portion.stream.0 == index);
             assert!(is_named || stream.open.is_empty(), "{} is left out of a commit", stream.name);
         }
+        let mut refused = Vec::new();
         for portion in portions {
             let stream = &mut self.streams[portion.stream.0];
+            if self.unloadable.contains(&stream.name) {
+                (stream.open, stream.own) = (Vec::new(), Vec::new());
+                refused.push((portion.stream, Error::new(ErrorKind::Sink, "scripted")));
+                continue;
+            }
             let rows = stream.own.drain(..).chain(stream.open.drain(..)).collect();
             stream.keep(rows);
             for moved in &portion.moves {
                 stream.positions.insert(Arc::clone(&moved.shard), moved.position.clone());
             }
         }
-        Ok(Receipt::Durable)
+        Ok(refused)
     }
 
     async fn rollback(&mut self, stream: StreamId) -> Result<()> {

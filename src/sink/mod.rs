@@ -172,30 +172,6 @@ impl std::fmt::Debug for Portion<'_> {
     }
 }
 
-/// What a sink says of rows that it took. Cumulative: `Durable` speaks of
-/// everything that the stream was given before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "progress may only move after `Durable`"]
-pub enum Receipt {
-    /// Taken, and lost if the process dies now.
-    Accepted,
-    /// Survives a crash, together with the progress.
-    Durable,
-}
-
-impl Receipt {
-    /// That a commit was one.
-    ///
-    /// # Errors
-    /// [`crate::error::ErrorKind::Bug`] when the sink only accepted it.
-    pub(crate) fn durable(self) -> Result<()> {
-        match self {
-            Self::Durable => Ok(()),
-            Self::Accepted => Err(Error::bug("the sink took a commit that is not durable")),
-        }
-    }
-}
-
 /// A warehouse, or anything else that rows can be written to.
 #[async_trait]
 pub trait Sink: Send {
@@ -223,16 +199,17 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// Nothing of the open transaction is durable then; roll back or drop the sink.
-    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt>;
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()>;
 
     /// Makes durable, together, the rows written so far and the moves of the streams
     /// that are named. Rows ahead are part of it where their stream is named, and
-    /// stay where it is not.
+    /// stay where it is not. Returns the streams that the warehouse refuses: nothing of
+    /// them is durable, and they are not to be used any more; the others are.
     ///
     /// # Errors
     /// After an error it is unknown whether the commit took place. The caller
     /// must not go on with this sink: a new one reads the stored progress.
-    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Receipt>;
+    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>>;
 
     /// Forgets the rows of a stream that were written ahead since the last commit that
     /// named it.

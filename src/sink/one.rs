@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Move, Portion, Receipt, Sink, StreamId, Target};
+use super::{Move, Portion, Sink, StreamId, Target};
 use crate::error::{Error, Result};
 
 /// [`Sink`] for a stream by itself, whose only shard is the whole of it.
@@ -25,11 +25,12 @@ pub trait OneStream: Sink {
     /// Makes all rows written so far and the stream's progress durable.
     ///
     /// # Errors
-    /// As [`Sink::commit`].
-    async fn commit_one(&mut self, stream: StreamId, progress: &str) -> Result<Receipt> {
+    /// As [`Sink::commit`], also what the warehouse refuses the stream for.
+    async fn commit_one(&mut self, stream: StreamId, progress: &str) -> Result<()> {
         let moves = vec![Move { shard: Arc::from(""), position: progress.to_owned() }];
         let text = || progress.to_owned();
-        self.commit(&[Portion { stream, moves, text: &text }]).await
+        let mut refused = self.commit(&[Portion { stream, moves, text: &text }]).await?;
+        refused.pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 }
 

@@ -100,11 +100,14 @@ class Destination:
     program: Program
     workspace: Workspace
     database: Path
+    # Rows after which a commit follows; the default is more than tests write.
+    commit_rows: int | None = None
 
     @property
     def config(self) -> Path:
         sink = {"type": "duckdb", "path": str(self.database), "schema": SCHEMA}
-        return self.workspace.input("destination.json", {"sink": sink})
+        commit = {"commit": {"rows": self.commit_rows}} if self.commit_rows else {}
+        return self.workspace.input("destination.json", {"sink": sink, **commit})
 
     def write(self, catalog: Catalog, lines: Iterable[str], **more: Any) -> Outcome:
         """`write` of these lines."""

@@ -100,7 +100,7 @@ async fn records_per_second(output: impl Write + Send + 'static) -> f64 {
     let pages: Vec<Batch> = (0..100).map(|_| batch(rows.clone())).collect();
     let begin = Instant::now();
     for (page, number) in pages.into_iter().zip(0..) {
-        let _taken = sink.write(id, page).await.unwrap();
+        sink.write(id, page).await.unwrap();
         let _durable = sink.commit_one(id, &format!("{{\"page\":{number}}}")).await.unwrap();
     }
     output.lines().close().unwrap();

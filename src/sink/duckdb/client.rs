@@ -35,6 +35,7 @@ pub(super) struct Database {
     pub schema: String,
     /// The type of JSON columns.
     pub json: &'static str,
+    memory_limit_mb: u32,
     _claim: Claim,
 }
 
@@ -55,7 +56,23 @@ impl Database {
         let options = options(config).map_err(|error| failed("could not configure DuckDB", error))?;
         let connection = Connection::open_with_flags(path, options).map_err(|error| refused(path, error))?;
         let json = json_type(&connection)?;
-        Ok(Self { connection, schema: config.schema.clone(), json, _claim: claim })
+        let (schema, memory_limit_mb) = (config.schema.clone(), config.memory_limit_mb);
+        Ok(Self { connection, schema, json, memory_limit_mb, _claim: claim })
+    }
+
+    /// Works the log into the file, and gives back the memory that DuckDB would keep for
+    /// reading what was written: a block for each table, up to its limit.
+    ///
+    /// # Errors
+    /// When the log cannot be worked in, or the limit cannot be set back.
+    pub fn checkpoint(&self) -> Result<()> {
+        execute(&self.connection, "CHECKPOINT", || "could not work the log into the file".to_owned())?;
+        let limit = |megabytes: u32| format!("SET memory_limit = '{megabytes}MB'");
+        // DuckDB refuses a limit that it cannot keep, after it gave back what it could.
+        let _ = self.connection.execute_batch(&limit(MEMORY_LIMIT_MB_MIN));
+        execute(&self.connection, &limit(self.memory_limit_mb), || {
+            "could not set the memory limit".to_owned()
+        })
     }
 
     /// A connection of its own, with its own transaction.

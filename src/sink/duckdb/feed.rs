@@ -34,6 +34,8 @@ pub(super) struct Load {
     plain_meta: String,
     /// As in [`crate::batch::Batch::replaces`].
     pub replaces: Vec<Extent>,
+    /// Bytes of the rows' text.
+    pub bytes: usize,
     /// Whose rows these are.
     table: Arc<Table>,
 }
@@ -53,7 +55,8 @@ impl Load {
         let plain_meta = plain_meta(target);
         let replaces = std::mem::take(&mut batch.replaces);
         let table = Arc::clone(&batch.table);
-        Self { columns, extracted_at, first_id: first_id(first), meta, plain_meta, replaces, table }
+        let bytes = batch.rows.bytes();
+        Self { columns, extracted_at, first_id: first_id(first), meta, plain_meta, replaces, bytes, table }
     }
 
     /// Whether a row has changes.

@@ -38,7 +38,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::columns::Decoder;
-use super::{Opened, Portion, Receipt, Sink, StreamId, Target};
+use super::{Opened, Portion, Sink, StreamId, Target};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use feed::Load;
@@ -190,7 +190,7 @@ impl Sink for DuckDbSink {
 
     /// Not cancel-safe: whether the rows of a dropped call were taken is unknown;
     /// roll back.
-    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
         let state = &mut self.streams[stream.0];
         state.is_torn = true;
         let (decoder, key) = (Arc::clone(&state.decoder), Arc::clone(&state.key));
@@ -210,16 +210,16 @@ impl Sink for DuckDbSink {
             .map_err(|error| Error::bug("decoding rows failed").caused_by(error))??;
         self.tell(Command::Write { stream: stream.0, load: Box::new(load), ahead }).await?;
         self.streams[stream.0].is_torn = false;
-        Ok(Receipt::Accepted)
+        Ok(())
     }
 
-    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Receipt> {
+    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
         self.whole()?;
         let owned =
             |portion: &Portion<'_>| OwnedPortion { stream: portion.stream.0, moves: portion.moves.clone() };
         let portions = portions.iter().map(owned).collect();
-        self.ask(|reply| Command::Commit { portions, reply }).await?;
-        Ok(Receipt::Durable)
+        let refused = self.ask(|reply| Command::Commit { portions, reply }).await?;
+        Ok(refused.into_iter().map(|(stream, error)| (StreamId(stream), error)).collect())
     }
 
     async fn rollback(&mut self, stream: StreamId) -> Result<()> {

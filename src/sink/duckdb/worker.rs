@@ -9,7 +9,7 @@ use super::DuckDbConfig;
 use super::client::Database;
 use super::feed::Load;
 use super::write::{OwnedPortion, Writer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sink::{Stored, Target};
 
 /// Where the answer to a command goes.
@@ -36,7 +36,7 @@ pub(super) enum Command {
     },
     Commit {
         portions: Vec<OwnedPortion>,
-        reply: Reply<()>,
+        reply: Reply<Vec<(usize, Error)>>,
     },
     Rollback {
         stream: usize,

@@ -1,7 +1,10 @@
 //! Transactions, and the rows that go in: one of all streams, and one of its own for
 //! each stream whose rows may have to be taken back alone.
+//!
+//! What DuckDB refuses of one stream takes the transaction of all with it. So what was
+//! loaded into that is kept until the commit, and loaded again without that stream.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +21,16 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::sink::lifecycle::Head;
 use crate::sink::{EXTRACTED_AT, GENERATION, META, Move, RAW_ID, Stored, Target, WriteMode};
+
+/// Bytes of rows that are kept until the commit. The engine commits before streams that
+/// share a transaction have half of it.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// Tables with new rows after which the log is worked into the file.
+const TABLES_PER_CHECKPOINT: usize = 100;
+
+/// Tables that a message names.
+const TABLES_NAMED_MAX: usize = 5;
 
 /// A stream that is open in the sink.
 pub(super) struct Stream {
@@ -59,6 +72,13 @@ pub(super) struct Writer {
     in_shared: BTreeSet<usize>,
     is_shared_open: bool,
     feed: Arc<Feed>,
+    /// What was loaded into it, and its bytes; nothing once that is more than is kept.
+    kept: Vec<(usize, Arc<Load>)>,
+    kept_bytes: usize,
+    /// Streams of which something was refused since they were last rolled back.
+    refused: BTreeMap<usize, Error>,
+    /// Streams with rows that were committed since the last checkpoint.
+    since_checkpoint: BTreeSet<usize>,
     /// Set when a write failed; read by the other side of the channel too.
     failed: Arc<AtomicBool>,
     failure: Option<Error>,
@@ -75,6 +95,10 @@ impl Writer {
             shared,
             in_shared: BTreeSet::new(),
             is_shared_open: false,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            refused: BTreeMap::new(),
+            since_checkpoint: BTreeSet::new(),
             feed,
             failed: failed_flag,
             failure: None,
@@ -95,15 +119,61 @@ impl Writer {
         named.collect()
     }
 
-    /// Adds rows to a transaction. What fails is told by the next call that
-    /// returns something; until a rollback nothing more is taken.
+    /// Adds rows to a transaction. What DuckDB refuses is told by the commit.
     pub fn write(&mut self, stream: usize, load: Load, ahead: bool) {
-        if self.failed.load(Ordering::Acquire) || (load.columns.is_empty() && load.replaces.is_empty()) {
+        let is_empty = load.columns.is_empty() && load.replaces.is_empty();
+        if is_empty || self.failed.load(Ordering::Acquire) || self.refused.contains_key(&stream) {
             return;
         }
-        if let Err(error) = self.load(stream, load, ahead) {
-            self.failure = Some(error.in_stream(self.name(stream)));
-            self.failed.store(true, Ordering::Release);
+        let load = Arc::new(load);
+        match self.load(stream, &load, ahead) {
+            Ok(()) if !ahead => self.keep(stream, load),
+            Ok(()) => {}
+            Err(error) if ahead => {
+                // Its transaction goes with the connection.
+                self.streams[stream].own = None;
+                self.refuse(stream, error);
+            }
+            Err(error) if self.kept_bytes > KEPT_BYTES_MAX => {
+                self.failure = Some(error.in_stream(self.name(stream)));
+                self.failed.store(true, Ordering::Release);
+            }
+            Err(error) => {
+                self.refuse(stream, error);
+                self.load_again();
+            }
+        }
+    }
+
+    fn keep(&mut self, stream: usize, load: Arc<Load>) {
+        self.kept_bytes += load.bytes;
+        self.kept.push((stream, load));
+        if self.kept_bytes > KEPT_BYTES_MAX {
+            self.kept = Vec::new();
+        }
+    }
+
+    fn refuse(&mut self, stream: usize, error: Error) {
+        let error = error.in_stream(self.name(stream));
+        self.refused.entry(stream).or_insert(error);
+    }
+
+    /// Loads what was loaded before into a new transaction, without refused streams.
+    fn load_again(&mut self) {
+        loop {
+            self.in_shared.clear();
+            if std::mem::take(&mut self.is_shared_open) {
+                // DuckDB has ended it already, or ends it now.
+                let _ = self.shared.execute_batch("ROLLBACK");
+            }
+            let refused = &self.refused;
+            self.kept.retain(|(stream, _)| !refused.contains_key(stream));
+            let kept = self.kept.clone();
+            let mut again = kept.iter().map(|(stream, load)| (*stream, self.load(*stream, load, false)));
+            match again.find(|(_, loaded)| loaded.is_err()) {
+                Some((stream, Err(error))) => self.refuse(stream, error),
+                _ => return,
+            }
         }
     }
 
@@ -111,18 +181,17 @@ impl Writer {
         &self.streams[stream].target.table.name
     }
 
-    fn load(&mut self, stream: usize, load: Load, ahead: bool) -> Result<()> {
+    fn load(&mut self, stream: usize, load: &Arc<Load>, ahead: bool) -> Result<()> {
         if ahead {
             self.begin_own(stream)?;
         } else {
             self.begin_shared()?;
             self.in_shared.insert(stream);
         }
-        let load = Arc::new(load);
-        self.feed.set(Some(Arc::clone(&load)));
+        self.feed.set(Some(Arc::clone(load)));
         let stream = &self.streams[stream];
         let connection = if ahead { stream.own.as_ref().unwrap_or(&self.shared) } else { &self.shared };
-        let loaded = stream.load(connection, &load);
+        let loaded = stream.load(connection, load);
         self.feed.set(None);
         loaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))
     }
@@ -157,16 +226,30 @@ impl Writer {
     }
 
     /// Makes rows and moves durable: those of all streams in one transaction, and
-    /// before them each stream's whose rows were written ahead.
-    pub fn commit(&mut self, portions: &[OwnedPortion]) -> Result<()> {
+    /// before them each stream's whose rows were written ahead. Returns the streams
+    /// that were refused.
+    pub fn commit(&mut self, portions: &[OwnedPortion]) -> Result<Vec<(usize, Error)>> {
         self.flush()?;
+        let is_refused = |portion: &&OwnedPortion| self.refused.contains_key(&portion.stream);
+        let (refused, portions): (Vec<&OwnedPortion>, Vec<&OwnedPortion>) =
+            portions.iter().partition(is_refused);
+        self.commit_portions(&portions)?;
+        let told = || Error::bug("a stream is used after it was refused");
+        let error = |portion: &OwnedPortion| {
+            let error = self.refused.get_mut(&portion.stream).map(|error| std::mem::replace(error, told()));
+            (portion.stream, error.unwrap_or_else(told))
+        };
+        Ok(refused.into_iter().map(error).collect())
+    }
+
+    fn commit_portions(&mut self, portions: &[&OwnedPortion]) -> Result<()> {
         if let Some(stream) =
             self.in_shared.iter().find(|stream| portions.iter().all(|p| p.stream != **stream))
         {
             return Err(Error::bug("rows were written of a stream that a commit leaves out"))
                 .map_err(|error| error.in_stream(self.name(*stream)));
         }
-        let (own, shared): (Vec<_>, Vec<_>) =
+        let (own, shared): (Vec<&OwnedPortion>, Vec<&OwnedPortion>) =
             portions.iter().partition(|portion| self.streams[portion.stream].own.is_some());
         for portion in own {
             let connection = self.streams[portion.stream].own.take();
@@ -183,15 +266,33 @@ impl Writer {
         self.advance(&self.shared, &shared)?;
         self.end_shared()?;
         shared.into_iter().for_each(|portion| self.advanced(portion));
-        Ok(())
+        self.checkpoint()
+    }
+
+    /// Works the log into the file when rows of many tables lie there: DuckDB holds at
+    /// least a block of memory for each of them until then, and decides by bytes alone.
+    fn checkpoint(&mut self) -> Result<()> {
+        let is_busy = self.streams.iter().any(|stream| stream.own.is_some());
+        if is_busy || self.since_checkpoint.len() < TABLES_PER_CHECKPOINT {
+            return Ok(());
+        }
+        self.since_checkpoint.clear();
+        self.database.checkpoint()
     }
 
     fn end_shared(&mut self) -> Result<()> {
         self.is_shared_open = false;
+        self.kept = Vec::new();
+        self.kept_bytes = 0;
         let streams = std::mem::take(&mut self.in_shared);
-        execute(&self.shared, "COMMIT", || "could not commit rows".to_owned()).map_err(|error| match streams
-            .first()
-        {
+        self.since_checkpoint.extend(&streams);
+        let what = || {
+            let named = streams.iter().take(TABLES_NAMED_MAX).map(|stream| self.streams[*stream].into.sql());
+            let more = streams.len().saturating_sub(TABLES_NAMED_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("could not commit rows to {}{more}", named.collect::<Vec<_>>().join(", "))
+        };
+        execute(&self.shared, "COMMIT", what).map_err(|error| match streams.first() {
             Some(stream) if streams.len() == 1 => error.in_stream(self.name(*stream)),
             _ => error,
         })
@@ -249,8 +350,10 @@ impl Writer {
             }
             self.in_shared.clear();
             self.is_shared_open = false;
+            (self.kept, self.kept_bytes) = (Vec::new(), 0);
             undo(&self.shared)?;
         }
+        self.refused.remove(&stream);
         self.failure = None;
         self.failed.store(false, Ordering::Release);
         Ok(())

@@ -42,7 +42,7 @@ use self::progress::{Provided, Shard};
 use self::statement::Statement;
 use self::write::{File, Writer};
 use super::lifecycle::Head;
-use super::{Opened, Portion, Receipt, Sink, StreamId, Target, WriteMode};
+use super::{Opened, Portion, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry;
@@ -62,6 +62,9 @@ pub struct SnowflakeSink {
     /// Whether files are taken from the stage as soon as they are committed.
     cleans_stage: bool,
 }
+
+/// What ended a transaction, and the stream whose statement it was.
+type Failed = (Option<StreamId>, Error);
 
 struct Stream {
     /// With the mode that rows are written in.
@@ -170,14 +173,14 @@ impl SnowflakeSink {
     }
 
     /// The transaction of [`Sink::commit`], up to and including COMMIT.
-    async fn load(&self, portions: &[Portion<'_>]) -> Result<()> {
-        self.run("BEGIN TRANSACTION").await?;
+    async fn load(&self, portions: &[&Portion<'_>]) -> Result<(), Failed> {
+        self.run("BEGIN TRANSACTION").await.map_err(|error| (None, error))?;
         for portion in portions {
-            let stream = self.opened(portion.stream)?;
+            let stream = self.opened(portion.stream).map_err(|error| (None, error))?;
             let loaded = self.load_stream(portion.stream, stream, portion).await;
-            loaded.map_err(|error| error.in_stream(&stream.target.table.name))?;
+            loaded.map_err(|error| (Some(portion.stream), error.in_stream(&stream.target.table.name)))?;
         }
-        self.run("COMMIT").await
+        self.run("COMMIT").await.map_err(|error| (None, error))
     }
 
     /// The part of the transaction that one stream has.
@@ -228,8 +231,8 @@ impl SnowflakeSink {
 
     /// [`Self::load`], with the other way of replacing rows when the server cannot
     /// MERGE inside a transaction.
-    async fn load_or_fall_back(&mut self, portions: &[Portion<'_>]) -> Result<()> {
-        let Err(error) = self.load(portions).await else { return Ok(()) };
+    async fn load_or_fall_back(&mut self, portions: &[&Portion<'_>]) -> Result<(), Failed> {
+        let Err((stream, error)) = self.load(portions).await else { return Ok(()) };
         let error = progress::rolled_back(self.session.as_ref(), error).await;
         // Only test servers answer so to a MERGE; nothing of it was committed.
         if self.upsert == Upsert::Merge && server_code(&error) == Some("261000") {
@@ -238,10 +241,10 @@ impl SnowflakeSink {
                 "no MERGE in a transaction: deleting and inserting instead"
             );
             self.upsert = Upsert::DeleteInsert;
-            let Err(error) = self.load(portions).await else { return Ok(()) };
-            return Err(progress::rolled_back(self.session.as_ref(), error).await);
+            let Err((stream, error)) = self.load(portions).await else { return Ok(()) };
+            return Err((stream, progress::rolled_back(self.session.as_ref(), error).await));
         }
-        Err(error)
+        Err((stream, error))
     }
 
     fn opened(&self, id: StreamId) -> Result<&Stream> {
@@ -299,7 +302,7 @@ impl Sink for SnowflakeSink {
         Ok(opened)
     }
 
-    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
         let open = self.stream(stream)?;
         let mut writer = open.writer.take().ok_or_else(broken)?;
         if open.target.mode == WriteMode::AppendDedup {
@@ -313,15 +316,24 @@ impl Sink for SnowflakeSink {
             self.upload(stream, file).await?;
         }
         self.make_room().await?;
-        Ok(Receipt::Accepted)
+        Ok(())
     }
 
-    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Receipt> {
+    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
         for portion in portions {
             self.flush(portion.stream).await?;
         }
-        self.load_or_fall_back(portions).await?;
-        for portion in portions {
+        let mut portions: Vec<&Portion<'_>> = portions.iter().collect();
+        let mut refused = Vec::new();
+        // What is refused of one stream takes the transaction of all with it: its files
+        // stay where they are, and those of the others are taken again.
+        while let Err((stream, error)) = self.load_or_fall_back(&portions).await {
+            let is_its_own = portions.len() > 1 && server_code(&error).is_some();
+            let Some(stream) = stream.filter(|_| is_its_own) else { return Err(error) };
+            portions.retain(|portion| portion.stream != stream);
+            refused.push((stream, error));
+        }
+        for portion in &portions {
             let Stream { target, place, head, .. } = self.opened(portion.stream)?;
             progress::must_be_at(self.session.as_ref(), place, target, head.version + 1).await?;
         }
@@ -332,7 +344,7 @@ impl Sink for SnowflakeSink {
             }
             self.stream(portion.stream)?.advanced(portion);
         }
-        Ok(Receipt::Durable)
+        Ok(refused)
     }
 
     async fn rollback(&mut self, stream: StreamId) -> Result<()> {

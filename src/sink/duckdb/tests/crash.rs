@@ -49,10 +49,10 @@ async fn run(sink: &mut DuckDbSink, mode: WriteMode, finish: bool, table: &Arc<T
         let first = (next - 1) * ROWS - if mode == WriteMode::AppendDedup && next > 1 { ROWS / 2 } else { 0 };
         let lines: Vec<String> = (first..next * ROWS).map(|row| numbered(row, next)).collect();
         for half in lines.chunks(lines.len() / 2 + 1) {
-            let _ = sink.write(stream, batch(table, half)).await?;
+            sink.write(stream, batch(table, half)).await?;
         }
         println!("written {next}");
-        assert_eq!(sink.commit_one(stream, &next.to_string()).await?, Receipt::Durable);
+        sink.commit_one(stream, &next.to_string()).await?;
         println!("committed {next}");
         if finish {
             sink.finish(&[stream]).await?;

@@ -17,7 +17,7 @@ use super::{DuckDbConfig, DuckDbSink};
 use crate::batch::{Batch, Cause, ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table};
 use crate::error::{Error, Result};
-use crate::sink::{OneStream, Receipt, Sink, StreamId, Target, WriteMode};
+use crate::sink::{OneStream, Sink, StreamId, Target, WriteMode};
 
 /// A database file that is gone after the test.
 struct File {
@@ -109,13 +109,11 @@ fn bar(ticker: &str, minute: u32, v: i64) -> String {
 }
 
 async fn write(sink: &mut DuckDbSink, stream: StreamId, table: &Arc<Table>, lines: &[String]) {
-    let receipt = sink.write(stream, batch(table, lines)).await.expect("the rows are taken");
-    assert_eq!(receipt, Receipt::Accepted);
+    sink.write(stream, batch(table, lines)).await.expect("the rows are taken");
 }
 
 async fn commit(sink: &mut DuckDbSink, stream: StreamId, progress: &str) {
-    let receipt = sink.commit_one(stream, progress).await.expect("the commit succeeds");
-    assert_eq!(receipt, Receipt::Durable);
+    sink.commit_one(stream, progress).await.expect("the commit succeeds");
 }
 
 /// One sink's life: opens, writes each batch, commits once, finishes, closes.

@@ -109,7 +109,7 @@ async fn rows_keep_their_times_and_what_their_source_said_of_them() {
         batch.rows.end_row();
     }
     batch.extracted_at = ExtractedAt::Each(vec![1_000, 2_000, 3_000]);
-    let _taken = sink.write(stream, batch).await.unwrap();
+    sink.write(stream, batch).await.unwrap();
     commit(&mut sink, stream, "1").await;
     drop(sink);
     let said = |field: &str| {

@@ -198,8 +198,8 @@ async fn rows_carry_airbytes_columns() {
     }
     let mut sink = file.sink().await;
     let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
-    let _ = sink.write(stream, batch.clone()).await.unwrap();
-    let _ = sink.write(stream, batch).await.unwrap();
+    sink.write(stream, batch.clone()).await.unwrap();
+    sink.write(stream, batch).await.unwrap();
     commit(&mut sink, stream, "1").await;
     drop(sink);
     let ids = "SELECT count(DISTINCT _airbyte_raw_id)::VARCHAR, \
