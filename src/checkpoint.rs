@@ -5,10 +5,9 @@
 //! of a moment. A slice extends that span upwards or downwards. Days that were
 //! read too soon after they happened are read again by later runs, because rows
 //! come late; [`Position::resume_after`] says where that begins.
-//!
-//! Stored as text, `{floor, ahead}`: the position that every partition has
-//! reached, and the partitions beyond it, grouped by position, so that ten
-//! thousand tickers take a few bytes each.
+
+mod names;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +15,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
-use serde_json::error::Category;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
-/// The version of the stored form. Another one is refused, never guessed at.
-pub const STATE_VERSION: u32 = 1;
+pub use stored::STATE_VERSION;
 
 /// The way out that is always there: in Airbyte, and in a pipeline.
 const READ_ANEW: &str = "read the stream anew: clear it in Airbyte, or delete its row of _tapeline_progress";
@@ -132,28 +129,16 @@ impl Checkpoint {
 
     /// The stored form.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&Stored::from(self)).expect("dates, strings and maps always serialise")
+        stored::write(self)
     }
 
-    /// Reads the stored form.
+    /// Reads the stored form, of this version or an older one.
     ///
     /// # Errors
-    /// [`ErrorKind::State`] when the text is not a state of this version, or was
-    /// made under other options than `options`.
+    /// [`ErrorKind::State`] when the text is not a state that this program knows, or
+    /// was made under other options than `options`.
     pub fn from_json(text: &str, options: Options) -> Result<Self> {
-        let version: Version = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-        if version.version != STATE_VERSION {
-            return Err(Error::new(
-                ErrorKind::State,
-                format!(
-                    "the state has version {}, this program reads version {STATE_VERSION}",
-                    version.version
-                ),
-            )
-            .hint(format!("use the program that wrote it, or {READ_ANEW}")));
-        }
-        let stored: Stored = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-        stored.into_checkpoint(options)
+        stored::read(text, options)
     }
 }
 
@@ -182,110 +167,6 @@ fn extended(position: &Position, span: &Span) -> Result<Position> {
         "slice {}..{} of partition {:?} does not join {}..{}",
         span.from, span.through, span.partition, position.from, position.through
     )))
-}
-
-fn malformed(error: &serde_json::Error) -> Error {
-    let said = error.to_string();
-    let place = format!("line {} column {}", error.line(), error.column());
-    unusable(&match error.classify() {
-        Category::Syntax | Category::Eof | Category::Io => format!("it is not JSON at {place}"),
-        // serde names Rust's types when a value has another type.
-        Category::Data if said.starts_with("invalid ") => format!("a value has another type at {place}"),
-        Category::Data => said,
-    })
-}
-
-fn unusable(what: &str) -> Error {
-    Error::new(ErrorKind::State, format!("the state is not one that this program wrote: {what}"))
-        .hint(format!("restore the state of the last sync, or {READ_ANEW}"))
-}
-
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    version: u32,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    options: Options,
-    /// What every one of `partitions` has reached at least.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    floor: Option<Position>,
-    /// The partitions that `floor` speaks of; `[""]` when there are none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    partitions: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ahead: Vec<Group>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    complete: BTreeMap<String, Timestamp>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Group {
-    position: Position,
-    partitions: Vec<String>,
-}
-
-impl From<&Checkpoint> for Stored {
-    fn from(checkpoint: &Checkpoint) -> Self {
-        let mut groups: BTreeMap<Position, Vec<String>> = BTreeMap::new();
-        for (partition, position) in &checkpoint.positions {
-            groups.entry(*position).or_default().push(partition.to_string());
-        }
-        let mut groups = groups.into_iter();
-        let (floor, partitions) = match groups.next() {
-            Some((position, partitions)) => (Some(position), partitions),
-            None => (None, Vec::new()),
-        };
-        Self {
-            version: STATE_VERSION,
-            options: checkpoint.options.clone(),
-            floor,
-            partitions,
-            ahead: groups.map(|(position, partitions)| Group { position, partitions }).collect(),
-            complete: checkpoint
-                .whole
-                .iter()
-                .map(|(partition, as_of)| (partition.to_string(), *as_of))
-                .collect(),
-        }
-    }
-}
-
-impl Stored {
-    fn into_checkpoint(self, options: Options) -> Result<Checkpoint> {
-        if self.options != options {
-            let show = |options: &Options| {
-                let list: Vec<_> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                if list.is_empty() { "no options".to_owned() } else { list.join(", ") }
-            };
-            return Err(Error::new(
-                ErrorKind::State,
-                format!(
-                    "the state was made with {}, the configuration says {}",
-                    show(&self.options),
-                    show(&options)
-                ),
-            )
-            .hint(format!("set the option back, or {READ_ANEW}")));
-        }
-        let mut positions = BTreeMap::new();
-        let floor = self.floor.map(|position| Group { position, partitions: self.partitions });
-        for group in floor.into_iter().chain(self.ahead) {
-            if group.position.from > group.position.through {
-                return Err(unusable("a span ends before it begins"));
-            }
-            for partition in group.partitions {
-                positions.insert(partition.into(), group.position);
-            }
-        }
-        let whole = self.complete.into_iter().map(|(partition, as_of)| (partition.into(), as_of)).collect();
-        Ok(Checkpoint { options, positions, whole })
-    }
 }
 
 #[cfg(test)]
