@@ -105,7 +105,7 @@ async fn a_stream_begins_runs_and_completes_with_a_state_after_its_records() {
 async fn a_stream_without_rows_still_says_where_it_stands() {
     let run = read(&[], TRADES, &json!(null)).await;
     assert_eq!(run.story(), "STARTED ESTIMATE RUNNING STATE 0.0 COMPLETE");
-    assert_eq!(run.states().next().unwrap()["stream"]["stream_state"], json!({"version": 1}));
+    assert_eq!(run.states().next().unwrap()["stream"]["stream_state"], json!({"version": 2}));
 
     let read_days = vec![slice("A", 1, &[]), slice("A", 2, &[])];
     let run = read(&[("stock_trades", read_days)], TRADES, &json!([])).await;
@@ -244,5 +244,5 @@ async fn a_full_refresh_goes_on_only_where_it_can() {
     assert_eq!(both.records().into_iter().collect::<std::collections::BTreeSet<_>>(), [1, 2, 7].into());
     let again = read(&scripts, configured, &json!(states)).await;
     assert_eq!(again.records(), [7]);
-    assert!(again.states().all(|state| state["stream"]["stream_state"]["version"] == 1));
+    assert!(again.states().all(|state| state["stream"]["stream_state"]["version"] == 2));
 }
