@@ -185,10 +185,8 @@ fn once<T>(place: &mut Option<T>, value: T, member: &str) -> Result<(), Broken> 
 
 /// Reads a value; none for null. Also returns its text.
 fn value<'a>(scanner: &mut Scanner<'a>) -> Result<Option<(Value<'a>, &'a [u8])>, Broken> {
-    scanner.peek();
-    let start = scanner.offset();
     let value = scanner.value()?;
-    Ok((value != Value::Null).then(|| (value, scanner.slice(start))))
+    Ok((value != Value::Null).then(|| (value, scanner.last_value())))
 }
 
 /// Goes through the members of an object, whose values `member` reads.

@@ -57,6 +57,8 @@ pub(crate) enum Value<'a> {
 pub(crate) struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    /// Where the last value began.
+    begun: usize,
     is_odd: bool,
     /// Whether the text is not UTF-8.
     is_torn: bool,
@@ -64,12 +66,13 @@ pub(crate) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0, is_odd: false, is_torn: false }
+        Self { text, at: 0, begun: 0, is_odd: false, is_torn: false }
     }
 
     /// Over a text of which nobody said that it is UTF-8: if it is not, all of it is odd.
     pub(crate) fn foreign(text: &'a [u8]) -> Self {
-        Self { is_torn: std::str::from_utf8(text).is_err(), ..Self::new(text) }
+        let is_torn = std::str::from_utf8(text).is_err();
+        Self { is_odd: is_torn, is_torn, ..Self::new(text) }
     }
 
     /// Whether something since the last call was odd: an escape that may be half of a
@@ -77,7 +80,11 @@ impl<'a> Scanner<'a> {
     /// double, deep nesting.
     #[inline]
     pub(crate) fn take_odd(&mut self) -> bool {
-        std::mem::take(&mut self.is_odd) | self.is_torn
+        let is_odd = self.is_odd;
+        if is_odd {
+            self.is_odd = self.is_torn;
+        }
+        is_odd
     }
 
     pub(crate) fn offset(&self) -> usize {
@@ -86,6 +93,12 @@ impl<'a> Scanner<'a> {
 
     pub(crate) fn slice(&self, from: usize) -> &'a [u8] {
         &self.text[from..self.at]
+    }
+
+    /// The text of the value that was read last.
+    #[inline]
+    pub(crate) fn last_value(&self) -> &'a [u8] {
+        self.slice(self.begun)
     }
 
     #[inline]
@@ -119,12 +132,21 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string's content, escapes as written.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn string(&mut self) -> Result<&'a [u8]> {
+        self.content(false)
+    }
+
+    /// As [`Self::string`]. Keys are short, and values may be long: looking at several
+    /// bytes at a time is worth it for these only.
+    #[inline(always)]
+    fn content(&mut self, is_long: bool) -> Result<&'a [u8]> {
         self.expect(b'"', "a string")?;
         let start = self.at;
         loop {
-            self.skip_plain();
+            if is_long {
+                self.skip_plain();
+            }
             match self.text.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
@@ -214,7 +236,9 @@ impl<'a> Scanner<'a> {
             self.digits()?;
             self.is_odd |= self.at - exponent > PLAIN_EXPONENT_MAX;
         }
-        self.is_odd |= self.at - start > PLAIN_NUMBER_MAX;
+        if self.at - start > PLAIN_NUMBER_MAX {
+            self.is_odd = true;
+        }
         Ok(Value::Number(&self.text[start..self.at]))
     }
 
@@ -236,12 +260,15 @@ impl<'a> Scanner<'a> {
     /// The next value, whatever it is.
     #[inline]
     pub(crate) fn value(&mut self) -> Result<Value<'a>> {
-        match self.peek() {
-            Some(b'"') => self.string().map(Value::String),
+        let first = self.peek();
+        self.begun = self.at;
+        match first {
+            Some(b'"') => self.content(true).map(Value::String),
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b'{' | b'[') => {
                 let start = self.at;
                 self.nested()?;
+                self.begun = start;
                 Ok(Value::Nested(&self.text[start..self.at]))
             }
             Some(b't') => self.literal(b"true", Value::Boolean(true)),
