@@ -164,10 +164,9 @@ impl Nesting {
                 b'{' => (b'}', true),
                 b'[' => (b']', false),
                 _ => {
-                    let from = scanner.offset();
                     // The text was read before: it is JSON.
                     let Ok(value) = scanner.value() else { break };
-                    told.is_changed |= push_scalar(out, value, scanner.slice(from));
+                    told.is_changed |= push_scalar(out, value, scanner.last_value());
                     if self.ended(&mut scanner, out, &mut told) {
                         break;
                     }

@@ -41,6 +41,7 @@ pub(crate) struct Transcoder {
     row_number: u64,
     /// Places in the row under way whose key comes again later.
     superseded: Vec<usize>,
+    has_superseded: bool,
     key_misfit: Option<usize>,
     /// For members that had to be written anew.
     scratch: Vec<u8>,
@@ -147,6 +148,7 @@ impl Transcoder {
             is_extra_changed: false,
             row_number: 0,
             superseded: Vec::new(),
+            has_superseded: false,
             key_misfit: None,
             scratch: Vec::new(),
         }
@@ -178,6 +180,7 @@ impl Transcoder {
                 self.object(scanner, rows)
             });
             self.superseded.clear();
+            self.has_superseded = false;
         }
         if outcome.is_err() {
             rows.abandon_row();
@@ -203,24 +206,22 @@ impl Transcoder {
                 let key = scanner.string()?;
                 scanner.expect(b':', "`:`")?;
                 let field = self.field(key, place);
-                let start = {
-                    scanner.peek();
-                    scanner.offset()
-                };
                 let value = scanner.value()?;
-                let text = scanner.slice(start);
                 let is_odd = scanner.take_odd();
-                if !self.superseded.is_empty() && self.superseded.binary_search(&place).is_ok() {
+                if self.has_superseded && self.superseded.binary_search(&place).is_ok() {
                     // Noted when it was found.
-                } else if field != UNKNOWN
-                    && std::mem::replace(&mut self.seen[field], self.row_number) == self.row_number
-                {
+                } else if field == UNKNOWN {
+                    self.unknown_member(key, value, scanner.last_value(), is_odd);
+                } else if std::mem::replace(&mut self.seen[field], self.row_number) == self.row_number {
                     rows.restart_row(begin);
                     return Ok(Outcome::Repeats);
                 } else if is_odd {
-                    self.odd_member(field, key, text, rows);
+                    self.odd_member(field, key, scanner.last_value(), rows);
                 } else {
-                    self.member(field, key, value, text, rows);
+                    let fit = self.value(field, value, rows.buffer());
+                    if fit != Fit::Whole {
+                        self.changed(field, fit, key, scanner.last_value(), rows);
+                    }
                 }
                 place += 1;
                 if !scanner.take(b',') {
@@ -233,49 +234,49 @@ impl Transcoder {
         Ok(Outcome::Appended)
     }
 
-    /// Appends a member to the row, or to what is kept beside it.
-    #[inline]
-    fn member(&mut self, field: usize, key: &[u8], value: Value<'_>, text: &[u8], rows: &mut Rows) -> Fit {
-        if field == UNKNOWN {
-            self.keep_unknown(key, value, text);
-            return Fit::Whole;
-        }
-        let fit = self.value(field, value, rows.buffer());
-        if fit != Fit::Whole {
-            self.changed(field, fit, rows);
-        }
-        if fit == Fit::Not {
-            self.keep_extra(key, text);
-        }
-        fit
-    }
-
-    /// Notes what became of a field's value. In a key even a mended one is a misfit:
-    /// two that were not the same may be now.
+    /// Notes what became of a field's value, and keeps one that did not fit. In a key even
+    /// a mended one is a misfit: two that were not the same may be now.
     #[cold]
-    fn changed(&mut self, field: usize, fit: Fit, rows: &mut Rows) {
+    fn changed(&mut self, field: usize, fit: Fit, key: &[u8], text: &[u8], rows: &mut Rows) {
         let FieldPlan { column, is_key, .. } = self.fields[field];
         rows.note_change(column, if fit == Fit::Mended { Cause::Mended } else { self.cause });
         self.key_misfit = self.key_misfit.or(is_key.then_some(column));
+        if fit == Fit::Not {
+            self.keep_extra(key, text);
+        }
     }
 
-    /// As [`Self::member`], for what not every reader of JSON takes.
+    /// A field's value that not every reader of JSON takes.
     #[cold]
     fn odd_member(&mut self, field: usize, key: &[u8], text: &[u8], rows: &mut Rows) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        let mut is_changed = mend::push_content(&mut scratch, key);
-        let end = scratch.len();
-        is_changed |= mend::push_value(&mut scratch, text, &mut self.nesting);
-        let (key, text) = scratch.split_at(end);
-        let value = Scanner::new(text).value().unwrap_or(Value::Null);
-        let fit = self.member(field, key, value, text, rows);
-        if is_changed && field == UNKNOWN {
-            self.is_extra_changed = true;
-        } else if is_changed && fit == Fit::Whole {
-            self.changed(field, Fit::Mended, rows);
+        let mut mended = std::mem::take(&mut self.scratch);
+        mended.clear();
+        let is_changed = mend::push_value(&mut mended, text, &mut self.nesting);
+        let value = Scanner::new(&mended).value().unwrap_or(Value::Null);
+        let fit = match self.value(field, value, rows.buffer()) {
+            Fit::Whole if is_changed => Fit::Mended,
+            fit => fit,
+        };
+        if fit != Fit::Whole {
+            self.changed(field, fit, key, &mended, rows);
         }
-        self.scratch = scratch;
+        self.scratch = mended;
+    }
+
+    /// A member that is no field.
+    fn unknown_member(&mut self, key: &[u8], value: Value<'_>, text: &[u8], is_odd: bool) {
+        if !is_odd {
+            return self.keep_unknown(key, value, text);
+        }
+        let mut mended = std::mem::take(&mut self.scratch);
+        mended.clear();
+        let mut is_changed = mend::push_content(&mut mended, key);
+        let end = mended.len();
+        is_changed |= mend::push_value(&mut mended, text, &mut self.nesting);
+        let (key, text) = mended.split_at(end);
+        self.keep_unknown(key, Scanner::new(text).value().unwrap_or(Value::Null), text);
+        self.is_extra_changed |= is_changed;
+        self.scratch = mended;
     }
 
     /// Finds the members whose key comes again later in the row.
@@ -299,6 +300,7 @@ impl Transcoder {
             }
         }
         self.superseded.sort_unstable();
+        self.has_superseded = true;
         Ok(())
     }
 
@@ -335,7 +337,7 @@ impl Transcoder {
     }
 
     /// The field of a key that stands at `place` in its row.
-    #[inline]
+    #[inline(always)]
     fn field(&mut self, key: &[u8], place: usize) -> usize {
         if let Some(&field) = self.order.get(place)
             && field != UNKNOWN
@@ -343,6 +345,10 @@ impl Transcoder {
         {
             return field;
         }
+        self.look_up(key, place)
+    }
+
+    fn look_up(&mut self, key: &[u8], place: usize) -> usize {
         let found = self.by_source.get(key).or_else(|| {
             // A key may be written with escapes.
             let text = key.contains(&b'\\').then(|| unescape(key))?;
@@ -394,7 +400,8 @@ impl Transcoder {
 
     /// Appends a known field with its label and a comma; nothing when the value does
     /// not fit the field's type.
-    #[inline]
+    // Called once more for odd members: that must not keep it out of the loop.
+    #[inline(always)]
     fn value(&mut self, field: usize, value: Value<'_>, out: &mut Vec<u8>) -> Fit {
         if value == Value::Null {
             return Fit::Whole;

@@ -265,4 +265,39 @@ proptest! {
     fn any_text_is_a_moment_or_none(text in "[0-9TZtz:.,+\\-W \\[\\]/a-z]{0,40}") {
         let _read = (parsed(&text), parse_date(text.as_bytes()));
     }
+
+    /// DuckDB judges: what it takes for a moment as well is the same one.
+    #[test]
+    fn moments_are_those_of_duckdb(texts in prop::collection::vec(moment_like(), 40)) {
+        let duckdb = duckdb::Connection::open_in_memory().unwrap();
+        let mut ask = duckdb.prepare("SELECT epoch_us(TRY_CAST(? AS TIMESTAMPTZ))").unwrap();
+        let of_the_day = ask.query_row(["2024-06-28T09:30:00-04:00"], |row| row.get::<_, Option<i64>>(0)).unwrap();
+        prop_assert_eq!(of_the_day, Some(1_719_581_400_000_000), "it is asked what it understands");
+        for text in texts {
+            let theirs: Option<i64> = ask.query_row([&text], |row| row.get(0)).unwrap();
+            let ours = Moment::parse(text.as_bytes()).map(|moment| moment.seconds * 1_000_000 + i64::from(moment.nanos / 1000));
+            if let (Some(theirs), Some(ours)) = (theirs, ours) {
+                prop_assert_eq!(theirs, ours, "{}", text);
+            }
+        }
+    }
+}
+
+/// Text in most of the forms of a moment, some of them of none.
+fn moment_like() -> impl Strategy<Value = String> {
+    let date = (1..=9999_i16, 1..=12_i8, 1..=31_i8)
+        .prop_map(|(year, month, day)| format!("{year:04}-{month:02}-{day:02}"));
+    let separator = prop::sample::select(vec!["T", " ", "t"]);
+    let clock = (0..=24_i8, 0..=60_i8, 0..=60_i8)
+        .prop_map(|(hour, minute, second)| format!("{hour:02}:{minute:02}:{second:02}"));
+    let fraction = prop_oneof![Just(String::new()), "\\.[0-9]{1,6}"];
+    let offset = prop_oneof![
+        2 => Just(String::new()),
+        2 => prop::sample::select(vec!["Z", "z", " UTC", "+00", "-00:00", "+14:00", "-12:00"]).prop_map(str::to_owned),
+        3 => ("[+-]", 0..=25_i8, 0..=61_i8).prop_map(|(sign, hours, minutes)| format!("{sign}{hours:02}:{minutes:02}")),
+        1 => ("[+-]", 0..=24_i8).prop_map(|(sign, hours)| format!("{sign}{hours:02}")),
+    ];
+    (date, separator, clock, fraction, offset).prop_map(|(date, separator, clock, fraction, offset)| {
+        format!("{date}{separator}{clock}{fraction}{offset}")
+    })
 }

@@ -3,7 +3,7 @@
 //! Each function takes the text and a position, and returns the value and the
 //! position after it, or what is wrong with it.
 
-use crate::canonical::{Scanner, day};
+use crate::canonical::{Scanner, Value, day};
 use crate::catalog::ColumnType;
 
 /// What was read, and the position after it.
@@ -197,14 +197,17 @@ fn time_of_day(head: &[u8]) -> Option<i64> {
 pub(super) fn string(text: &[u8], start: usize) -> Scan<&[u8]> {
     let rest = text.get(start..).unwrap_or_default();
     let mut scanner = Scanner::new(rest);
-    let content = scanner.string().map_err(|malformed| malformed.expected)?;
-    // White space before it would be no part of canonical text.
-    if rest.first() == Some(&b'"') { Ok((content, start + scanner.offset())) } else { Err("not a string") }
+    match scanner.value() {
+        // White space before it would be no part of canonical text.
+        Ok(Value::String(content)) if rest.first() == Some(&b'"') => Ok((content, start + scanner.offset())),
+        Ok(_) => Err("not a string"),
+        Err(malformed) => Err(malformed.expected),
+    }
 }
 
 /// Any value, as its text.
 pub(super) fn value(text: &[u8], start: usize) -> Scan<&[u8]> {
     let mut scanner = Scanner::new(text.get(start..).unwrap_or_default());
     scanner.value().map_err(|malformed| malformed.expected)?;
-    Ok((scanner.slice(0), start + scanner.offset()))
+    Ok((scanner.last_value(), start + scanner.offset()))
 }

@@ -156,8 +156,6 @@ fn push_members(line: &mut Vec<u8>, row: &[u8], decimals: &HashSet<Box<[u8]>>) -
         rest.string().map_err(not_canonical)?;
         let key = rest.slice(start);
         rest.expect(b':', "`:`").map_err(not_canonical)?;
-        rest.peek();
-        let start = rest.offset();
         let kind = rest.value().map_err(not_canonical)?;
         if kind != Value::Null {
             line.push(b',');
@@ -167,7 +165,7 @@ fn push_members(line: &mut Vec<u8>, row: &[u8], decimals: &HashSet<Box<[u8]>>) -
             if quoted {
                 line.push(b'"');
             }
-            line.extend_from_slice(rest.slice(start));
+            line.extend_from_slice(rest.last_value());
             if quoted {
                 line.push(b'"');
             }
