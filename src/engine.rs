@@ -155,10 +155,12 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
         let name = &job.stream.name;
         let (id, stored) = sink.open(&job.target).await?;
         let options = self.source.options(&job.stream);
+        let blank = Checkpoint::new(options.clone());
         let checkpoint = match stored {
-            None => Checkpoint::new(options),
+            None => blank.clone(),
             Some(text) => Checkpoint::from_json(&text, options)?,
         };
+        let has_read = checkpoint != blank;
         report.reached = checkpoint.reached();
         let reading = match job.target.mode {
             WriteMode::Append => Reading::Once,
@@ -184,6 +186,8 @@ impl<'a, S: Source + ?Sized> Engine<'a, S> {
             written: 0,
             uncommitted: Uncommitted::default(),
             failed: HashSet::new(),
+            given_up: Vec::new(),
+            has_read,
         };
         let mut fetcher = Fetcher::new(slices, self.source.concurrency());
         let outcome = run.take_slices(&mut fetcher, self.stop.clone()).await;
@@ -235,6 +239,10 @@ struct StreamRun<'a> {
     uncommitted: Uncommitted,
     /// Partitions that failed: their later slices would leave a gap.
     failed: HashSet<Arc<str>>,
+    /// What they count as tried, once the others were read.
+    given_up: Vec<Cover>,
+    /// Whether a partition was read, by this run or an earlier one.
+    has_read: bool,
 }
 
 impl StreamRun<'_> {
@@ -245,8 +253,9 @@ impl StreamRun<'_> {
     ) -> Result<(), Failure> {
         while fetcher.start_next(&self.failed) {
             let partition = Arc::clone(fetcher.partition());
+            let given_up = fetcher.given_up();
             match self.take_slice(fetcher, &mut stop).await {
-                Ok(()) => {}
+                Ok(()) => self.has_read = true,
                 Err(Failure::Fetch(error)) if error.kind().policy().scope == Scope::Partition => {
                     let error = error.in_stream(&self.job.stream.name);
                     self.observer.event(&Event::PartitionFailed {
@@ -256,6 +265,7 @@ impl StreamRun<'_> {
                     });
                     self.report.errors.push(error);
                     self.failed.insert(partition);
+                    self.given_up.extend(given_up);
                 }
                 Err(failure) => return Err(failure),
             }
@@ -382,12 +392,18 @@ impl StreamRun<'_> {
     }
 
     async fn finish(&mut self) -> Result<()> {
+        // What fails a partition alone does not pass: the others do not wait for it.
+        // Without any other there is nothing that could take the table's place.
+        if self.has_read {
+            self.uncommitted.covers.append(&mut self.given_up);
+        }
         self.commit().await?;
-        if self.failed.is_empty() {
+        if self.failed.is_empty() || self.has_read {
             self.sink.finish(self.id).await?;
             self.observer
                 .event(&Event::StreamFinished { stream: &self.job.stream.name, rows: self.report.rows });
-        } else {
+        }
+        if !self.failed.is_empty() {
             let error = self.partitions_failed();
             self.observer.event(&Event::StreamFailed { stream: &self.job.stream.name, error: &error });
         }

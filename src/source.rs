@@ -60,6 +60,12 @@ pub trait Slice: Send {
         None
     }
 
+    /// What counts as tried when the slice fails for a reason of its partition alone.
+    /// A pass over a stream without time would wait for that partition for ever.
+    fn given_up(&self) -> Option<Cover> {
+        None
+    }
+
     /// Reads the slice, sending its rows page by page, and returns what is covered
     /// now: less than was asked for when the source does not have the end yet.
     ///

@@ -7,3 +7,4 @@ mod value;
 
 pub(crate) use json::{Malformed, Scanner, Value, unescape};
 pub(crate) use transcode::{FieldForm, Transcoder};
+pub(crate) use value::integer;

@@ -116,6 +116,8 @@ impl Digits {
 #[derive(Debug, Default)]
 pub(crate) struct MomentWriter {
     day: Option<(i64, [u8; 11])>,
+    /// The second, since the UNIX epoch, that was written last.
+    pub(super) last: i64,
 }
 
 impl MomentWriter {
@@ -127,6 +129,7 @@ impl MomentWriter {
             return false;
         };
         let second = seconds.rem_euclid(SECONDS_A_DAY) as u32;
+        self.last = seconds;
         let mut text = [0; 22];
         text[0] = b'"';
         text[1..12].copy_from_slice(&date);

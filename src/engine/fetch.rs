@@ -31,6 +31,7 @@ pub(super) struct Fetcher {
 
 struct Running {
     partition: Arc<str>,
+    given_up: Option<Cover>,
     pages: PageReceiver,
     task: JoinHandle<Result<Cover>>,
 }
@@ -65,8 +66,9 @@ impl Fetcher {
             let (sender, pages) = Pages::channel(&self.ahead, self.begun);
             self.begun += 1;
             let partition = Arc::clone(slice.partition());
+            let given_up = slice.given_up();
             let task = tokio::spawn(async move { slice.read(&sender).await });
-            self.running.push_back(Running { partition, pages, task });
+            self.running.push_back(Running { partition, given_up, pages, task });
         }
         self.current = self.running.pop_front();
         if let Some(current) = &self.current {
@@ -78,6 +80,11 @@ impl Fetcher {
     /// The partition of the current slice.
     pub(super) fn partition(&self) -> &Arc<str> {
         &self.current.as_ref().expect("called between start_next and the slice's end").partition
+    }
+
+    /// What the current slice covers when its partition alone fails.
+    pub(super) fn given_up(&self) -> Option<Cover> {
+        self.current.as_ref().and_then(|current| current.given_up.clone())
     }
 
     /// The next page of the current slice, or its end.

@@ -3,13 +3,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
+use jiff::Timestamp;
+
 use super::*;
 use crate::batch::Rows;
 use crate::catalog::streams;
 use crate::checkpoint::Options;
 use crate::observe::Silent;
 use crate::sink::Receipt;
-use crate::source::scripted::{Script, Scripted, failing, slice};
+use crate::source::scripted::{Script, Scripted, failing, slice, whole};
 use crate::source::{AHEAD_BYTES_MAX, Pages, Slice};
 
 fn of_trades(scripts: Vec<Script>) -> Scripted {
@@ -131,7 +133,34 @@ async fn a_failed_partition_does_not_stop_the_others() {
     let report = run(scripts, &mut sink, 1000).await;
     assert_eq!(report.worst().unwrap().kind(), ErrorKind::NotFound);
     assert_eq!(sink.rows(), ["b"]);
-    assert_eq!((sink.through("A"), sink.through("B"), sink.finished), (None, Some(1), false));
+    assert_eq!((sink.through("A"), sink.through("B"), sink.finished), (None, Some(1), true));
+}
+
+/// It would never be whole: what fails a partition alone does not pass.
+#[tokio::test]
+async fn a_pass_ends_without_a_partition_that_fails_alone() {
+    let mut sink = Memory::default();
+    let scripts = vec![failing(whole("A", &[]), ErrorKind::Mismatch), whole("B", &[b"b"])];
+    let report = run(scripts, &mut sink, 1000).await;
+    assert_eq!(report.worst().unwrap().kind(), ErrorKind::Mismatch);
+    let checkpoint = Checkpoint::from_json(sink.progress.as_ref().unwrap(), Options::new()).unwrap();
+    let tried = ["A", "B"].map(|partition| checkpoint.whole_as_of(partition));
+    assert_eq!((tried, sink.finished), ([Some(Timestamp::UNIX_EPOCH); 2], true));
+
+    let mut sink = Memory::default();
+    let scripts = vec![failing(whole("A", &[]), ErrorKind::Unavailable), whole("B", &[b"b"])];
+    run(scripts, &mut sink, 1000).await;
+    assert_eq!((sink.progress, sink.finished), (None, false), "this one may pass");
+}
+
+/// An empty table in the place of a full one would be worse than an old one.
+#[tokio::test]
+async fn a_stream_of_which_nothing_could_be_read_is_not_finished() {
+    let mut sink = Memory::default();
+    let scripts = ["A", "B"].map(|name| failing(whole(name, &[]), ErrorKind::NotFound)).to_vec();
+    let report = run(scripts, &mut sink, 1000).await;
+    assert_eq!((report.worst().unwrap().kind(), sink.finished), (ErrorKind::NotFound, false));
+    assert_eq!(sink.progress, None, "the next run would take it for read");
 }
 
 #[tokio::test]
