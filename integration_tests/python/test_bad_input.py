@@ -200,9 +200,8 @@ TABLE = [
         "no tickers",
         source(tickers=[]),
         2,
-        ("`tickers` is empty", BARS, "`tickers: [AAPL]`"),
+        (f"`tickers` is empty, and {BARS} is read ticker by ticker", "`tickers: [AAPL]`"),
         ("sync", "read"),
-        fails=(BARS,),
     ),
     Bad(
         "a ticker that does not exist",
