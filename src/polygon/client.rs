@@ -168,6 +168,7 @@ impl Client {
         let url = self.url(target)?;
         let mut delays = retry::policy().build();
         let mut tries = 0;
+        let mut hopeless = 0;
         let mut waited = Duration::ZERO;
         loop {
             tries += 1;
@@ -181,6 +182,12 @@ impl Client {
             let error = error.context(format_args!("GET {}", without_query(target)));
             if !error.is_retryable() {
                 return Err(error);
+            }
+            if error.kind().policy().retry == Retry::Few {
+                hopeless += 1;
+                if hopeless > RETRIES_FEW {
+                    return Err(error);
+                }
             }
             if waited >= self.waited_max {
                 return Err(error.hint(format!(
@@ -198,9 +205,6 @@ impl Client {
     }
 
     fn is_patient(&self, error: &Error, tries: usize) -> bool {
-        if error.kind().policy().retry == Retry::Few {
-            return tries <= RETRIES_FEW;
-        }
         error.kind() != ErrorKind::Unreachable
             || self.has_answered.load(Ordering::Relaxed)
             || tries <= RETRIES_BEFORE_AN_ANSWER

@@ -108,6 +108,18 @@ async fn an_answer_to_something_else_is_asked_for_three_times() {
     }
 }
 
+/// Tries that failed for another reason do not count as those of a wrong answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_answer_after_failures_that_pass_is_tried_again() {
+    let market = market(
+        "- match: {nth: [1, 2, 4]}\n  fault: {type: server_error}\n\
+         - match: {nth: [3, 5]}\n  fault: {type: other_ticker}\n",
+    )
+    .await;
+    assert_eq!(read(&source(&market.url(), &["AAPL"]), "ticker_details").await.unwrap().len(), 1);
+    assert_eq!(market.requests(), 6);
+}
+
 /// What may be an answer that was cut is tried again, and whole the next time.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_are_missing_are_asked_for_again() {

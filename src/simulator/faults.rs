@@ -115,7 +115,8 @@ pub enum FaultKind {
     NullArrays,
     /// Rows lack an optional field. This changes the data.
     MissingField,
-    /// The last row is missing, and the counts still count it.
+    /// The last row is missing, and the counts still count it; where there are none all
+    /// rows come.
     FewerRows,
     /// A page that is not the last names no next one.
     MissingNextUrl,

@@ -14,7 +14,7 @@ pub(super) enum Encoding {
     /// As it is.
     Identity,
     /// Members of gzip, one after the other; none yet.
-    Gzip(Option<MultiGzDecoder<Vec<u8>>>),
+    Gzip(Option<Box<MultiGzDecoder<Vec<u8>>>>),
 }
 
 impl Encoding {
@@ -44,7 +44,7 @@ impl Encoding {
             // A body without a byte, of an error for instance, has no member.
             Self::Gzip(_) if piece.as_ref().is_empty() => Ok(Vec::new()),
             Self::Gzip(decoder) => {
-                let decoder = decoder.get_or_insert_with(|| MultiGzDecoder::new(Vec::new()));
+                let decoder = decoder.get_or_insert_with(|| Box::new(MultiGzDecoder::new(Vec::new())));
                 let outcome = decoder.write_all(piece.as_ref()).and_then(|()| decoder.flush());
                 outcome.or_fail(ErrorKind::Unavailable, wrong)?;
                 Ok(std::mem::take(decoder.get_mut()))
