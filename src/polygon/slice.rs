@@ -31,6 +31,9 @@ const DAYS_OFF_MAX: i64 = 2;
 /// This many partitions in a row that the API does not answer are no matter of theirs.
 const REFUSED_MAX: usize = 20;
 
+/// No bar begins before; the longest that can be configured has 9,999 years.
+const FIRST_DAY: Date = jiff::civil::date(1, 1, 1);
+
 /// This many pages without a new row are paging without end.
 const BARREN_PAGES_MAX: usize = 50;
 
@@ -265,7 +268,7 @@ impl PolygonSlice {
         let days = self.planned.days.map(|Asked { from, to }| {
             let end =
                 to.map_or(i64::MAX, |last| midnight(last.saturating_add(Days::new().days(DAYS_OFF_MAX + 1))));
-            midnight(from.saturating_sub(margin))..=end
+            midnight(from.saturating_sub(margin).max(FIRST_DAY))..=end
         });
         page::Asked { ticker: is_of_ticker.then(|| self.planned.partition.to_string()), days }
     }

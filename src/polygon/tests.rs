@@ -108,6 +108,20 @@ async fn an_answer_to_something_else_is_asked_for_three_times() {
     }
 }
 
+/// Bars that are longer than the calendar begin with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_bars_are_read() {
+    let market = market("").await;
+    let mut config = config(&market.url(), &["AAPL"]);
+    config.bar_sizes = vec!["9999year".parse().unwrap()];
+    let source =
+        PolygonSource::new(config.clone(), Clock::Fixed(NOW.parse().unwrap()), Arc::new(Silent)).unwrap();
+    let stream = streams(&config.bar_sizes).into_iter().find(|stream| stream.size.is_some()).unwrap();
+    let mut slices = source.slices(&stream, &blank(&source, &stream), Reading::Mutable).await.unwrap();
+    let (pages, _receiver) = Pages::channel(&Arc::<Ahead>::default(), 0);
+    slices.remove(0).read(&pages).await.unwrap();
+}
+
 /// Tries that failed for another reason do not count as those of a wrong answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_answer_after_failures_that_pass_is_tried_again() {
