@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use axum::Router;
+use axum::http::Uri;
 use axum::routing::get;
+use jiff::civil::Date;
 use serde_json::json;
 
 /// What the documentation promises.
@@ -20,12 +22,16 @@ const TICKERS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];
 /// Slices that are read at the same time.
 const SLICES_AHEAD: usize = 3;
 
-/// A page of 50,000 bars, longer than bars usually are.
-fn page() -> String {
-    let mut page = r#"{"ticker":"A","status":"OK","results":["#.to_owned();
-    for index in 0..50_000_u64 {
+/// A bar less than fill a page: a full one would have another behind it.
+const BARS: i64 = 49_999;
+
+/// A page of minutes of a ticker from a day on, longer than bars usually are.
+fn page(ticker: &str, from: Date) -> String {
+    let mut page = format!(r#"{{"ticker":"{ticker}","status":"OK","results":["#);
+    let start = from.in_tz("America/New_York").unwrap().timestamp().as_millisecond();
+    for index in 0..BARS {
         let comma = if index == 0 { "" } else { "," };
-        let time = 1_577_955_600_000 + index * 60_000;
+        let time = start + index * 60_000;
         let price = format!("{}.{:04}", 400 + index % 90, index % 10_000);
         write!(page, r#"{comma}{{"v":{index}.0,"vw":{price},"o":{price},"c":{price},"h":{price},"l":{price},"t":{time},"n":{index}}}"#)
             .unwrap();
@@ -34,14 +40,14 @@ fn page() -> String {
     page
 }
 
-/// Serves the page whatever is asked for, and tells of each request.
+/// Serves a page of the ticker and days that are asked for, and tells of each request.
 async fn serve() -> (String, mpsc::Receiver<()>) {
-    let page = axum::body::Bytes::from(page());
     let (tell, requests) = mpsc::channel();
-    let answer = move || async move {
+    let answer = move |uri: Uri| async move {
         // Nobody listens any more once all slices are under way.
         let _ = tell.send(());
-        page
+        let parts: Vec<&str> = uri.path().split('/').collect();
+        page(parts[4], parts[8].parse().unwrap())
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -308,13 +308,13 @@ impl<'a> Run<'a> {
             }
             Event::Passed => feed.committed().map_err(Failure::Feed),
             Event::Covered { partition, cover } => self.covered(index, &partition, cover, feed).await,
-            Event::PartitionFailed { partition, error } => {
+            Event::PartitionFailed { partition, error, given_up } => {
                 self.forget_uncovered(index).await?;
                 let error = error.in_stream(&self.names[index]);
                 let stream = &self.names[index];
                 self.event(&observe::Event::PartitionFailed { stream, partition: &partition, error: &error });
                 self.reports[index].errors.push(error);
-                self.stream(index)?.failed.insert(partition);
+                self.stream(index)?.partition_failed(partition, given_up);
                 Ok(())
             }
             Event::Ended(outcome) => self.ended(index, outcome, feed).await,
@@ -358,6 +358,7 @@ impl<'a> Run<'a> {
         self.forget_uncovered(index).await?;
         match outcome {
             Ok(()) => {
+                self.stream(index)?.give_up();
                 self.ended.insert(index);
                 self.since.get_or_insert_with(Instant::now);
                 if self.is_due(index) { self.settle(feed, false).await } else { Ok(()) }
@@ -519,7 +520,7 @@ impl<'a> Run<'a> {
             self.ended.remove(index);
         });
         let whole = |index: &&usize| {
-            self.streams[**index].as_ref().filter(|stream| stream.failed.is_empty()).map(|stream| stream.id)
+            self.streams[**index].as_ref().filter(|stream| stream.is_whole()).map(|stream| stream.id)
         };
         let finished: Vec<StreamId> = ended.iter().filter_map(|index| whole(&index)).collect();
         if !finished.is_empty() {
@@ -531,12 +532,12 @@ impl<'a> Run<'a> {
             self.reports[index].reached = stream.checkpoint.reached();
             self.told.insert(index);
             let name = &self.names[index];
-            match stream.failure(name, &self.reports[index].errors) {
-                None => {
-                    let rows = self.reports[index].rows;
-                    self.event(&observe::Event::StreamFinished { stream: name, rows });
-                }
-                Some(error) => self.event(&observe::Event::StreamFailed { stream: name, error: &error }),
+            let rows = self.reports[index].rows;
+            if stream.is_whole() {
+                self.event(&observe::Event::StreamFinished { stream: name, rows });
+            }
+            if let Some(error) = stream.failure(name, &self.reports[index].errors) {
+                self.event(&observe::Event::StreamFailed { stream: name, error: &error });
             }
         }
         Ok(())

@@ -75,6 +75,12 @@ pub trait Slice: Send {
     /// The ticker, or empty.
     fn partition(&self) -> &Arc<str>;
 
+    /// What counts as tried when the slice fails for a reason of its partition alone.
+    /// A pass over a stream without time would wait for that partition for ever.
+    fn given_up(&self) -> Option<Cover> {
+        None
+    }
+
     /// Reads the slice, sending its rows page by page, and returns what is covered
     /// now: less than was asked for when the source does not have the end yet.
     ///

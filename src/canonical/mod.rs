@@ -11,3 +11,4 @@ pub(crate) use json::{Malformed, Scanner, Value, push_unescaped, unescape};
 pub(crate) use mend::mended;
 pub(crate) use moment::{Moment, day};
 pub(crate) use transcode::{FieldForm, Transcoder};
+pub(crate) use value::integer;

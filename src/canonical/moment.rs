@@ -421,6 +421,8 @@ fn week_day(year: i32, week: i32, weekday: i32) -> Option<i32> {
 #[derive(Debug, Default)]
 pub(super) struct MomentWriter {
     day: Option<(i64, [u8; 10])>,
+    /// The second, since the UNIX epoch, that was written last.
+    pub(super) last: i64,
 }
 
 impl MomentWriter {
@@ -432,6 +434,7 @@ impl MomentWriter {
             return false;
         };
         let second = seconds.rem_euclid(SECONDS_A_DAY) as u32;
+        self.last = seconds;
         let mut text = *b"\"0000-00-00T00:00:00Z\"";
         text[1..11].copy_from_slice(&date);
         for (at, value) in [(12, second / 3600), (15, second / 60 % 60), (18, second % 60)] {

@@ -5,6 +5,7 @@
 //! one that stood there in the row before.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use super::json::{Malformed, Scanner, Value, unescape};
 use super::mend::{self, Nesting};
@@ -45,6 +46,11 @@ pub(crate) struct Transcoder {
     key_misfit: Option<usize>,
     /// For members that had to be written anew.
     scratch: Vec<u8>,
+    /// The field that says which day a row is of.
+    day_field: usize,
+    /// What it says of the row under way, in seconds since the UNIX epoch.
+    day: Option<i64>,
+    days: Option<RangeInclusive<i64>>,
 }
 
 /// Whether a value fits its column.
@@ -108,6 +114,7 @@ impl Transcoder {
         let form =
             |field: &'static Field| FieldForm { source: field.source, name: field.name, kind: field.kind };
         let mut transcoder = Self::of(spec.fields.iter().map(form), table, Cause::Source);
+        transcoder.day_field = spec.day_field().unwrap_or(UNKNOWN);
         for (name, value) in constants {
             transcoder.constants.extend(label(name));
             transcoder.constants.extend(quoted(value));
@@ -151,7 +158,16 @@ impl Transcoder {
             has_superseded: false,
             key_misfit: None,
             scratch: Vec::new(),
+            day_field: UNKNOWN,
+            day: None,
+            days: None,
         }
+    }
+
+    /// From when until when the rows were since this was asked last, in seconds since
+    /// the UNIX epoch, by [`StreamSpec::day_field`]; a date is its midnight in UTC.
+    pub(crate) fn take_days(&mut self) -> Option<RangeInclusive<i64>> {
+        self.days.take()
     }
 
     /// Leaves out these keys.
@@ -200,6 +216,7 @@ impl Transcoder {
         out.extend_from_slice(&self.constants);
         self.row_number += 1;
         self.key_misfit = None;
+        self.day = None;
         let mut place = 0;
         if !scanner.take(b'}') {
             loop {
@@ -219,6 +236,9 @@ impl Transcoder {
                     self.odd_member(field, key, scanner.last_value(), rows);
                 } else {
                     let fit = self.value(field, value, rows.buffer());
+                    if field == self.day_field && fit != Fit::Not {
+                        self.day = self.day_of(value);
+                    }
                     if fit != Fit::Whole {
                         self.changed(field, fit, key, scanner.last_value(), rows);
                     }
@@ -304,6 +324,15 @@ impl Transcoder {
         Ok(())
     }
 
+    #[inline]
+    fn day_of(&self, value: Value<'_>) -> Option<i64> {
+        match (self.fields[self.day_field].kind, value) {
+            (_, Value::Null) => None,
+            (Kind::Date, Value::String(day)) => midnight(day),
+            _ => Some(self.moments.last),
+        }
+    }
+
     fn note_extra(&self, rows: &mut Rows) {
         if let Some(column) = self.extra_column {
             rows.note_change(column, Cause::Mended);
@@ -311,6 +340,12 @@ impl Transcoder {
     }
 
     fn close(&mut self, rows: &mut Rows) {
+        if let Some(second) = self.day {
+            self.days = Some(match self.days.take() {
+                Some(days) => second.min(*days.start())..=second.max(*days.end()),
+                None => second..=second,
+            });
+        }
         if !self.extra.is_empty() {
             self.close_extra(rows);
         }
@@ -434,6 +469,11 @@ impl Transcoder {
             Fit::Not
         }
     }
+}
+
+/// The second of a day's midnight in UTC.
+fn midnight(day: &[u8]) -> Option<i64> {
+    parse_date(day).map(|day| i64::from(day) * 86_400)
 }
 
 /// The digits of a number, also when it was sent as a string.
@@ -728,6 +768,50 @@ mod tests {
             transcoder.row(&mut Scanner::new(row.as_bytes()), &mut rows).unwrap();
             assert_eq!(transcoder.key_misfit().is_some(), is_misfit, "{row}");
         }
+    }
+
+    #[test]
+    fn the_days_of_rows_are_told_once() {
+        let streams = streams(&["1minute".parse().unwrap()]);
+        let of = |name: &str, rows: &[&str]| {
+            let stream = streams.iter().find(|stream| stream.name == name).unwrap();
+            let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+            let mut read = Rows::default();
+            for row in rows {
+                transcoder.row(&mut Scanner::new(row.as_bytes()), &mut read).unwrap();
+            }
+            let days = transcoder.take_days();
+            assert_eq!(transcoder.take_days(), None);
+            days
+        };
+        assert_eq!(
+            of("stock_bars_1_minute", &[r#"{"t":3999}"#, r#"{"t":-1}"#, r#"{"t":null}"#]),
+            Some(-1..=3)
+        );
+        assert_eq!(
+            of("splits", &[r#"{"execution_date":"1970-01-03"}"#, r#"{"execution_date":"soon"}"#]),
+            Some(172_800..=172_800)
+        );
+        assert_eq!(of("stock_daily_bars", &[r#"{"t":5000,"T":"A"}"#]), Some(5..=5));
+        assert_eq!(of("news", &[r#"{"published_utc":"1970-01-01T00:01:00Z"}"#, "{}"]), Some(60..=60));
+        assert_eq!(
+            of(
+                "stock_trades",
+                &[
+                    r#"{"participant_timestamp":9000000000,"sip_timestamp":8000000000,"trf_timestamp":7000000000}"#
+                ]
+            ),
+            Some(8..=8)
+        );
+        assert_eq!(of("tickers", &[r#"{"last_updated_utc":"1970-01-01T00:01:00Z"}"#]), None);
+
+        // A row that is cut says nothing: its number may be cut as well.
+        let stream = streams.iter().find(|stream| stream.name == "stock_bars_1_minute").unwrap();
+        let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+        let mut scanner = Scanner::new(br#"{"t":3"#);
+        assert!(transcoder.row(&mut scanner, &mut Rows::default()).is_err());
+        transcoder.row(&mut Scanner::new(br#"{"o":1}"#), &mut Rows::default()).unwrap();
+        assert_eq!(transcoder.take_days(), None);
     }
 
     #[test]

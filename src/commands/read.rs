@@ -65,7 +65,12 @@ async fn start(args: &Args, output: &Arc<Output>) -> Result<Report> {
     let selected = catalog::select(protocol::load_catalog(&args.catalog)?, &streams)?;
     let passed = protocol::load_state(args.state.as_deref())?;
     let stop = signals::stop_on_signal()?;
-    run_streams(output, selected, passed, stop, |observer| PolygonSource::new(config, clock, observer)).await
+    let connect = |observer, selected: &[Selected]| {
+        let source = PolygonSource::new(config, clock, observer)?;
+        source.assert_ready(selected.iter().map(|selected| &selected.stream))?;
+        Ok(source)
+    };
+    run_streams(output, selected, passed, stop, connect).await
 }
 
 /// Reads `selected` from the source that `connect` makes.
@@ -77,7 +82,7 @@ async fn run_streams<S: Source + 'static>(
     selected: Vec<Selected>,
     passed: PassedStates,
     stop: watch::Receiver<bool>,
-    connect: impl FnOnce(Arc<dyn Observer>) -> Result<S>,
+    connect: impl FnOnce(Arc<dyn Observer>, &[Selected]) -> Result<S>,
 ) -> Result<Report> {
     if selected.is_empty() {
         output.log(Level::Warn, "the configured catalogue selects no stream: nothing is read");
@@ -90,7 +95,7 @@ async fn run_streams<S: Source + 'static>(
     let statuses = Arc::new(Statuses::new(Arc::clone(output), descriptors));
     let observer: Arc<dyn Observer> =
         Arc::new(AirbyteObserver::new(Arc::clone(output), Arc::clone(&statuses)));
-    let source: Arc<dyn Source> = Arc::new(connect(Arc::clone(&observer))?);
+    let source: Arc<dyn Source> = Arc::new(connect(Arc::clone(&observer), &selected)?);
     let jobs: Vec<Job> = selected.iter().map(job).collect();
     let setups = setups(selected, &*source, passed);
     let mut sink = AirbyteSink::new(Arc::clone(output), statuses, setups);

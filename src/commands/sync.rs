@@ -12,13 +12,12 @@ use super::connect::connect;
 use super::signals;
 use crate::clock::Clock;
 use crate::config::pipeline::{Choice, Pipeline};
-use crate::config::source::SourceConfig;
 use crate::engine::{CommitPolicy, Engine, Job, Report};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::Limiter;
 use crate::polygon::PolygonSource;
 use crate::progress::{Progress, When};
-use crate::sink::{Sink, Target};
+use crate::sink::Target;
 use crate::source::Source;
 use crate::telemetry::{self, LogFormat};
 use crate::terminal::{Paint, counted};
@@ -102,6 +101,8 @@ pub(super) async fn run_pipeline(
     progress: &Arc<Progress>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Report> {
+    let source = PolygonSource::new(pipeline.source.clone(), clock, Arc::<Progress>::clone(progress))?;
+    source.assert_ready(pipeline.streams.iter().map(|choice| &choice.stream))?;
     let jobs: Vec<_> = pipeline.streams.iter().map(|choice| job(&pipeline.name, choice)).collect();
     let policy = CommitPolicy { rows: pipeline.commit_rows, interval: pipeline.commit_interval };
     let connecting = connect(&pipeline.sink);
@@ -112,26 +113,9 @@ pub(super) async fn run_pipeline(
             return Err(Error::new(ErrorKind::Interrupted, "stopped on request before anything was read"));
         }
     };
-    read_into(pipeline.source.clone(), clock, &mut *sink, &jobs, policy, progress, stop).await
-}
-
-/// Reads the jobs' streams from the API into a sink.
-///
-/// # Errors
-/// When the source cannot be set up. Failures of the run are in its report.
-async fn read_into(
-    source: SourceConfig,
-    clock: Clock,
-    sink: &mut dyn Sink,
-    jobs: &[Job],
-    policy: CommitPolicy,
-    progress: &Arc<Progress>,
-    stop: watch::Receiver<bool>,
-) -> Result<Report> {
-    let source: Arc<dyn Source> =
-        Arc::new(PolygonSource::new(source, clock, Arc::<Progress>::clone(progress))?);
+    let source: Arc<dyn Source> = Arc::new(source);
     let engine = Engine::new(Arc::<Progress>::clone(progress), policy, stop);
-    Ok(engine.read(&source, sink, jobs).await)
+    Ok(engine.read(&source, &mut *sink, &jobs).await)
 }
 
 /// A stream of the pipeline as the engine runs it.

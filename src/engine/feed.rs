@@ -33,6 +33,8 @@ pub enum Event {
         partition: Arc<str>,
         /// Why.
         error: Error,
+        /// What counts as tried once the others were read.
+        given_up: Option<Cover>,
     },
     /// Nothing more comes: all of it was read, or why not. What came since it was last
     /// covered is void.

@@ -43,6 +43,7 @@ pub(super) struct Fetcher {
 
 struct Running {
     partition: Arc<str>,
+    given_up: Option<Cover>,
     pages: PageReceiver,
     task: JoinHandle<Result<Cover>>,
 }
@@ -99,7 +100,7 @@ impl Fetcher {
     fn begin(&mut self, slice: Box<dyn Slice>) {
         let (sender, pages) = Pages::channel(&self.lane, self.begun);
         self.begun += 1;
-        let partition = Arc::clone(slice.partition());
+        let (partition, given_up) = (Arc::clone(slice.partition()), slice.given_up());
         // Slices queue up here, in the plan's order: tasks run in any, and one whose
         // turn it is must not wait behind others that wait for it.
         let mut leave = Box::pin(unconstrained(Arc::clone(&self.reading).acquire_owned()));
@@ -111,7 +112,7 @@ impl Fetcher {
             };
             slice.read(&sender).await
         });
-        self.running.push_back(Running { partition, pages, task });
+        self.running.push_back(Running { partition, given_up, pages, task });
     }
 
     fn drop_failed(&mut self, failed: &HashSet<Arc<str>>) {
@@ -125,6 +126,11 @@ impl Fetcher {
     /// The partition of the current slice.
     pub(super) fn partition(&self) -> &Arc<str> {
         &self.current.as_ref().expect("called between start_next and the slice's end").partition
+    }
+
+    /// What the current slice covers when its partition alone fails.
+    pub(super) fn given_up(&self) -> Option<Cover> {
+        self.current.as_ref().and_then(|current| current.given_up.clone())
     }
 
     /// The next page of the current slice, or its end.

@@ -78,7 +78,7 @@ async fn read(
             Ok(false) => return Some(Ok(())),
             Err(error) => return Some(Err(error)),
         }
-        let partition = Arc::clone(fetcher.partition());
+        let (partition, given_up) = (Arc::clone(fetcher.partition()), fetcher.given_up());
         loop {
             match fetcher.next().await {
                 Ok(Fetched::Page(page, room)) => {
@@ -92,7 +92,7 @@ async fn read(
                 }
                 Err(error) if error.kind().policy().scope == Scope::Partition => {
                     failed.insert(Arc::clone(&partition));
-                    events.send((index, Event::PartitionFailed { partition, error })).await.ok()?;
+                    events.send((index, Event::PartitionFailed { partition, error, given_up })).await.ok()?;
                     break;
                 }
                 Err(error) => return Some(Err(error)),

@@ -19,8 +19,12 @@ pub(super) struct StreamRun {
     pub id: StreamId,
     /// As of the last commit, or the one being made.
     pub checkpoint: Checkpoint,
-    /// Partitions that failed: their later slices would leave a gap.
-    pub failed: HashSet<Arc<str>>,
+    /// Partitions that failed.
+    failed: HashSet<Arc<str>>,
+    /// What they count as tried, once the others were read.
+    given_up: Vec<Cover>,
+    /// Whether a partition was read, by this run or an earlier one.
+    has_read: bool,
     table: Arc<Table>,
     held: Held,
     /// Rows since the last cover.
@@ -47,10 +51,13 @@ impl StreamRun {
     /// every shard of it.
     pub fn new(id: StreamId, table: &Arc<Table>, checkpoint: Checkpoint, is_text: bool) -> Self {
         let moved = if is_text { checkpoint.shards().collect() } else { BTreeSet::new() };
+        let has_read = checkpoint.shards().next().is_some();
         Self {
             id,
             checkpoint,
             failed: HashSet::new(),
+            given_up: Vec::new(),
+            has_read,
             table: Arc::clone(table),
             held: Held::default(),
             of_slice: 0,
@@ -82,6 +89,7 @@ impl StreamRun {
     /// Everything up to here is covered.
     pub fn cover(&mut self, cover: Cover) -> Covered {
         let added = self.held.cover();
+        self.has_read = true;
         // Of a foreign source's progress only the last counts.
         if matches!(cover, Cover::Foreign(_)) {
             self.covers.clear();
@@ -90,6 +98,26 @@ impl StreamRun {
         self.slices += 1;
         self.uncommitted += added;
         Covered { of_slice: std::mem::take(&mut self.of_slice), added }
+    }
+
+    /// Nothing more comes of a partition.
+    pub fn partition_failed(&mut self, partition: Arc<str>, given_up: Option<Cover>) {
+        self.failed.insert(partition);
+        self.given_up.extend(given_up);
+    }
+
+    /// All of the stream was read that can be. What fails a partition alone does not
+    /// pass: the others do not wait for it.
+    pub fn give_up(&mut self) {
+        if self.has_read {
+            self.covers.append(&mut self.given_up);
+        }
+    }
+
+    /// Whether the run of a stream that was read to its end is one. Of a stream of which
+    /// nothing could be read there is nothing that could take the table's place.
+    pub fn is_whole(&self) -> bool {
+        self.failed.is_empty() || self.has_read
     }
 
     /// As in [`Held::spill`]. A cover without rows of its own has to be committed before

@@ -116,7 +116,25 @@ async fn a_failed_partition_does_not_stop_the_others() {
     let report = run(scripts, &mut sink, 1000).await;
     assert_eq!(report.worst().unwrap().kind(), ErrorKind::NotFound);
     assert_eq!(rows(&sink), ["b"]);
-    assert_eq!((through(&sink, "A"), through(&sink, "B"), is_finished(&sink)), (None, Some(1), false));
+    // What does not pass does not keep the stream from its end either.
+    assert_eq!((through(&sink, "A"), through(&sink, "B"), is_finished(&sink)), (None, Some(1), true));
+}
+
+#[tokio::test]
+async fn a_stream_of_which_nothing_could_be_read_is_not_finished() {
+    let mut sink = Memory::default();
+    let scripts = vec![failing(slice("A", 1, &[]), ErrorKind::NotFound)];
+    assert_eq!(run(scripts, &mut sink, 1000).await.worst().unwrap().kind(), ErrorKind::NotFound);
+    assert!(!is_finished(&sink));
+}
+
+#[tokio::test]
+async fn a_pass_does_not_wait_for_a_partition_that_fails_alone() {
+    let mut sink = Memory::default();
+    let scripts = vec![failing(whole("A", &[]), ErrorKind::NotFound), whole("B", &[b"b"])];
+    assert_eq!(run(scripts, &mut sink, 1000).await.worst().unwrap().kind(), ErrorKind::NotFound);
+    let shards: Vec<&str> = sink.of(TRADES).positions.keys().map(|shard| &**shard).collect();
+    assert_eq!((shards, is_finished(&sink)), (vec!["A", "B"], true));
 }
 
 #[tokio::test]
@@ -391,6 +409,7 @@ fn told(steps: &[(usize, Step)]) -> (Vec<(usize, Event)>, [Model; 3]) {
                     Event::PartitionFailed {
                         partition: "A".into(),
                         error: Error::new(ErrorKind::NotFound, "x"),
+                        given_up: None,
                     }
                 }
                 Step::Ends | Step::Fails => {

@@ -2,9 +2,13 @@
 //! repeated when that may help.
 
 mod answer;
+mod clock;
+mod encoding;
 
 #[cfg(test)]
 pub(super) use answer::failure;
+
+pub(super) use clock::{CLOCKS_DIFFER_MAX, ClockCheck};
 
 use std::future::ready;
 use std::sync::Arc;
@@ -12,15 +16,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use tokio::time::Instant;
 use url::Url;
 
 use crate::config::source::SourceConfig;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::limit::Limiter;
+use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
+use crate::limit::{Limiter, Permit};
 use crate::observe::{Event, Observer};
 use crate::retry;
+
+use encoding::Encoding;
 
 /// Opening a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +35,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// For all pieces of an answer together. A page of 50,000 bars has 6 MB.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time that all tries of a request may wait for the server together: one that sends a
+/// byte a second is given up after its first try, one that is silent after all of them.
+const WAITED_MAX: Duration = Duration::from_secs(300);
 /// A larger answer, decompressed, is not a page: the largest known has 20 MB.
 const BODY_MAX: usize = 256 << 20;
 
@@ -37,6 +47,9 @@ const RETRIES_BEFORE_AN_ANSWER: usize = 4;
 
 /// A server may leave a client that reads nothing for so long. nginx waits a minute.
 const PAUSE_HARMLESS: Duration = Duration::from_secs(5);
+
+/// Tries after the first of what will hardly pass: [`Retry::Few`].
+const RETRIES_FEW: usize = 2;
 
 /// Takes an answer's text as it comes in, once for each attempt at a request.
 pub(super) trait Intake: Send {
@@ -100,10 +113,12 @@ pub(super) struct Client {
     observer: Arc<dyn Observer>,
     /// Whether the API itself has answered: then `base_url` is right.
     has_answered: AtomicBool,
+    clock: ClockCheck,
+    waited_max: Duration,
 }
 
 impl Client {
-    pub(super) fn new(config: SourceConfig, observer: Arc<dyn Observer>) -> Result<Self> {
+    pub(super) fn new(config: SourceConfig, clock: ClockCheck, observer: Arc<dyn Observer>) -> Result<Self> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("tapeline/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
@@ -112,7 +127,8 @@ impl Client {
             .http1_only()
             // A redirect could take the key to another host.
             .redirect(reqwest::redirect::Policy::none())
-            .gzip(true)
+            // Bodies are unpacked by `encoding`.
+            .no_gzip()
             .build()
             .or_fail(ErrorKind::Io, || "cannot set up TLS with this machine's certificates".to_owned())?;
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", config.api_key.expose()))
@@ -120,7 +136,26 @@ impl Client {
         authorization.set_sensitive(true);
         let limiter = Limiter::new(config.plan);
         let has_answered = AtomicBool::new(false);
-        Ok(Self { http, config, authorization, limiter, observer, has_answered })
+        let waited_max = WAITED_MAX;
+        Ok(Self { http, config, authorization, limiter, observer, has_answered, clock, waited_max })
+    }
+
+    #[cfg(test)]
+    pub(super) fn wait_at_most(&mut self, waited_max: Duration) {
+        self.waited_max = waited_max;
+    }
+
+    /// The moment as of which everything is read.
+    pub(super) fn as_of(&self) -> Timestamp {
+        self.clock.as_of()
+    }
+
+    /// Asks the API for no more than an answer, which says what time it is.
+    ///
+    /// # Errors
+    /// When it does not answer, or its clock is another one than this run's.
+    pub(super) async fn confirm_clock(&self) -> Result<()> {
+        self.fetch("/v1/marketstatus/upcoming", None, &mut Whole::default()).await.map(drop)
     }
 
     pub(super) fn config(&self) -> &SourceConfig {
@@ -149,14 +184,18 @@ impl Client {
         let url = self.url(target)?;
         let mut delays = retry::policy().build();
         let mut tries = 0;
+        let mut hopeless = 0;
+        let mut waited = Duration::ZERO;
         let mut is_alone = false;
         loop {
             tries += 1;
+            let permit = self.permit(stream).await;
             let mut wait = Wait::default();
-            let error = match self.once(&url, stream, intake, &mut wait).await {
+            let error = match self.once(&url, permit, stream, intake, &mut wait).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
+            waited += wait.server;
             let error = error.context(format_args!("GET {}", without_query(target)));
             if !error.is_retryable() {
                 return Err(error);
@@ -166,6 +205,18 @@ impl Client {
                 intake.alone().await;
                 is_alone = true;
                 continue;
+            }
+            if error.kind().policy().retry == Retry::Few {
+                hopeless += 1;
+                if hopeless > RETRIES_FEW {
+                    return Err(error);
+                }
+            }
+            if waited >= self.waited_max {
+                return Err(error.hint(format!(
+                    "given up after {} s of waiting for the server; check the network, and try again later",
+                    waited.as_secs()
+                )));
             }
             let Some(bound) = delays.next().filter(|_| self.is_patient(&error, tries)) else {
                 return Err(error.or_hint(|| "it was tried several times; try again later".to_owned()));
@@ -182,21 +233,28 @@ impl Client {
             || tries <= RETRIES_BEFORE_AN_ANSWER
     }
 
-    async fn once<I: Intake>(
-        &self,
-        url: &Url,
-        stream: Option<&str>,
-        intake: &mut I,
-        wait: &mut Wait,
-    ) -> Result<I::Output> {
-        let permit = self
-            .limiter
+    async fn permit(&self, stream: Option<&str>) -> Permit {
+        self.limiter
             .acquire(stream.unwrap_or_default(), |until| {
                 let delay = until.saturating_duration_since(Instant::now());
                 self.observer.event(&Event::RateLimited { stream, delay });
             })
-            .await;
-        let request = self.http.get(url.clone()).header(AUTHORIZATION, self.authorization.clone());
+            .await
+    }
+
+    async fn once<I: Intake>(
+        &self,
+        url: &Url,
+        permit: Permit,
+        stream: Option<&str>,
+        intake: &mut I,
+        wait: &mut Wait,
+    ) -> Result<I::Output> {
+        let request = self
+            .http
+            .get(url.clone())
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(ACCEPT_ENCODING, "gzip");
         let response = match wait.server(request.send()).await {
             None => return Err(self.unanswered()),
             Some(Ok(response)) => response,
@@ -210,6 +268,10 @@ impl Client {
         let status = response.status();
         let pause = answer::retry_after(response.headers());
         let request_id = answer::request_id(response.headers());
+        // What a gateway says in place of the API has a clock of its own.
+        if status.is_success() || status.is_client_error() {
+            self.clock.check(response.headers())?;
+        }
         if status.is_success() {
             self.body(response, stream, intake, wait).await?;
             return intake.end();
@@ -245,12 +307,20 @@ impl Client {
         wait: &mut Wait,
     ) -> Result<()> {
         let status = response.status();
+        let mut encoding = Some(Encoding::of(response.headers())?);
         let mut first = None;
         let mut bytes = 0;
         intake.begin();
-        loop {
+        while let Some(mut coming) = encoding.take() {
             let piece = wait.server(response.chunk()).await.ok_or_else(|| self.unanswered())?;
-            let Some(piece) = piece.map_err(|error| self.transport(error))? else { break };
+            let piece = match piece.map_err(|error| self.transport(error))? {
+                Some(piece) => {
+                    let text = coming.decode(piece);
+                    encoding = Some(coming);
+                    text?
+                }
+                None => coming.end()?,
+            };
             bytes += piece.len();
             if bytes > BODY_MAX {
                 return Err(Error::new(
@@ -260,6 +330,9 @@ impl Client {
             }
             if first.is_none() {
                 first = answer::first_character(&piece);
+                if let Some(error) = answer::speaks_tls(status, &piece) {
+                    return Err(error);
+                }
                 if first.is_some() {
                     self.assert_of_the_api(status, first)?;
                 }
@@ -287,12 +360,13 @@ impl Client {
     /// A failure below HTTP. The URL is left out: it can hold what a proxy put there.
     fn transport(&self, error: reqwest::Error) -> Error {
         let error = error.without_url();
+        if let Some(told) = answer::wrong_scheme(&error, self.config.base_url.scheme()) {
+            return told.caused_by(error);
+        }
         let (kind, what) = if error.is_connect() {
             (ErrorKind::Unreachable, "the API cannot be reached")
         } else if error.is_timeout() {
             (ErrorKind::Unavailable, "the API did not answer in time")
-        } else if error.is_decode() {
-            (ErrorKind::Unavailable, "the answer is not what its encoding says")
         } else {
             (ErrorKind::Unavailable, "the connection to the API broke")
         };

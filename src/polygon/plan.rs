@@ -151,6 +151,20 @@ impl DaysLeft {
     }
 }
 
+/// The latest moment as of which days of the stream were read.
+pub(super) fn made_as_of(
+    stream: &Stream,
+    config: &SourceConfig,
+    checkpoint: &Checkpoint,
+) -> Option<Timestamp> {
+    let positions = match stream.spec.partition {
+        Partition::Ticker => config.tickers.iter().map(|ticker| checkpoint.position(ticker)).collect(),
+        Partition::None => vec![checkpoint.position("")],
+        Partition::Values(values) => values.iter().map(|value| checkpoint.position(value)).collect(),
+    };
+    positions.into_iter().flatten().map(|position| position.as_of).max()
+}
+
 fn partitions(stream: &Stream, config: &SourceConfig) -> Result<Vec<Arc<str>>> {
     match stream.spec.partition {
         Partition::None => Ok(vec![Arc::from("")]),
@@ -434,6 +448,21 @@ fn period_days(size: BarSize) -> u16 {
         Timespan::Year => 366,
     };
     size.multiplier.saturating_mul(unit).saturating_add(if unit > 1 { 5 } else { 0 })
+}
+
+/// Days that a bar of this size spans, rounded up.
+pub(super) fn bar_days(size: BarSize) -> i64 {
+    let multiplier = i64::from(size.multiplier);
+    match size.timespan {
+        Timespan::Second => multiplier / 86_400 + 1,
+        Timespan::Minute => multiplier / 1_440 + 1,
+        Timespan::Hour => multiplier / 24 + 1,
+        Timespan::Day => multiplier,
+        Timespan::Week => 7 * multiplier,
+        Timespan::Month => 31 * multiplier,
+        Timespan::Quarter => 92 * multiplier,
+        Timespan::Year => 366 * multiplier,
+    }
 }
 
 #[cfg(test)]

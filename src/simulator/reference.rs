@@ -120,6 +120,17 @@ impl<'a> DetailsFact<'a> {
         })
     }
 
+    /// Whether it was traded on the day.
+    pub fn is_listed(&self) -> bool {
+        self.ticker.is_active
+    }
+
+    /// The last day of the newest listing of a symbol, when that is over.
+    pub fn last_day(market: &'a Market, symbol: &str, today: Date) -> Option<Date> {
+        let fact = Self::of(market, symbol, today)?;
+        fact.ticker.listing.until.filter(|_| !fact.is_listed())
+    }
+
     fn tell_company(&self, columns: &mut impl Columns, dice: &mut Dice) {
         let street =
             format!("{} {} STREET", dice.between(1, 9_900), dice.pick(&["WALL", "MAIN", "MARKET", "ELM"]));

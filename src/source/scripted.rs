@@ -77,6 +77,10 @@ impl Slice for Script {
         &self.partition
     }
 
+    fn given_up(&self) -> Option<Cover> {
+        Some(self.cover.clone()).filter(|cover| matches!(cover, Cover::Whole { .. }))
+    }
+
     async fn read(self: Box<Self>, pages: &Pages) -> Result<Cover> {
         for page in &self.pages {
             let room = pages.room().await;

@@ -29,7 +29,7 @@ async fn read(scripts: &[(&str, Vec<Script>)], configured: Configured<'_>, state
     let passed = state::parse(&state.to_string()).unwrap();
     let source = Scripted(scripts.iter().map(|(name, list)| ((*name).to_owned(), list.clone())).collect());
     let (_keep, stop) = watch::channel(false);
-    let report = run_streams(&output, selected, passed, stop, |_| Ok(source)).await.unwrap();
+    let report = run_streams(&output, selected, passed, stop, |_, _| Ok(source)).await.unwrap();
     Run { report, lines: captured.lines(&output) }
 }
 
@@ -197,7 +197,7 @@ async fn a_ticker_that_does_not_exist_is_named_and_the_others_are_read() {
         slice("Z", 1, &[b"{\"n\":2}"]),
     ];
     let run = read(&[("stock_trades", trades)], TRADES, &json!([])).await;
-    assert_eq!(run.story(), "STARTED RUNNING 1 STATE 1.0 WARN 2 STATE 1.0 INCOMPLETE ERROR");
+    assert_eq!(run.story(), "STARTED RUNNING 1 STATE 1.0 WARN 2 STATE 1.0 COMPLETE ERROR");
     assert_eq!(run.errors()[0]["message"], "NOPE could not be read: scripted");
     assert_eq!(run.errors()[0]["failure_type"], "config_error");
 }

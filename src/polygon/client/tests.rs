@@ -43,7 +43,8 @@ fn client(base_url: &str) -> Client {
     let config =
         json!({"api_key": "k", "base_url": base_url, "plan": {"type": "paid"}, "start_date": "2024-01-02"});
     let clock = Clock::Fixed("2024-07-15T00:00:00Z".parse().unwrap());
-    Client::new(SourceConfig::from_json(config, clock).unwrap(), Arc::new(Silent)).unwrap()
+    let config = SourceConfig::from_json(config, clock).unwrap();
+    Client::new(config, ClockCheck::new(clock), Arc::new(Silent)).unwrap()
 }
 
 /// Keeps the text, and has no room for a while after each piece until it is alone.

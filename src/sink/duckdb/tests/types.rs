@@ -359,8 +359,8 @@ fn no_json_of_a_source_is_refused() {
             }
             runtime.block_on(async {
                 let mut sink = file.sink().await;
-                let (stream, _) = sink.open(&target(&table, WriteMode::Append)).await.unwrap();
-                let _ = sink.write(stream, batch).await.unwrap();
+                let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
+                sink.write(stream, batch).await.unwrap();
                 commit(&mut sink, stream, "1").await;
             });
             let unread = "SELECT count(*)::VARCHAR, count(*) FILTER (NOT json_valid(j) OR NOT json_valid(additional_properties))::VARCHAR FROM polygon.everything";
