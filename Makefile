@@ -37,4 +37,5 @@ lint:
 bench:
 	@scripts/setup --bench
 	@scripts/cargo build
+	@scripts/cargo build --example quick_server
 	@. scripts/env && benchmarks/run

@@ -2,7 +2,7 @@
 
 import sys
 
-from . import free_plan, many_streams, measure, read, spec, sync, write
+from . import free_plan, many_streams, measure, quick, read, spec, sync, write
 
 BENCHMARKS = {
     "read": read.run,
@@ -10,10 +10,12 @@ BENCHMARKS = {
     "write": write.run,
     "many-streams": many_streams.run,
     "spec": spec.run,
+    "scale": quick.run_scale,
+    "latency": quick.run_latency,
     "free-plan": free_plan.run,
 }
 # It waits for five minutes and says nothing about speed.
-BY_DEFAULT = ["spec", "read", "sync", "write", "many-streams"]
+BY_DEFAULT = ["spec", "scale", "latency", "read", "sync", "write", "many-streams"]
 
 
 def main():

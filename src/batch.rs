@@ -17,8 +17,8 @@ use crate::catalog::Table;
 /// written out), so none was ever rounded.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Rows {
-    // In parts of one size, whatever the size of a page: they are free one by one and
-    // used again.
+    // In parts of one size but for the first, whatever the size of a page: they are free
+    // one by one and used again.
     parts: Vec<Part>,
     len: usize,
     changes: Vec<Change>,
@@ -33,6 +33,9 @@ struct Part {
 
 /// Bytes of text after which a new part begins.
 const PART_BYTES: usize = 1 << 20;
+
+/// And the first part: few rows take little, also where many pages are under way.
+const FIRST_PART_BYTES: usize = 120 << 10;
 
 /// What the last row of a part may have beyond that without another allocation.
 const PART_SLACK: usize = 4 << 10;
@@ -62,6 +65,14 @@ impl Part {
         Self { text, ends }
     }
 
+    /// The first of several, or the only one.
+    fn first() -> Self {
+        Self {
+            text: Vec::with_capacity(FIRST_PART_BYTES + PART_SLACK),
+            ends: Vec::with_capacity(FIRST_PART_BYTES / BAR_BYTES),
+        }
+    }
+
     fn rows(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.text[start..end - 1])
@@ -71,7 +82,8 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         let (mut text, mut ends) = (std::mem::take(&mut self.text), std::mem::take(&mut self.ends));
-        // A row longer than a part made it grow, or it is a copy and as long as its text.
+        // It was the first, a row longer than a part made it grow, or it is a copy and as
+        // long as its text.
         if text.capacity() != PART_BYTES + PART_SLACK {
             return;
         }
@@ -200,17 +212,18 @@ impl Rows {
     #[inline]
     fn last(&mut self) -> &mut Part {
         if self.parts.is_empty() {
-            self.parts.push(Part::new());
+            self.parts.push(Part::first());
         }
         self.parts.last_mut().expect("one was pushed")
     }
 
     /// Ends the row whose text was appended to [`Rows::buffer`].
     pub fn end_row(&mut self) {
+        let full = if self.parts.len() > 1 { PART_BYTES } else { FIRST_PART_BYTES };
         let part = self.last();
         part.text.push(b'\n');
         part.ends.push(part.text.len());
-        if part.text.len() >= PART_BYTES {
+        if part.text.len() >= full {
             self.parts.push(Part::new());
         }
         self.len += 1;
@@ -390,7 +403,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_lie_in_parts_of_one_size_and_none_is_cut() {
+    fn rows_lie_in_parts_and_none_is_cut() {
         let row = |index: usize| format!("{index:04}{}", "x".repeat(996)).into_bytes();
         let mut rows = Rows::default();
         assert!(rows.is_empty() && rows.iter().next().is_none());
@@ -400,7 +413,8 @@ mod tests {
         assert_eq!((rows.len(), rows.bytes()), (2500, 2500 * 1001));
         assert!(rows.iter().eq((0..2500).map(row)));
         let parts: Vec<&[u8]> = rows.texts().collect();
-        assert_eq!(parts.len(), 3);
+        assert_eq!(parts.len(), 4);
+        assert!(parts[0].len() <= FIRST_PART_BYTES + PART_SLACK, "few rows take little");
         assert!(parts.iter().all(|part| part.ends_with(b"x\n") && part.len() <= PART_BYTES + PART_SLACK));
     }
 
@@ -419,10 +433,10 @@ mod tests {
         let told = |piece: &Rows| -> Vec<(usize, usize)> {
             piece.changes().iter().map(|change| (change.row, change.column)).collect()
         };
-        assert_eq!(pieces.iter().map(Rows::len).collect::<Vec<_>>(), [2, 2, 1]);
+        assert_eq!(pieces.iter().map(Rows::len).collect::<Vec<_>>(), [1, 2, 2, 0]);
         assert_eq!(
             pieces.iter().map(told).collect::<Vec<_>>(),
-            [vec![(0, 0), (1, 1)], vec![(1, 3)], vec![(0, 4)]]
+            [vec![(0, 0)], vec![(0, 1)], vec![(0, 3), (1, 4)], vec![]]
         );
         assert!(pieces.iter().flat_map(Rows::iter).all(|text| text == row));
     }

@@ -38,6 +38,8 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
 /// Time that all tries of a request may wait for the server together: one that sends a
 /// byte a second is given up after its first try, one that is silent after all of them.
 const WAITED_MAX: Duration = Duration::from_secs(300);
+/// Connections kept for the next request: as many as a limit lets wait for it.
+const IDLE_MAX: usize = 16;
 /// A larger answer, decompressed, is not a page: the largest known has 20 MB.
 const BODY_MAX: usize = 256 << 20;
 
@@ -125,6 +127,8 @@ impl Client {
             // The streams of one HTTP/2 connection share a window: those whose reading
             // pauses would fill it, and hold up the one that they wait for.
             .http1_only()
+            // One that is kept keeps what it needed for the largest answer.
+            .pool_max_idle_per_host(IDLE_MAX)
             // A redirect could take the key to another host.
             .redirect(reqwest::redirect::Policy::none())
             // Bodies are unpacked by `encoding`.

@@ -35,13 +35,13 @@ use slice::PolygonSlice;
 
 /// As many slices of a stream are read at the same time as requests may be made
 /// while one of them is answered, were it to take this long.
-const LATENCY_MS: u64 = 600;
+const LATENCY_MS: u64 = 500;
 
 /// But so many at least: while one is committed the next one is read.
 const CONCURRENCY_MIN: u64 = 2;
 
 /// And no more, whatever the plan allows: each has a connection of its own.
-const CONCURRENCY_MAX: u64 = 64;
+const CONCURRENCY_MAX: u64 = 48;
 
 /// The API under one key.
 #[derive(Debug)]

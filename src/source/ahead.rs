@@ -26,6 +26,9 @@ const PAGE_GUESS: usize = 8 << 20;
 /// And the least that one is taken for: what a request needs besides its rows.
 const PAGE_MIN: usize = 16 << 10;
 
+/// A page that is larger than expected is taken for so many times as much.
+const GROWS_BY: usize = 4;
+
 /// What the streams of a run share.
 #[derive(Debug, Default)]
 pub struct Ahead {
@@ -85,6 +88,8 @@ pub struct Room {
     lane: Arc<Lane>,
     slice: u64,
     bytes: usize,
+    /// Whether the page turned out larger than it was taken for.
+    has_grown: bool,
 }
 
 /// What is asked for: bytes for a page that is new or under way.
@@ -270,7 +275,7 @@ impl Lane {
     pub(super) async fn room(self: &Arc<Self>, slice: u64) -> Room {
         let bytes = self.ahead.lock().share(self.number).page.expected();
         self.ahead.take(Request { lane: self.number, slice, is_new: true, bytes }).await;
-        Room { lane: Arc::clone(self), slice, bytes }
+        Room { lane: Arc::clone(self), slice, bytes, has_grown: false }
     }
 }
 
@@ -286,10 +291,20 @@ impl Room {
     /// Waits until the page may have `bytes`: as its text comes in it has more and
     /// more.
     pub async fn grow(&mut self, bytes: usize) {
-        let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else { return };
-        let request = Request { lane: self.lane.number, slice: self.slice, is_new: false, bytes: more };
-        self.lane.ahead.take(request).await;
+        if bytes <= self.bytes {
+            return;
+        }
+        // One much larger than expected may be of any size. It gets room for all of it
+        // or pauses here: many that are paused far on hold as much in their sockets.
+        let ample = if self.has_grown { PAGE_GUESS } else { PAGE_GUESS.min(GROWS_BY * self.bytes) };
+        let bytes = bytes.max(ample);
+        let more = bytes - self.bytes;
+        self.lane
+            .ahead
+            .take(Request { lane: self.lane.number, slice: self.slice, is_new: false, bytes: more })
+            .await;
         self.bytes = bytes;
+        self.has_grown = true;
     }
 
     /// Waits until the page never has to wait for room, whatever else is read.
