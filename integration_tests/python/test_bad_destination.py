@@ -220,7 +220,6 @@ TABLE = [
     Bad("a record without a moment", lines(record("s", {}).replace(str(AT), "null")), 1, ("line 1", "emitted_at")),
     Bad("data that is no object", lines(record("s", [SECRET])), 1, ("line 1", "data of a record")),
     Bad("a stream that is not configured", lines(record("t", {})), 1, ('"t"', "the same configured catalogue")),
-    Bad("a key that does not fit", lines(record("s", {"id": SECRET})), 2, ("line 1", "`id`", "primary key")),
     Bad("no end of the stream", lines(), 3, ("stream s", "complete", "the source's log")),
     Bad("a stream that broke off", lines(status("s", "INCOMPLETE")), 3, ("stream s", "complete")),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from harness.destination import (
     SCHEMA,
     TEXT,
     Destination,
+    Row,
     catalog,
     record,
     records,
@@ -336,14 +338,32 @@ def test_data_that_is_no_object_is_an_error(destination: Destination, data: str)
     destination.assert_is("s", [{"id": 1}])
 
 
-def test_a_key_that_does_not_fit_is_an_error(destination: Destination) -> None:
+def rejected(destination: Destination) -> list[tuple[str, Row]]:
+    """The records that were kept apart, and why."""
+    return [(row["reason"], row["row"]) for row in destination.rows("_tapeline_rejected")]
+
+
+def test_records_whose_key_is_none_are_kept_apart(destination: Destination) -> None:
     """As NULL it would be the key of other rows."""
     dedup = catalog(stream("s"), mode="append_dedup", key="id")
-    lines = [record("s", {"id": 1}), state("s", 1), record("s", '{"id": 99999999999999999999}'), status("s")]
-    outcome = destination.write(dedup, lines)
-    assert outcome.code == 2, outcome.describe()
-    assert b"`id`, which is of the primary key" in outcome.stdout and b"99999" not in outcome.stdout
+    bad = [record("s", '{"id": 99999999999999999999}'), record("s", {"name": "a"}), record("s", {"id": None, "name": "b"})]
+    lines = [record("s", {"id": 1}), state("s", 1), *bad, state("s", 2), *bad, status("s")]
+    outcome = destination.write(dedup, lines).succeeded()
+    assert b"99999" not in outcome.stdout, "what is in a row is no business of a log"
+    assert b"6 records have no key that tells them apart" in outcome.stdout, outcome.describe()
     destination.assert_is("s", [{"id": 1}])
+    misfit = "`id` of the primary key is not of the type that the stream's schema says"
+    absent = "`id` of the primary key is absent or null"
+    rows = [{"additional_properties": {"id": 99999999999999999999}}, {"name": "a"}, {"name": "b"}]
+    assert rejected(destination) == 2 * list(zip([misfit, absent, absent], rows, strict=True))
+
+
+def test_rows_without_a_key_of_the_fault_that_was_seen(destination: Destination, shared: Path) -> None:
+    folder = shared / "faults" / "18_missing_key"
+    catalog = json.loads((folder / "catalog.json").read_text())
+    destination.write_bytes(catalog, (folder / "messages.jsonl").read_bytes()).succeeded()
+    assert {row["id"] for row in destination.data("splits")} == {"E1", "E2"}
+    assert len(rejected(destination)) == 2
 
 
 @pytest.mark.parametrize("at", ["1e300", "-1e300", "99999999999999999999", '"soon"', "{}"])

@@ -83,8 +83,8 @@ def test_a_key_that_would_have_to_be_mended_merges_no_rows(destination: Destinat
     """Two halves of pairs are one replacement character."""
     dedup = catalog(stream("s", {"k": TEXT}), mode="append_dedup", key="k")
     lines = [record("s", r'{"k":"\ud800"}'), record("s", r'{"k":"\ud801"}'), state("s", 1), status("s")]
-    outcome = destination.write(dedup, lines)
-    assert outcome.code == 2 and b"line 1 of the input" in outcome.stdout, outcome.describe()
+    destination.write(dedup, lines).succeeded()
+    assert len(destination.rows("_tapeline_rejected")) == 2
 
 
 def test_a_megabyte_of_nesting_is_read_in_a_moment(destination: Destination) -> None:

@@ -44,6 +44,8 @@ pub(crate) struct Transcoder {
     superseded: Vec<usize>,
     has_superseded: bool,
     key_misfit: Option<usize>,
+    /// In which row each field of the key was filled last, as `seen`.
+    filled: Vec<u64>,
     /// For members that had to be written anew.
     scratch: Vec<u8>,
     /// The field that says which day a row is of.
@@ -143,6 +145,7 @@ impl Transcoder {
         Self {
             by_source: sources.map(|(index, field)| (field.source.clone(), index)).collect(),
             seen: vec![0; fields.len()],
+            filled: vec![0; fields.len()],
             fields,
             constants: Vec::new(),
             ignored: &[],
@@ -180,6 +183,14 @@ impl Transcoder {
     /// there was one: NULL in its place would merge rows that are not the same.
     pub(crate) fn key_misfit(&self) -> Option<usize> {
         self.key_misfit
+    }
+
+    /// A column of the primary key that the last row has no value for, if a field fills
+    /// it: NULL there would merge rows that are not the same.
+    pub(crate) fn key_missing(&self) -> Option<usize> {
+        let missing =
+            |(field, plan): &(usize, &FieldPlan)| plan.is_key && self.filled[*field] != self.row_number;
+        self.fields.iter().enumerate().find(missing).map(|(_, plan)| plan.column)
     }
 
     /// Reads one row, an object, and appends it. Of a field that it has twice the last
@@ -239,6 +250,9 @@ impl Transcoder {
                     if field == self.day_field && fit != Fit::Not {
                         self.day = self.day_of(value);
                     }
+                    if fit == Fit::Whole && self.fields[field].is_key && value != Value::Null {
+                        self.filled[field] = self.row_number;
+                    }
                     if fit != Fit::Whole {
                         self.changed(field, fit, key, scanner.last_value(), rows);
                     }
@@ -279,6 +293,8 @@ impl Transcoder {
         };
         if fit != Fit::Whole {
             self.changed(field, fit, key, &mended, rows);
+        } else if value != Value::Null {
+            self.filled[field] = self.row_number;
         }
         self.scratch = mended;
     }

@@ -16,6 +16,7 @@
 pub mod catalog;
 mod columns;
 mod records;
+mod rejects;
 mod routing;
 #[cfg(test)]
 mod tests;
@@ -35,11 +36,18 @@ use crate::sink::{Sink, StreamId, Target};
 use catalog::Configured;
 use records::{PAGE_BYTES, Records};
 
+/// Records of a stream that may be rejected before the sync fails.
+const REJECTED_MAX: u64 = 1_000;
+
 /// Writes the records of one sync.
 pub struct Destination<'a> {
     sink: &'a mut dyn Sink,
     output: Arc<Output>,
     configured: Vec<Configured>,
+    /// Tables of rejected records.
+    rejects: Vec<Target>,
+    rejected_max: u64,
+    /// Of the configured streams, then of `rejects`.
     ids: Vec<StreamId>,
     page_bytes: usize,
 }
@@ -54,9 +62,13 @@ impl<'a> Destination<'a> {
         output: Arc<Output>,
         configured: Vec<Configured>,
     ) -> Result<Self> {
-        let targets: Vec<Target> = configured.iter().map(|stream| stream.target.clone()).collect();
+        let rejects = rejects::targets(&configured);
+        let targets: Vec<Target> =
+            configured.iter().map(|stream| &stream.target).chain(&rejects).cloned().collect();
         let mut ids = Vec::new();
-        for (opened, configured) in sink.open(&targets).await?.into_iter().zip(&configured) {
+        let mut opened = sink.open(&targets).await?;
+        let rejects_opened = opened.split_off(configured.len());
+        for (opened, configured) in opened.into_iter().zip(&configured) {
             let name = &configured.descriptor.name;
             let opened = opened.map_err(|error| error.in_stream(name))?;
             if configured.target.mode.is_staged() && !opened.progress.is_empty() {
@@ -67,7 +79,18 @@ impl<'a> Destination<'a> {
             }
             ids.push(opened.id);
         }
-        Ok(Self { sink, output, configured, ids, page_bytes: PAGE_BYTES })
+        for opened in rejects_opened {
+            ids.push(opened?.id);
+        }
+        Ok(Self {
+            sink,
+            output,
+            configured,
+            rejects,
+            rejected_max: REJECTED_MAX,
+            ids,
+            page_bytes: PAGE_BYTES,
+        })
     }
 
     /// Writes what comes until the input ends or `stop` becomes true, then says what
@@ -82,12 +105,14 @@ impl<'a> Destination<'a> {
     }
 
     async fn run_in(self, engine: Engine, input: Blocks) -> Result<()> {
-        let Self { sink, output, configured, ids, page_bytes } = self;
+        let Self { sink, output, configured, rejects, rejected_max, ids, page_bytes } = self;
+        let of_stream = |stream: &Configured| (stream.descriptor.name.clone(), stream.target.clone());
+        let of_rejects = |target: &Target| (target.table.name.clone(), target.clone());
         let known: Vec<(String, Target)> =
-            configured.iter().map(|stream| (stream.descriptor.name.clone(), stream.target.clone())).collect();
+            configured.iter().map(of_stream).chain(rejects.iter().map(of_rejects)).collect();
         let streams: Vec<_> =
             ids.into_iter().zip(&known).map(|(id, (name, target))| (id, name.as_str(), target)).collect();
-        let mut records = Records::new(input, output, configured, page_bytes);
+        let mut records = Records::new(input, output, configured, &rejects, rejected_max, page_bytes);
         let report = engine.take(&mut records, sink, &streams).await;
         match report.into_worst() {
             Some(error) if error.kind() == ErrorKind::Interrupted => Err(interrupted()),

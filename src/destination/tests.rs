@@ -218,6 +218,53 @@ async fn what_is_no_message_is_passed_over() {
     assert_eq!(sink.streams[0].durable, rows([1]));
 }
 
+/// Records whose key is none are kept apart, with the reason, by the STATE that covers
+/// them; more than a sync may have fail it.
+#[tokio::test]
+async fn records_without_a_key_are_kept_apart() {
+    let keyed = json!({"stream": {"name": "a", "json_schema": {"properties":
+        {"n": {"type": "integer"}, "v": {"type": "string"}}}}, "destination_sync_mode": "append_dedup",
+        "primary_key": [["n"]]});
+    let data =
+        |data: Value| json!({"type": "RECORD", "record": {"stream": "a", "data": data, "emitted_at": EPOCH}});
+    let messages = [
+        data(json!({"n": 1})),
+        data(json!({"v": "none"})),
+        data(json!({"n": null, "v": "null"})),
+        data(json!({"n": "text", "v": "misfit"})),
+        state(0, 10),
+        data(json!({"v": "of no STATE"})),
+    ];
+    for rejected_max in [3, 2] {
+        let mut sink = Memory::default();
+        let (output, captured) = Captured::output();
+        let configured = catalog::configured(json!({"streams": [keyed]}), "main").unwrap();
+        let mut destination = Destination::open(&mut sink, Arc::clone(&output), configured).await.unwrap();
+        destination.rejected_max = rejected_max;
+        let (_keep, stop) = watch::channel(false);
+        let policy = CommitPolicy { rows: 1, interval: Duration::from_secs(3600) };
+        let input = Blocks::of(Cursor::new(text(&messages))).unwrap();
+        let outcome = destination.run(input, policy, stop).await;
+        let message = outcome.unwrap_err().user_message();
+        let ran = Ran { outcome: Ok(()), lines: captured.lines(&output) };
+        if rejected_max == 2 {
+            assert!(message.contains("`n` of the primary key is not of the type"), "{message}");
+            assert!(ran.echoed().is_empty() && sink.streams.iter().all(|stream| stream.durable.is_empty()));
+            continue;
+        }
+        assert_eq!(ran.echoed(), [(10, 4.0)], "they count");
+        assert_eq!(sink.streams[0].durable, [r#"{"n":1}"#]);
+        assert_eq!(
+            sink.streams[1].durable,
+            [
+                r#"{"stream":"a","reason":"`n` of the primary key is absent or null","row":{"v":"none"}}"#,
+                r#"{"stream":"a","reason":"`n` of the primary key is absent or null","row":{"v":"null"}}"#,
+                r#"{"stream":"a","reason":"`n` of the primary key is not of the type that the stream's schema says","row":{"v":"misfit","additional_properties":{"n":"text"}}}"#,
+            ]
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_stop_keeps_what_states_cover() {
     let mut sink = Memory::default();

@@ -74,6 +74,9 @@ impl Target {
 /// Who writes when an Airbyte platform does, which does not say for which connection.
 pub const AIRBYTE: &str = "airbyte";
 
+/// The table of rows that no other could take. Everybody may write to it.
+pub const REJECTED: &str = "_tapeline_rejected";
+
 /// A run as an Airbyte platform numbers it [airbyte_protocol.yaml, ConfiguredAirbyteStream].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
