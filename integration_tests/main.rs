@@ -3,5 +3,7 @@
 mod demo;
 mod image;
 mod memory;
+mod outlets;
+mod secrets;
 mod snowflake;
 mod sync;

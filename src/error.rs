@@ -45,7 +45,8 @@ pub enum ErrorKind {
     Sink,
     /// The warehouse failed in a way that may pass.
     SinkUnavailable,
-    /// The machine refuses: a full disk, a missing permission.
+    /// The machine refuses: a full disk, a missing permission, a reader that went away.
+    /// Whoever runs the program can mend it.
     Io,
     /// Another process writes to the same progress.
     Conflict,
@@ -124,7 +125,8 @@ impl ErrorKind {
             Self::Refused => row(false, System, Scope::Stream),
             Self::Sink => row(false, Config, Scope::Run),
             Self::SinkUnavailable => row(true, Transient, Scope::Run),
-            Self::Io | Self::Bug => row(false, System, Scope::Run),
+            Self::Io => row(false, Config, Scope::Run),
+            Self::Bug => row(false, System, Scope::Run),
             Self::Conflict => row(false, Transient, Scope::Run),
             Self::Interrupted => {
                 Policy { retry: false, failure_type: Transient, exit_code: 130, scope: Scope::Run }

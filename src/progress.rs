@@ -7,7 +7,6 @@ mod lines;
 mod screen;
 mod tally;
 
-use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use indicatif::MultiProgress;
 use crate::error::ErrorKind;
 use crate::observe::{Event, Observer};
 use crate::telemetry::LogFormat;
+use crate::terminal;
 
 use bars::Bars;
 use lines::Lines;
@@ -56,7 +56,7 @@ impl Progress {
     ) -> Arc<Self> {
         let tally = Arc::new(Mutex::new(Tally::new(run, streams, requests_per_minute, Instant::now())));
         let is_capable =
-            std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+            terminal::is_at_stderr() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let draws = when == When::Auto && format == LogFormat::Text && is_capable;
         let view = match draws {
             true => View::Bars(Bars::new(&tally)),

@@ -8,7 +8,7 @@ pub mod discover;
 pub mod init;
 mod protocol;
 pub mod read;
-mod signals;
+pub(crate) mod signals;
 pub mod simulate;
 pub mod spec;
 pub mod sync;

@@ -324,7 +324,7 @@ impl<'a> Destination<'a> {
             failpoint::pass();
         }
         for (state, records) in self.states.drain(..) {
-            self.output.lines().message(&state.echo(records));
+            self.output.lines().verbatim(&state.echo(records));
         }
         self.waiting_since = None;
         self.covered = 0;

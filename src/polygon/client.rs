@@ -18,7 +18,7 @@ use crate::config::source::SourceConfig;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::limit::Limiter;
 use crate::observe::{Event, Observer};
-use crate::retry;
+use crate::{retry, secret};
 
 /// Opening a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -185,7 +185,7 @@ impl Client {
         }
         let mut body = Whole::default();
         self.body(response, stream, &mut body).await?;
-        let error = answer::failure(status, &body.0, request_id.as_deref(), &self.config.api_key);
+        let error = answer::failure(status, &body.0, request_id.as_deref());
         if error.kind() == ErrorKind::RateLimited {
             self.limiter.pause(pause.unwrap_or_else(|| self.limiter.default_pause()));
         }
@@ -265,10 +265,11 @@ impl Client {
 }
 
 /// Path and query of a `next_url`, whatever its host: the key goes to the
-/// configured host only. A key that the server put there is left out.
+/// configured host only. A parameter in which the server put the key is left out.
 ///
 /// # Errors
-/// [`ErrorKind::Response`] when it is not a URL.
+/// [`ErrorKind::Response`] when it is not a URL, [`ErrorKind::Refused`] when it has the
+/// key in another place: an address is written into logs on its way.
 pub(super) fn continuation(next_url: &str) -> Result<String> {
     let any_host = Url::parse("http://host.invalid/").expect("a constant URL");
     let url = any_host
@@ -280,7 +281,17 @@ pub(super) fn continuation(next_url: &str) -> Result<String> {
         .split('&')
         .filter(|pair| !pair.is_empty() && !pair.to_ascii_lowercase().starts_with("apikey="))
         .collect();
-    Ok(if query.is_empty() { url.path().to_owned() } else { format!("{}?{}", url.path(), query.join("&")) })
+    let target =
+        if query.is_empty() { url.path().to_owned() } else { format!("{}?{}", url.path(), query.join("&")) };
+    if secret::is_in(&target) {
+        // It would come again with every try.
+        return Err(Error::new(
+            ErrorKind::Refused,
+            "the answer's `next_url` holds the key, so it is not followed",
+        )
+        .hint("check `base_url`: the API does not repeat keys, a proxy may"));
+    }
+    Ok(target)
 }
 
 fn without_query(target: &str) -> &str {
@@ -290,6 +301,7 @@ fn without_query(target: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     #[test]
     fn a_next_url_keeps_path_and_query_only() {
@@ -302,5 +314,10 @@ mod tests {
             assert_eq!(continuation(next_url).unwrap(), target);
         }
         assert!(continuation("https://[").is_err());
+        let key = Secret::new("k-client.rs+0123456789");
+        for target in ["/v3/a?token=k-client.rs%2b0123456789", "/k-client.rs+0123456789?cursor=x"] {
+            let error = continuation(target).unwrap_err().user_message();
+            assert!(error.contains("holds the key") && !error.contains(key.expose()), "{error}");
+        }
     }
 }
