@@ -1,6 +1,8 @@
 //! Lets the program find a prebuilt DuckDB library where the build found it, and
 //! the tests know whether the vendor's recorded answers are there.
 
+#![expect(clippy::disallowed_macros, reason = "cargo reads what a build script prints")]
+
 use std::path::PathBuf;
 
 fn main() {

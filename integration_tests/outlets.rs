@@ -1,5 +1,6 @@
 //! Standard output and standard error that take nothing: a full disk, a reader that
 //! went away. No command panics, what is committed stays, and the exit code tells.
+//! And a signal that comes before a command has begun.
 
 use std::fs::File;
 use std::path::Path;
@@ -117,5 +118,41 @@ async fn a_stderr_that_is_full_or_closed_stops_a_run_and_is_told_on_stdout() {
         let mut wrong = command(folder.path(), &["sync", "nowhere.yaml"]);
         wrong.stdout(Stdio::piped()).stderr(lost());
         assert_eq!(output(wrong).await.status.code(), Some(2));
+    }
+}
+
+/// The program waits for its configuration when the signal comes: as early as one can
+/// be known to come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_before_the_configuration_is_read_ends_as_a_later_one_does() {
+    let market = simulator::serve(Config::default()).await.unwrap();
+    let config = serde_json::json!({"api_key": "key-of-outlets", "base_url": market.url(), "start_date": "2024-06-20"});
+    let cases: [(&[&str], String); 3] = [
+        (&["sync", "given"], PIPELINE.replace("${MARKET}", &market.url())),
+        (&["read", "--config", "given", "--catalog", "k.json"], config.to_string()),
+        (&["check", "--config", "given"], config.to_string()),
+    ];
+    for (arguments, text) in cases {
+        for signal in ["-TERM", "-INT"] {
+            let folder = tempfile::tempdir().unwrap();
+            let catalog = serde_json::json!({"streams": [{"stream": {"name": "stock_daily_bars"}}]});
+            std::fs::write(folder.path().join("k.json"), catalog.to_string()).unwrap();
+            let given = folder.path().join("given");
+            assert!(Command::new("mkfifo").arg(&given).status().unwrap().success());
+            let mut command = command(folder.path(), arguments);
+            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let text = text.clone();
+            let work = move || {
+                // Opens once the program has.
+                let mut file = File::options().write(true).open(given).unwrap();
+                let killed = Command::new("kill").arg(signal).arg(child.id().to_string()).status().unwrap();
+                assert!(killed.success());
+                std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+                drop(file);
+                child.wait_with_output().unwrap()
+            };
+            let ended = tokio::task::spawn_blocking(work).await.unwrap();
+            assert_eq!(ended.status.code(), Some(130), "{arguments:?} {signal}: {ended:?}");
+        }
     }
 }

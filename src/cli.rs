@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use crate::commands::{self, signals};
 use crate::error::{ErrorKind, Result};
-use crate::outlet;
 use crate::terminal::Paint;
+use crate::{outlet, secret};
 
 /// Market data from Polygon.io (now Massive) into a warehouse, exactly once.
 #[derive(Debug, Parser)]
@@ -45,6 +45,7 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     outlet::tell_panics();
+    secret::learn_of_proxies();
     ended(match Cli::try_parse_from(arguments(std::env::args_os())) {
         Ok(cli) => run(cli.command),
         Err(usage) => explain(&usage),

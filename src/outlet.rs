@@ -123,6 +123,7 @@ pub(crate) fn copied(error: &io::Error) -> io::Error {
 }
 
 /// Has panics of any thread told on stderr, without secrets.
+#[expect(clippy::disallowed_methods, reason = "this is the way out")]
 pub fn tell_panics() {
     std::panic::set_hook(Box::new(|panic| tell(format_args!("error: {}", describe(panic)))));
 }

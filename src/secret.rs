@@ -12,9 +12,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use percent_encoding::percent_decode_str;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use url::Url;
 
 use crate::error::{Error, Result};
 use redactor::Redactor;
@@ -78,6 +80,17 @@ impl Secret {
             "{field} has fewer than {SECRET_BYTES_MIN} characters: that is too short to be kept out of messages"
         ))
         .hint("copy all of it, or choose a longer one"))
+    }
+}
+
+/// Makes the passwords known that the environment has for proxies: a library may show
+/// the proxy that it cannot reach.
+pub fn learn_of_proxies() {
+    for (name, value) in std::env::vars_os() {
+        let is_proxy = name.to_string_lossy().to_ascii_lowercase().ends_with("_proxy");
+        let url = value.to_str().filter(|_| is_proxy).and_then(|text| Url::parse(text).ok());
+        let password = url.as_ref().and_then(Url::password);
+        let _known = password.map(|text| Secret::new(percent_decode_str(text).decode_utf8_lossy()));
     }
 }
 

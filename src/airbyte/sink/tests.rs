@@ -110,6 +110,7 @@ async fn records_per_second(output: impl Write + Send + 'static) -> f64 {
 /// Run it with `cargo test --release -- --ignored --nocapture records_a_second`.
 #[tokio::test]
 #[ignore = "a measurement"]
+#[expect(clippy::disallowed_macros, reason = "a person reads it")]
 async fn records_a_second() {
     let to_null = records_per_second(File::create("/dev/null").unwrap()).await;
     let (mut reader, writer) = std::io::pipe().unwrap();

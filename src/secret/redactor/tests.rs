@@ -45,7 +45,10 @@ const FORMS: [(&str, Form); 13] = [
     }),
 ];
 
-const BASE64: [(&str, fn(&[u8]) -> String); 5] = [
+/// A form of any bytes.
+type Encode = fn(&[u8]) -> String;
+
+const BASE64: [(&str, Encode); 5] = [
     ("base64", |bytes| STANDARD.encode(bytes)),
     ("base64 without padding", |bytes| STANDARD_NO_PAD.encode(bytes)),
     ("base64 of a URL", |bytes| URL_SAFE.encode(bytes)),
