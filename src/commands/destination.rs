@@ -81,10 +81,10 @@ async fn check(config: &Path, output: &Output) -> Result<()> {
     protocol::answer_check(output, try_out(config).await.map(|()| None))
 }
 
-/// Connects: that opens the file, or signs in and creates schema and table of progress.
+/// Connects and writes: what a run would need is tried, and gone again.
 async fn try_out(config: serde_json::Value) -> Result<()> {
     let config = DestinationConfig::from_json(config)?;
-    connect(&config.sink).await.map(drop)
+    super::connect::check(&config.sink).await
 }
 
 /// Notes the catalogue's streams in `names` as soon as it is read.

@@ -168,7 +168,12 @@ impl<'a> Destination<'a> {
             let Some(block) = block else { return Ok(()) };
             for line in block.split(|byte| *byte == b'\n') {
                 self.line += 1;
-                let message = incoming::parse(line);
+                // Only the last line of the input can lack its line feed.
+                let is_last = !block.ends_with(b"\n") && line.as_ptr_range().end == block.as_ptr_range().end;
+                let message = incoming::parse(line).map_err(|error| match is_last {
+                    true => incoming::cut_off(line, error),
+                    false => error,
+                });
                 self.message(message.map_err(|error| self.input(error))?).await?;
             }
             // The last line feed of a block ends a line and begins none.
