@@ -73,6 +73,11 @@ impl Progress {
         }
     }
 
+    /// Notes how many requests a stream takes if nothing of it was read before.
+    pub fn foresee(&self, stream: &str, requests: u64) {
+        self.tally().foresee(stream, requests);
+    }
+
     /// What was counted so far.
     pub fn tally(&self) -> MutexGuard<'_, Tally> {
         lock(&self.tally)
@@ -98,7 +103,9 @@ impl Observer for Progress {
                 let shown = bars::shown(event, &tally, now);
                 // Drawing takes the lock itself.
                 drop(tally);
-                bars.show(shown);
+                if let Some(shown) = shown {
+                    bars.show(shown);
+                }
             }
             View::Lines(lines) => lines.show(event, &mut tally, now),
         }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::connect::connect;
 use super::signals;
+use crate::calendar;
 use crate::clock::Clock;
 use crate::config::pipeline::{Choice, Pipeline};
 use crate::config::source::SourceConfig;
@@ -17,7 +18,7 @@ use crate::engine::{CommitPolicy, Engine, Job, Report};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::Limiter;
 use crate::outlet;
-use crate::polygon::PolygonSource;
+use crate::polygon::{self, PolygonSource};
 use crate::progress::{Progress, When};
 use crate::sink::{Sink, Target};
 use crate::telemetry::{self, LogFormat};
@@ -145,6 +146,10 @@ async fn read_into(
     progress: &Arc<Progress>,
     stop: watch::Receiver<bool>,
 ) -> Result<Report> {
+    for job in jobs {
+        let requests = polygon::requests(&job.stream, &source, calendar::day_of(clock.now()));
+        progress.foresee(&job.stream.name, requests);
+    }
     let source = PolygonSource::new(source, clock, Arc::<Progress>::clone(progress))?;
     let engine = Engine::new(&source, Arc::<Progress>::clone(progress), policy, stop);
     Ok(engine.run(sink, jobs).await)

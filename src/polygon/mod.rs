@@ -26,6 +26,7 @@ use crate::observe::Observer;
 use crate::source::{Reading, Slice, Source};
 
 use client::Client;
+pub use estimate::requests;
 use slice::PolygonSlice;
 
 /// Slices read at the same time on a plan with room for it: enough to hide the
