@@ -349,7 +349,7 @@ TABLE = [
     Bad("a typo in a field of the sink", other(sink={"pth": "x"}), 2, ("sink.duckdb.pth`", "`path`?"), SYNC),
     Bad("a read-only file", write_protected, 2, ("market.duckdb is read-only", "another `path`"), SYNC),
     Bad("a file of something else", another_file, 2, ("market.duckdb is not a DuckDB database", "`path`"), SYNC),
-    Bad("a file that is cut short", cut_short, 2, ("market.duckdb is damaged or cut short", "restore it from a copy"), SYNC),
+    Bad("a file that is cut short", cut_short, 2, ("database file is damaged or cut short", "restore it from a copy"), SYNC),
     Bad("a file that another process has", locked, 3, ("market.duckdb open (process ", "close it first"), SYNC),
     Bad(
         "files that cannot grow",

@@ -153,9 +153,8 @@ impl Pipeline {
         };
         let raw: RawPipeline = super::parse_at(value.clone(), WHAT)
             .map_err(|(field, error)| show((field.clone(), validate::with_example(&field, error))))?;
-        let pipeline = raw.validate(path, clock).map_err(show)?;
         super::secrets::assert_apart(&value, WHAT).map_err(show)?;
-        Ok(pipeline)
+        raw.validate(path, clock).map_err(show)
     }
 
     /// Keeps only the streams that were named on the command line.

@@ -230,9 +230,9 @@ impl SourceConfig {
     pub fn from_json(value: serde_json::Value, clock: Clock) -> Result<Self> {
         let value = super::without_platform_keys(value);
         let raw: RawSourceConfig = super::parse(value.clone(), WHAT)?;
+        super::secrets::assert_apart(&value, WHAT).map_err(|(_, error)| error)?;
         let config = raw.validate(clock)?;
         super::schema::conform::<RawSourceConfig>(&in_full(value.clone()), WHAT)?;
-        super::secrets::assert_apart(&value, WHAT).map_err(|(_, error)| error)?;
         Ok(config)
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Redactor {
     needles: Vec<Needle>,
     /// The needles by the byte that their text may begin with, in small letters.
     by_first: Vec<Vec<u32>>,
+    /// The bytes at which it is worth to look: few texts have many of them.
+    begins: Vec<bool>,
 }
 
 /// A form of a secret.
@@ -70,7 +72,10 @@ impl Redactor {
                 }
             }
         }
-        Self { needles, by_first }
+        let begins = (0..=u8::MAX)
+            .map(|byte| begins_escape(byte) || !by_first[usize::from(byte.to_ascii_lowercase())].is_empty())
+            .collect();
+        Self { needles, by_first, begins }
     }
 
     /// `text` with every secret in it blotted out.
@@ -93,7 +98,10 @@ impl Redactor {
     /// rest may show.
     fn found(&self, text: &[u8]) -> Vec<(usize, usize)> {
         let mut found: Vec<(usize, usize)> = Vec::new();
-        for at in 0..text.len() {
+        for (at, byte) in text.iter().enumerate() {
+            if !self.begins[usize::from(*byte)] {
+                continue;
+            }
             let Some((from, to)) = self.found_at(text, at) else { continue };
             match found.last_mut() {
                 Some((_, end)) if from <= *end => *end = to.max(*end),

@@ -85,6 +85,6 @@ impl Progress {
     fn unreadable(&self, error: duckdb::Error) -> Error {
         let table = self.table.sql();
         failed(&format!("could not use the progress table {table}"), error)
-            .hint("if something else made a table of this name, rename it")
+            .or_hint(|| "if something else made a table of this name, rename it".to_owned())
     }
 }
