@@ -1,6 +1,8 @@
 //! Lets the program find a prebuilt DuckDB library, tells it the commit that it is
 //! built from, and tells the tests whether the vendor's recorded answers are there.
 
+#![expect(clippy::disallowed_macros, reason = "cargo reads what a build script prints")]
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -4,5 +4,7 @@ mod demo;
 mod image;
 mod install;
 mod memory;
+mod outlets;
+mod secrets;
 mod snowflake;
 mod sync;

@@ -173,7 +173,7 @@ async fn mistakes_are_one_sentence_and_an_exit_code() {
             "",
             &["sync", "absent.yaml"],
             2,
-            "error: cannot read the pipeline absent.yaml (hint: `tapeline init`",
+            "error: the pipeline absent.yaml does not exist (hint: `tapeline init`",
         ),
         (
             "api_key:",

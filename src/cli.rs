@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio::sync::watch;
 
-use crate::commands;
-use crate::error::Result;
-use crate::version;
+use crate::commands::{self, signals};
+use crate::error::{ErrorKind, Result};
+use crate::terminal::Paint;
+use crate::{outlet, secret, version};
 
 /// Market data from Polygon.io (now Massive) into a warehouse, exactly once.
 #[derive(Debug, Parser)]
@@ -46,28 +48,61 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse_from(arguments(std::env::args_os()));
-    let outcome = match cli.command {
+    outlet::tell_panics();
+    secret::learn_of_proxies();
+    ended(match Cli::try_parse_from(arguments(std::env::args_os())) {
+        Ok(cli) => run(cli.command),
+        Err(usage) => explain(&usage),
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
         Command::Spec => commands::spec::run(),
-        Command::Check(args) => block_on(commands::check::run(args)),
+        Command::Check(args) => block_on(|stop| commands::check::run(args, stop)),
         Command::Discover(args) => commands::discover::run(&args),
-        Command::Read(args) => block_on(commands::read::run(args)),
-        Command::Destination(args) => block_on(commands::destination::run(args)),
-        Command::Sync(args) => block_on(commands::sync::run(args)),
+        Command::Read(args) => block_on(|stop| commands::read::run(args, stop)),
+        Command::Destination(args) => block_on(|stop| commands::destination::run(args, stop)),
+        Command::Sync(args) => block_on(|stop| commands::sync::run(args, stop)),
         Command::Init(args) => commands::init::run(&args),
-        Command::Simulate(args) => block_on(commands::simulate::run(args)),
-        Command::Demo(args) => block_on(commands::demo::run(args)),
+        Command::Simulate(args) => block_on(|stop| commands::simulate::run(args, stop)),
+        Command::Demo(args) => block_on(|stop| commands::demo::run(args, stop)),
         Command::Completions(args) => commands::completions::run(&args, Cli::command()),
         Command::Man(args) => commands::man::run(&args, Cli::command()),
+    }
+}
+
+/// Says what is wrong with the arguments, or the help that was asked for.
+fn explain(usage: &clap::Error) -> Result<ExitCode> {
+    let is_mistake = usage.use_stderr();
+    let paint = if is_mistake { Paint::stderr() } else { Paint::stdout() };
+    let text = match paint.is_on() {
+        true => usage.render().ansi().to_string(),
+        false => usage.render().to_string(),
     };
-    match outcome {
+    if is_mistake {
+        outlet::tell(text.trim_end());
+        return Ok(ExitCode::from(ErrorKind::Config.policy().exit_code));
+    }
+    outlet::print(&text).map(|()| ExitCode::SUCCESS)
+}
+
+/// Tells a failure, and that it was told: what stderr did not take would be missed.
+fn ended(outcome: Result<ExitCode>) -> ExitCode {
+    let of = |kind: ErrorKind| ExitCode::from(kind.policy().exit_code);
+    let code = match outcome {
         Ok(code) => code,
         Err(error) => {
-            let stream = error.stream().map(|stream| format!("{stream}: ")).unwrap_or_default();
-            eprintln!("error: {stream}{}", error.report());
-            ExitCode::from(error.kind().policy().exit_code)
+            if !outlet::is_reader_gone(&error) {
+                let stream = error.stream().map(|stream| format!("{stream}: ")).unwrap_or_default();
+                outlet::tell(format_args!("error: {stream}{}", error.report()));
+            }
+            of(error.kind())
         }
-    }
+    };
+    // A run stops for it, as for a signal.
+    let says_nothing = code == ExitCode::SUCCESS || code == of(ErrorKind::Interrupted);
+    if says_nothing && outlet::stderr_failure().is_some() { of(ErrorKind::Io) } else { code }
 }
 
 /// The name under which the program is the destination alone. A platform calls a
@@ -85,12 +120,16 @@ fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     arguments
 }
 
-fn block_on(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+/// Runs a command, which is given what becomes true when it shall stop. Signals are
+/// watched before it begins, so that there is no moment at which one ends it otherwise.
+fn block_on<F: Future<Output = Result<ExitCode>>>(
+    command: impl FnOnce(watch::Receiver<bool>) -> F,
+) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| crate::error::Error::bug("cannot start the runtime").caused_by(error))?;
-    let outcome = runtime.block_on(command);
+    let outcome = runtime.block_on(async { command(signals::stop_on_signal()?).await });
     // A blocking read (of a closed stdin, say) must not keep the process alive.
     runtime.shutdown_background();
     outcome

@@ -130,7 +130,7 @@ impl Engine {
             }
         }
         run.must_end = true;
-        run.to_the_end(&mut Slices::start(source, wanted), self.stop.clone()).await
+        run.drive(&mut Slices::start(source, wanted), self.stop.clone()).await
     }
 
     /// Takes what a feed says of streams that the sink has opened already.
@@ -144,7 +144,7 @@ impl Engine {
         for (index, (id, _, target)) in streams.iter().enumerate() {
             run.begin(index, *id, target, Checkpoint::default(), false);
         }
-        run.to_the_end(feed, self.stop.clone()).await
+        run.drive(feed, self.stop.clone()).await
     }
 }
 
@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes events until nothing more comes, then says what became of it all.
-    async fn to_the_end(mut self, feed: &mut dyn Feed, mut stop: watch::Receiver<bool>) -> Report {
+    async fn drive(mut self, feed: &mut dyn Feed, mut stop: watch::Receiver<bool>) -> Report {
         let mut outcome = self.take(feed, &mut stop).await;
         if !matches!(outcome, Err(Failure::Sink(_))) {
             let kept = self.keep_covered(feed).await;
@@ -573,7 +573,7 @@ async fn due(since: Option<Instant>, interval: Duration) {
 }
 
 /// Returns once `stop` is true; never when nobody can set it any more.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }

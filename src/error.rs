@@ -52,7 +52,8 @@ pub enum ErrorKind {
     Table,
     /// The warehouse failed in a way that may pass.
     SinkUnavailable,
-    /// The machine refuses: a full disk, a missing permission.
+    /// The machine refuses: a full disk, a missing permission, a reader that went away.
+    /// Whoever runs the program can mend it.
     Io,
     /// Another process writes to the same progress.
     Conflict,
@@ -149,7 +150,8 @@ impl ErrorKind {
             Self::Refused => row(Never, System, Scope::Partition),
             Self::Sink => row(Never, Config, Scope::Run),
             Self::SinkUnavailable => row(Patient, Transient, Scope::Run),
-            Self::Io | Self::Bug => row(Never, System, Scope::Run),
+            Self::Io => row(Never, Config, Scope::Run),
+            Self::Bug => row(Never, System, Scope::Run),
             Self::Conflict => row(Never, Transient, Scope::Run),
             Self::Interrupted => {
                 Policy { retry: Never, failure_type: Transient, exit_code: 130, scope: Scope::Run }

@@ -17,6 +17,7 @@ pub mod failpoint;
 pub mod limit;
 pub mod mode;
 pub mod observe;
+pub mod outlet;
 pub mod polygon;
 pub mod progress;
 pub mod retry;

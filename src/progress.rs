@@ -7,7 +7,6 @@ mod lines;
 mod screen;
 mod tally;
 
-use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use indicatif::MultiProgress;
 use crate::error::ErrorKind;
 use crate::observe::{Event, Observer};
 use crate::telemetry::LogFormat;
+use crate::terminal;
 
 use bars::Bars;
 use lines::Lines;
@@ -45,7 +45,7 @@ impl When {
 
 /// Whether bars can be drawn on stderr and taken away again.
 fn is_terminal() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    terminal::is_at_stderr() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Watches a run, counts, and shows.
@@ -87,6 +87,11 @@ impl Progress {
         }
     }
 
+    /// Notes how many requests a stream takes if nothing of it was read before.
+    pub fn foresee(&self, stream: &str, requests: u64) {
+        self.tally().foresee(stream, requests);
+    }
+
     /// What was counted so far.
     pub fn tally(&self) -> MutexGuard<'_, Tally> {
         lock(&self.tally)
@@ -112,7 +117,9 @@ impl Observer for Progress {
                 let shown = bars::shown(event, &tally, now);
                 // Drawing takes the lock itself.
                 drop(tally);
-                bars.show(shown);
+                if let Some(shown) = shown {
+                    bars.show(shown);
+                }
             }
             View::Lines(lines) => lines.show(event, &mut tally, now),
         }

@@ -1,14 +1,15 @@
 //! What the program logs, on stderr. A command that wants it asks for it:
 //! Airbyte's verbs have their own messages.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::error::{Error, Result};
-use crate::terminal::Paint;
+use crate::outlet;
+use crate::terminal::{self, Paint};
 
 /// The variable that says what is logged: `debug`, or `warn,tapeline::polygon=debug`.
 pub const LOG_VARIABLE: &str = "TAPELINE_LOG";
@@ -39,9 +40,11 @@ pub fn init(format: LogFormat, screen: Option<MultiProgress>) -> Result<()> {
         })?,
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr { screen });
+    // It would tell them on stderr, by a macro that panics where that is what failed.
+    let builder = builder.log_internal_errors(false);
     let begun = match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-        LogFormat::Text if io::stderr().is_terminal() => {
+        LogFormat::Text if terminal::is_at_stderr() => {
             builder.with_target(false).without_time().with_ansi(Paint::stderr().is_on()).try_init()
         }
         LogFormat::Text => builder.with_target(false).with_ansi(false).try_init(),
@@ -49,7 +52,7 @@ pub fn init(format: LogFormat, screen: Option<MultiProgress>) -> Result<()> {
     begun.map_err(|error| Error::bug("the log was begun twice").caused_by(error))
 }
 
-/// Writes between the progress bars, if there are any.
+/// Writes between the progress bars, if there are any. An event is one write.
 #[derive(Debug, Clone)]
 struct Stderr {
     screen: Option<MultiProgress>,
@@ -58,13 +61,13 @@ struct Stderr {
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &self.screen {
-            Some(screen) => screen.suspend(|| io::stderr().write(bytes)),
-            None => io::stderr().write(bytes),
+            Some(screen) => screen.suspend(|| outlet::Stderr.write(bytes)),
+            None => outlet::Stderr.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        outlet::Stderr.flush()
     }
 }
 

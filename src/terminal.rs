@@ -6,6 +6,8 @@ pub mod table;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use crate::outlet;
+
 /// `1234567` as `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -49,6 +51,16 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// Whether stdout is a terminal.
+pub fn is_at_stdout() -> bool {
+    outlet::stdout().is_terminal()
+}
+
+/// Whether stderr is a terminal.
+pub fn is_at_stderr() -> bool {
+    outlet::stderr().is_terminal()
+}
+
 /// How to mark text: with a terminal's escape sequences, or not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paint(bool);
@@ -56,12 +68,12 @@ pub struct Paint(bool);
 impl Paint {
     /// For stdout: only at a terminal, and not when `NO_COLOR` is set.
     pub fn stdout() -> Self {
-        Self(std::io::stdout().is_terminal() && wants_colour())
+        Self(is_at_stdout() && wants_colour())
     }
 
     /// For stderr, as [`Paint::stdout`].
     pub fn stderr() -> Self {
-        Self(std::io::stderr().is_terminal() && wants_colour())
+        Self(is_at_stderr() && wants_colour())
     }
 
     /// Never.
@@ -111,6 +123,7 @@ const WIDTH_MIN: usize = 60;
 const WIDTH_MAX: usize = 160;
 
 /// Columns to lay out for: the terminal's at stdout, 80 where there is none.
+#[expect(clippy::disallowed_methods, reason = "it is only measured")]
 pub fn width() -> usize {
     let columns = console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns));
     columns.clamp(WIDTH_MIN, WIDTH_MAX)

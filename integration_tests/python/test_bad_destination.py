@@ -35,6 +35,8 @@ class World:
         default_factory=lambda: [record("s", {"id": 3, "name": SECRET}), state("s", {"at": 3}), status("s")]
     )
     prefix: tuple[str, ...] = ()
+    # Of each line.
+    end: str = "\n"
 
     def __post_init__(self) -> None:
         sink = {"type": "duckdb", "path": str(self.destination.database), "schema": "polygon"}
@@ -50,7 +52,7 @@ class World:
         arguments = ["destination", verb, "--config", workspace.input("destination.json", self.config)]
         if verb == "write":
             arguments += ["--catalog", workspace.input("configured.json", self.catalog)]
-        stdin = "".join(f"{line}\n" for line in self.lines).encode()
+        stdin = "".join(f"{line}{self.end}" for line in self.lines).encode()
         return self.destination.program.run(*arguments, stdin=stdin, prefix=self.prefix)
 
 
@@ -122,6 +124,15 @@ def lines(*of: str) -> Provoke:
     return provoke
 
 
+def torn(text: str) -> Provoke:
+    """The last line has no end."""
+
+    def provoke(world: World) -> None:
+        world.lines, world.end = [text], ""
+
+    return provoke
+
+
 @contextmanager
 def write_protected(world: World) -> Iterator[None]:
     world.destination.database.chmod(0o444)
@@ -131,6 +142,10 @@ def write_protected(world: World) -> Iterator[None]:
 
 def on_a_read_only_disk(world: World) -> None:
     world.prefix = disks.read_only_disk(world.destination.database.parent)
+
+
+def on_a_full_disk(world: World) -> None:
+    world.prefix = disks.small_disk(world.destination.database.parent, 0)
 
 
 def with_files_that_cannot_grow(world: World) -> None:
@@ -215,6 +230,7 @@ TABLE = [
     Bad("files that cannot grow", with_files_that_cannot_grow, 2, ("grow no further",)),
     # The input.
     Bad("a message that breaks off", lines('{"type":"RECORD","record":{"str'), 1, ("line 1", "breaks off")),
+    Bad("a source that dies in a line", torn('{"type":"RECORD","record":{"str'), 3, ("line 1", "breaks off", "source's log")),
     Bad("a message that is not JSON", lines("", '{"type":RECORD}'), 1, ("line 2", "is not JSON at column")),
     Bad("a record without data", lines(record("s", {}).replace('"data"', '"date"')), 1, ("line 1", "`record.data`")),
     Bad("a record without a moment", lines(record("s", {}).replace(str(AT), "null")), 1, ("line 1", "emitted_at")),
@@ -224,7 +240,10 @@ TABLE = [
     Bad("a stream that broke off", lines(status("s", "INCOMPLETE")), 3, ("stream s", "complete")),
 ]
 if disks.can_mount():
-    TABLE.append(Bad("a read-only disk", on_a_read_only_disk, 2, ("no permission to write to", "`path`"), BOTH))
+    TABLE += [
+        Bad("a read-only disk", on_a_read_only_disk, 2, ("no permission to write to", "`path`"), BOTH),
+        Bad("a full disk", on_a_full_disk, 2, ("the disk is full", "free some space"), BOTH),
+    ]
 
 CASES = [pytest.param(bad, verb, id=f"{bad.what}, {verb}") for bad in TABLE for verb in bad.meets]
 

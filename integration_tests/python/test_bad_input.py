@@ -154,6 +154,14 @@ def another_file(world: World) -> Iterator[None]:
     world.database.write_bytes(good)
 
 
+@contextmanager
+def cut_short(world: World) -> Iterator[None]:
+    good = world.database.read_bytes()
+    world.database.write_bytes(good[: len(good) // 2])
+    yield
+    world.database.write_bytes(good)
+
+
 def more_than_fits(world: World) -> None:
     """The first stream, which fails, has more rows than there is room for."""
     world.streams = ["stock_trades", *STREAMS]
@@ -299,6 +307,71 @@ TABLE = [
         ("pipeline.yaml", "not valid YAML"),
         SYNC,
     ),
+    Bad("an empty pipeline", other(pipeline_text=""), 2, ("pipeline.yaml", "the pipeline is empty", "`tapeline init`"), SYNC),
+    Bad(
+        "a key that occurs twice",
+        other(pipeline_text="name: judged\nname: again\n"),
+        2,
+        ("pipeline.yaml:2:1", "`name` is there twice", "keep one"),
+        SYNC,
+    ),
+    Bad(
+        "two sinks",
+        other(pipeline_text="name: judged\nsink:\n  duckdb: {path: a}\n  snowflake: {}\n"),
+        2,
+        ("pipeline.yaml:2:1", "`sink` of the pipeline names two: `duckdb` and `snowflake`", "a second pipeline"),
+        SYNC,
+    ),
+    Bad(
+        "a number that is a text",
+        source(plan={"type": "custom", "requests_per_minute": "many"}),
+        2,
+        ("plan.requests_per_minute`", "a text stands where there should be a whole number", "without quotes"),
+        ALL,
+    ),
+    Bad(
+        "a key that is too short to hide",
+        lambda world: setattr(world, "source", {"api_key": "stocks"}),
+        2,
+        ("`api_key` has fewer than 8 characters", "choose a longer one"),
+        ALL,
+    ),
+    Bad(
+        "a key among the tickers",
+        lambda world: setattr(world, "source", {"tickers": ["AAPL", world.api_key.replace("/", "")], "api_key": world.api_key.replace("/", "")}),
+        2,
+        ("tickers[1]`", "holds the value of a key or password", "its own field only"),
+        ALL,
+    ),
+    Bad("an empty configuration", other(config_text=" \n"), 2, ("config.json", "is empty", "a JSON object"), ("read", "discover")),
+    Bad(
+        "a pipeline for a configuration",
+        other(config_text="name: judged\nsource:\n  polygon: {}\nsink:\n  duckdb: {path: a}\n"),
+        2,
+        ("config.json", "is a pipeline", "`tapeline sync` runs it"),
+        ("read", "discover"),
+    ),
+    Bad(
+        "a pipeline as JSON for a configuration",
+        other(config_text='{"name": "judged", "source": {"polygon": {}}, "sink": {}}'),
+        2,
+        ("config.json", "is a pipeline", "`source.polygon` of it"),
+        ("read", "discover"),
+    ),
+    Bad(
+        "a plain catalogue",
+        lambda world: setattr(world, "catalog_text", json.dumps({"type": "CATALOG", "catalog": {"streams": [{"name": BARS}]}})),
+        2,
+        ("catalog.json", "is a plain one, as `discover` prints it", '"sync_mode"', "catalogs/ has examples"),
+        READ,
+    ),
+    Bad(
+        "a primary key that the stream does not have",
+        lambda world: setattr(world, "key", [["tickr"]]),
+        2,
+        ("`tickr` of the primary key of stream", "is no column of it", "`ticker`?"),
+        READ,
+    ),
     Bad("a configuration that is cut", other(config_text='{"api_key":'), 2, ("config.json", "not JSON"), ("read", "discover")),
     Bad("a state file that is cut", other(state_text='[{"type": '), 2, ("state.json", "not JSON", "pass the STATE"), READ),
     Bad(
@@ -345,6 +418,7 @@ TABLE = [
     Bad("a typo in a field of the sink", other(sink={"pth": "x"}), 2, ("sink.duckdb.pth`", "`path`?"), SYNC),
     Bad("a read-only file", write_protected, 2, ("market.duckdb is read-only", "another `path`"), SYNC),
     Bad("a file of something else", another_file, 2, ("market.duckdb is not a DuckDB database", "`path`"), SYNC),
+    Bad("a file that is cut short", cut_short, 2, ("database file is damaged or cut short", "restore it from a copy"), SYNC),
     Bad("a file that another process has", locked, 3, ("market.duckdb open (process ", "close it first"), SYNC),
     Bad(
         "files that cannot grow",

@@ -262,7 +262,7 @@ def test_an_input_that_is_cut_anywhere(destination: Destination, cut: int) -> No
     elif cut in ENDS or cut - 1 in ENDS:
         transient(outcome, "stream s is complete")
     else:
-        assert outcome.code == 1, outcome.describe()
+        assert outcome.code == 3, outcome.describe()
         [error] = [m["trace"]["error"] for m in outcome.of_type("TRACE") if m["trace"]["type"] == "ERROR"]
         assert f"line {told + 1} of the input" in error["message"] and "breaks off" in error["message"], error
     destination.assert_is("s", [row(number) for number in range(1, states + 1)])

@@ -80,6 +80,8 @@ def test_a_sync_goes_on_where_version_1_stopped(
         ("stock_daily_bars", ""),
     ]
 
-    stored = {table: rows_of(database, table) for table in STREAMS}
+    # A snapshot is made anew each time.
+    kept_ones = [table for table, mode in STREAMS.items() if mode != "overwrite"]
+    stored = {table: rows_of(database, table) for table in kept_ones}
     sync()
-    assert {table: rows_of(database, table) for table in STREAMS} == stored
+    assert {table: rows_of(database, table) for table in kept_ones} == stored

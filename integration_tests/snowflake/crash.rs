@@ -1,5 +1,6 @@
 //! A process that is killed at any moment, also in the middle of a statement: the
 //! campaigns of `test_crash_snowflake.py` kill between them.
+#![expect(clippy::disallowed_macros, reason = "the child tells its parent where it is")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

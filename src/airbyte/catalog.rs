@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::catalog::{Column, ColumnType, Derived, EXTRA_COLUMN, Stream};
+use crate::config::explain::suggest;
 use crate::error::{Error, Result};
 use crate::mode::WriteMode;
 
@@ -159,6 +160,7 @@ struct RawStream {
     stream: StreamDescriptor,
     sync_mode: Option<String>,
     destination_sync_mode: Option<String>,
+    primary_key: Option<Vec<Vec<String>>>,
 }
 
 /// The streams that a configured catalogue selects, in its order.
@@ -177,6 +179,7 @@ pub fn select(catalog: Value, streams: &[Stream]) -> Result<Vec<Selected>> {
         }
         let stream = streams.iter().find(|stream| stream.name == *name);
         let stream = stream.ok_or_else(|| unknown(name, streams))?;
+        assert_key(raw.primary_key.as_deref().unwrap_or_default(), stream)?;
         let sync_mode = sync_mode(raw.sync_mode.as_deref(), stream)?;
         selected.push(Selected {
             sync_mode,
@@ -188,10 +191,26 @@ pub fn select(catalog: Value, streams: &[Stream]) -> Result<Vec<Selected>> {
     Ok(selected)
 }
 
+/// Checks that a primary key is one of the stream's columns: a destination would refuse
+/// it after everything was read.
+fn assert_key(key: &[Vec<String>], stream: &Stream) -> Result<()> {
+    let columns = || stream.table.columns.iter().map(|column| column.name.as_str());
+    match key.iter().find(|path| !matches!(path.as_slice(), [column] if columns().any(|name| name == column)))
+    {
+        None => Ok(()),
+        Some(path) => Err(Error::config(format!(
+            "`{}` of the primary key of stream {} is no column of it",
+            path.join("."),
+            stream.name
+        ))
+        .hint(suggest(&path.join("."), columns().collect::<Vec<_>>()))),
+    }
+}
+
 fn unknown(name: &str, streams: &[Stream]) -> Error {
     let names = streams.iter().map(|stream| stream.name.as_str());
     Error::config(format!("the configured catalogue names stream {name:?}, which does not exist"))
-        .hint(crate::config::explain::suggest(name, names))
+        .hint(suggest(name, names))
 }
 
 fn sync_mode(mode: Option<&str>, stream: &Stream) -> Result<SyncMode> {
@@ -266,6 +285,14 @@ mod tests {
             (
                 json!({"streams": [{"stream": {"name": "splits"}, "destination_sync_mode": "upsert"}]}),
                 "\"upsert\" of stream splits",
+            ),
+            (
+                json!({"streams": [{"stream": {"name": "splits"}, "primary_key": [["id"], ["tickr"]]}]}),
+                "`tickr` of the primary key of stream splits is no column of it (hint: did you mean `ticker`?)",
+            ),
+            (
+                json!({"streams": [{"stream": {"name": "splits"}, "primary_key": [["id", "deep"]]}]}),
+                "`id.deep` of the primary key of stream splits is no column of it",
             ),
             (
                 json!({"streams": [{"stream": {"name": null}}]}),

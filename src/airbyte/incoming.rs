@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -301,6 +301,13 @@ fn broken_field(line: &[u8], start: usize) -> Option<String> {
         Ok(())
     });
     field
+}
+
+/// The error of an input's last line, which has no line feed: where its JSON breaks off,
+/// the source died while it wrote, and that may pass.
+pub fn cut_off(line: &[u8], error: Error) -> Error {
+    let breaks_off = serde_json::from_slice::<IgnoredAny>(line).is_err_and(|error| error.is_eof());
+    if breaks_off { error.of_kind(ErrorKind::Unavailable) } else { error }
 }
 
 fn malformed(error: serde_json::Error) -> Error {

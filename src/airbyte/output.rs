@@ -1,8 +1,7 @@
-//! Messages with their moment, and nothing in them that must not be shown.
+//! Messages with their moment.
 
-use std::borrow::Cow;
 use std::panic::PanicHookInfo;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -10,26 +9,25 @@ use super::descriptor::StreamDescriptor;
 use super::messages::{ErrorTrace, Level, Log, Message, Trace};
 use super::stdout::Lines;
 use crate::error::{Error, FailureType, Result};
-use crate::secret::Secret;
+use crate::outlet;
 
-/// Emits messages. Texts that may hold what a server or a library said pass
-/// through one place that blots out the key.
+/// Emits messages.
 #[derive(Debug)]
 pub struct Output {
     lines: Lines,
-    secrets: OnceLock<Vec<Secret>>,
 }
 
 impl Output {
     /// Messages to `lines`.
     pub fn new(lines: Lines) -> Self {
-        Self { lines, secrets: OnceLock::new() }
+        Self { lines }
     }
 
     /// Messages to stdout; a panic of any thread becomes one too.
     ///
     /// # Errors
     /// When the machine refuses another thread.
+    #[expect(clippy::disallowed_methods, reason = "it tells them as the outlet does, and then in a message")]
     pub fn to_stdout() -> Result<Arc<Self>> {
         let output = Arc::new(Self::new(Lines::to_stdout()?));
         let for_panics = Arc::clone(&output);
@@ -37,33 +35,24 @@ impl Output {
         Ok(output)
     }
 
-    /// Blots the secrets of the configuration out of every text from now on.
-    pub fn hide<'a>(&self, secrets: impl IntoIterator<Item = &'a Secret>) {
-        // A process has one configuration, so others do not come.
-        let _unchanged = self.secrets.set(secrets.into_iter().cloned().collect());
-    }
-
     /// The writer, for records.
     pub fn lines(&self) -> &Lines {
         &self.lines
     }
 
-    /// Emits a message that holds no text from outside.
+    /// Emits a message.
     pub fn message(&self, message: &Message<'_>) {
         self.lines.message(message);
     }
 
     /// Emits a line for people.
     pub fn log(&self, level: Level, message: &str) {
-        let message = self.shown(message);
-        self.message(&Message::Log { log: Log { level, message: &message } });
+        self.message(&Message::Log { log: Log { level, message } });
     }
 
     /// Emits a failure.
     pub fn error(&self, error: &Error, stream: Option<&StreamDescriptor>) {
         let (message, report) = (error.user_message(), error.report());
-        let message = self.shown(&message);
-        let report = self.shown(&report);
         let error = ErrorTrace {
             message: &message,
             internal_message: (report != message).then_some(&*report),
@@ -73,24 +62,9 @@ impl Output {
         self.message(&Message::Trace { trace: Trace::Error { emitted_at: now_ms(), error } });
     }
 
-    /// `text` without the secrets.
-    pub fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let redact = |text: Cow<'a, str>, secret: &Secret| match secret.redact(&text) {
-            Cow::Owned(redacted) => Cow::Owned(redacted),
-            Cow::Borrowed(_) => text,
-        };
-        self.secrets.get().into_iter().flatten().fold(Cow::Borrowed(text), redact)
-    }
-
     fn panicked(&self, panic: &PanicHookInfo<'_>) {
-        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        // Before the configuration is read its key is not known and could be in the text.
-        let payload = match (self.secrets.get(), payload(panic)) {
-            (Some(_), Some(text)) => self.shown(text).into_owned(),
-            _ => "(not shown)".to_owned(),
-        };
-        let internal = format!("panicked at {place}: {payload}");
-        eprintln!("error: {internal}");
+        let internal = outlet::describe(panic);
+        outlet::tell(format_args!("error: {internal}"));
         let error = ErrorTrace {
             message: "tapeline failed unexpectedly (hint: report it with this message and the version)",
             internal_message: Some(&internal),
@@ -100,11 +74,6 @@ impl Output {
         let trace = Trace::Error { emitted_at: now_ms(), error };
         self.lines.last_message(&Message::Trace { trace });
     }
-}
-
-fn payload<'a>(panic: &'a PanicHookInfo<'_>) -> Option<&'a str> {
-    let payload = panic.payload();
-    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
 /// The wall clock's moment, whatever the data's clock is fixed to: it tells when
@@ -122,6 +91,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
+    use crate::secret::Secret;
 
     /// What a test wrote to stdout.
     #[derive(Debug, Clone, Default)]
@@ -156,12 +126,12 @@ pub(crate) mod tests {
     #[test]
     fn messages_have_the_protocols_shape_and_no_key() {
         let (output, captured) = Captured::output();
-        output.hide(&[Secret::new("other"), Secret::new("k3y")]);
-        output.log(Level::Warn, "the server said k3y");
+        let _known = [Secret::new("another-of-output.rs"), Secret::new("k3y-of-output.rs")];
+        output.log(Level::Warn, "the server said k3y-of-output.rs");
         let descriptor = StreamDescriptor { name: "news".to_owned(), namespace: None };
-        let error = Error::new(ErrorKind::Unavailable, "GET /k3y failed")
+        let error = Error::new(ErrorKind::Unavailable, "GET /k3y-of-output.rs failed")
             .hint("try later")
-            .caused_by(io::Error::other("reset by k3y"));
+            .caused_by(io::Error::other("reset by k3y%2Dof-output.rs"));
         output.error(&error, Some(&descriptor));
         output.error(&Error::config("`api_key` is empty"), None);
         let mut lines = captured.lines(&output);
@@ -209,8 +179,8 @@ pub(crate) mod tests {
         if std::env::var_os("TAPELINE_TEST_PANICS").is_none() {
             return;
         }
-        let output = Output::to_stdout().unwrap();
-        output.hide([&Secret::new("hunter2")]);
-        panic!("a row of {} is bad", "hunter2");
+        let _output = Output::to_stdout().unwrap();
+        let _known = Secret::new("hunter2-hunter3");
+        panic!("a row of {} is bad", "hunter2-hunter3");
     }
 }

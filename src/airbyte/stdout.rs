@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::{outlet, secret};
 
 /// Bytes that are worth a system call; less waits for more, or for a flush.
 const WRITE_AT: usize = 256 << 10;
@@ -57,7 +58,7 @@ impl Lines {
     /// When the machine refuses another thread.
     pub fn to_stdout() -> Result<Self> {
         // Its line buffering does not matter: what it is given ends with a line.
-        Self::to(io::stdout())
+        Self::to(outlet::stdout())
     }
 
     /// Lines to `output`.
@@ -82,10 +83,16 @@ impl Lines {
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Adds one message as a line and has it written soon. Never waits; a message
-    /// after a failure of stdout is dropped.
+    /// Adds one message as a line, without any secret, and has it written soon. Never
+    /// waits; a message after a failure of stdout is dropped.
     pub fn message(&self, message: &impl Serialize) {
-        self.shared.append(&mut self.shared.lock(), message);
+        let text = json(message);
+        self.shared.append(&mut self.shared.lock(), &secret::redact_json(&text));
+    }
+
+    /// As [`Lines::message`], for what is nobody's to rewrite.
+    pub fn verbatim(&self, message: &impl Serialize) {
+        self.shared.append(&mut self.shared.lock(), &json(message));
     }
 
     /// Lets `fill` append whole lines until it returns false, each time up to about
@@ -102,7 +109,7 @@ impl Lines {
             {
                 let mut state = self.shared.lock();
                 if let Some(error) = &state.failed {
-                    return Err(broken(error));
+                    return Err(outlet::stdout_failed(error));
                 }
                 if state.buffer.len() < BUFFER_MAX {
                     let more = fill(&mut state.buffer, WRITE_AT);
@@ -126,7 +133,7 @@ impl Lines {
     pub fn check(&self) -> Result<()> {
         match &self.shared.lock().failed {
             None => Ok(()),
-            Some(error) => Err(broken(error)),
+            Some(error) => Err(outlet::stdout_failed(error)),
         }
     }
 
@@ -144,7 +151,7 @@ impl Lines {
         }
         match &self.shared.lock().failed {
             None => Ok(()),
-            Some(error) => Err(copied(error)),
+            Some(error) => Err(outlet::copied(error)),
         }
     }
 
@@ -152,6 +159,8 @@ impl Lines {
     /// for a while, then gives up. Returns once the line was written.
     pub fn last_message(&self, message: &impl Serialize) {
         let deadline = Instant::now() + PANIC_DRAIN_MAX;
+        let text = json(message);
+        let text = secret::redact_json(&text);
         let mut added = false;
         while Instant::now() < deadline {
             let state = match self.shared.state.try_lock() {
@@ -161,7 +170,7 @@ impl Lines {
             };
             if let Some(mut state) = state {
                 if !added {
-                    self.shared.append(&mut state, message);
+                    self.shared.append(&mut state, &text);
                     added = true;
                 } else if state.failed.is_some() || (state.buffer.is_empty() && !state.writing) {
                     return;
@@ -186,11 +195,11 @@ impl Shared {
         state
     }
 
-    fn append(&self, state: &mut State, message: &impl Serialize) {
+    fn append(&self, state: &mut State, line: &str) {
         if state.failed.is_some() {
             return;
         }
-        serde_json::to_writer(&mut state.buffer, message).expect("messages are maps with string keys");
+        state.buffer.extend_from_slice(line.as_bytes());
         state.buffer.push(b'\n');
         state.flush = true;
         self.work.notify_one();
@@ -227,12 +236,8 @@ impl Shared {
     }
 }
 
-fn broken(error: &io::Error) -> Error {
-    Error::new(ErrorKind::Io, "cannot write to stdout").caused_by(copied(error))
-}
-
-fn copied(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+fn json(message: &impl Serialize) -> String {
+    serde_json::to_string(message).expect("messages are maps with string keys")
 }
 
 #[cfg(test)]

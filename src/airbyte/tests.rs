@@ -25,7 +25,7 @@ fn assert_checked_in(path: &str, value: &Value) {
 
 /// The catalogue of a configuration that leaves the bar sizes out.
 fn default_catalog() -> Value {
-    let config = json!({"api_key": "k", "start_date": "2024-01-02"});
+    let config = json!({"api_key": "k-of-airbyte-tests", "start_date": "2024-01-02"});
     let config = SourceConfig::from_json(config, Clock::System).unwrap();
     serde_json::to_value(AirbyteCatalog::of(&streams(&config.bar_sizes))).unwrap()
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::airbyte::messages::Level;
 use crate::airbyte::observer::AirbyteObserver;
 use crate::airbyte::output::Output;
@@ -17,7 +19,7 @@ use crate::config::source::SourceConfig;
 use crate::error::Result;
 use crate::polygon::{PolygonSource, Probe};
 
-use super::protocol;
+use super::{protocol, signals};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -31,9 +33,9 @@ pub struct Args {
 ///
 /// # Errors
 /// When it could not be tried; it was told on stdout.
-pub async fn run(args: Args) -> Result<ExitCode> {
+pub async fn run(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
     let output = Output::to_stdout()?;
-    let outcome = answer(&args, &output).await;
+    let outcome = signals::unless_stopped(&stop, answer(&args, &output)).await;
     protocol::finish_telling(&output, outcome)
 }
 
@@ -47,7 +49,6 @@ async fn answer(args: &Args, output: &Arc<Output>) -> Result<()> {
 async fn probe(config: serde_json::Value, output: &Arc<Output>) -> Result<Probe> {
     let clock = Clock::from_environment()?;
     let config = SourceConfig::from_json(config, clock)?;
-    output.hide([&config.api_key]);
     let statuses = Arc::new(Statuses::new(Arc::clone(output), []));
     let observer = Arc::new(AirbyteObserver::new(Arc::clone(output), statuses));
     PolygonSource::new(config, clock, observer)?.probe().await

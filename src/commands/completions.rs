@@ -1,11 +1,11 @@
 //! `completions`: a shell's completions, from the definitions of the commands.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
 
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::Result;
+use crate::outlet;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -36,8 +36,6 @@ pub fn run(args: &Args, mut command: clap::Command) -> Result<ExitCode> {
     let name = command.get_name().to_owned();
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut text);
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(&text).and_then(|()| stdout.flush());
-    written.or_fail(ErrorKind::Io, || "cannot write to stdout".to_owned())?;
+    outlet::print(&String::from_utf8_lossy(&text))?;
     Ok(ExitCode::SUCCESS)
 }

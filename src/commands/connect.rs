@@ -6,6 +6,17 @@ use crate::sink::Sink;
 use crate::sink::duckdb::DuckDbSink;
 use crate::sink::snowflake::SnowflakeSink;
 
+/// Tries whether the sink takes what a run would write to it.
+///
+/// # Errors
+/// As a run that would write there.
+pub(super) async fn check(sink: &SinkConfig) -> Result<()> {
+    match sink {
+        SinkConfig::DuckDb(config) => DuckDbSink::check(config).await,
+        SinkConfig::Snowflake(config) => SnowflakeSink::connect(config).await?.check().await,
+    }
+}
+
 /// Connects to the sink.
 ///
 /// # Errors

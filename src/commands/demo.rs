@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{signals, sync};
+use super::sync;
 use crate::calendar;
 use crate::clock::Clock;
 use crate::config::pipeline::{Choice, Pipeline};
@@ -78,33 +78,33 @@ struct Held {
 ///
 /// # Errors
 /// When the folder cannot be written, or a run fails.
-pub async fn run(args: Args) -> Result<ExitCode> {
+pub async fn run(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
     let file = args.dir.join(FILE);
     std::fs::create_dir_all(&args.dir)
         .or_fail(ErrorKind::Io, || format!("cannot create the folder {}", args.dir.display()))?;
     warehouse::remove_earlier(&file)?;
-    let stop = signals::stop_on_signal()?;
     let paint = Paint::stdout();
 
-    show::opening(paint);
+    show::opening(paint)?;
     let market =
         simulator::serve(simulator::Config { now: FIRST, tickers: TICKERS, ..Default::default() }).await?;
-    show::begin("first run", FIRST, paint);
+    show::begin("first run", FIRST, paint)?;
     let first = run_pipeline(&market, &file, FIRST, "first run", stop.clone()).await?;
-    show::run(&first, paint);
+    show::run(&first, paint)?;
     market.set_now(SECOND);
-    show::begin("second run", SECOND, paint);
+    show::begin("second run", SECOND, paint)?;
     let second = run_pipeline(&market, &file, SECOND, "second run", stop).await?;
-    show::run(&second, paint);
+    show::run(&second, paint)?;
 
     let pipeline = pipeline(&market, &file, SECOND)?;
     show::market(&file, calendar::day_of(SECOND), &pipeline.source.tickers, paint)?;
-    show::judging(pipeline.streams.len(), paint);
+    show::judging(pipeline.streams.len(), paint)?;
     let held = judge(&market, &file, &pipeline, &second).await?;
     market.shutdown().await;
-    show::tables(&held, paint);
+    show::tables(&held, paint)?;
     // What is left on a screen of 24 lines: nothing long after the verdict.
-    show::farewell(&absolute(&file), paint);
+    show::farewell(&absolute(&file), paint)?;
+    sync::tell_of_stderr()?;
     let equal = held.iter().all(|held| held.difference == Difference::default());
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::airbyte::descriptor::StreamDescriptor;
 use crate::airbyte::messages::Message;
 use crate::airbyte::output::Output;
@@ -50,17 +52,17 @@ enum Verb {
 ///
 /// # Errors
 /// What it failed with; it was told on stdout.
-pub async fn run(args: Args) -> Result<ExitCode> {
+pub async fn run(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
     let output = Output::to_stdout()?;
     let outcome = match args.verb {
         Verb::Spec => {
             output.message(&Message::Spec { spec: &spec::destination() });
             Ok(())
         }
-        Verb::Check { config } => check(&config, &output).await,
+        Verb::Check { config } => signals::unless_stopped(&stop, check(&config, &output)).await,
         Verb::Write { config, catalog } => {
             let mut streams = Vec::new();
-            let outcome = write(&config, &catalog, &output, &mut streams).await;
+            let outcome = write(&config, &catalog, &output, &mut streams, stop).await;
             if let Err(error) = &outcome {
                 output.error(error, stream_of(error, &streams));
             }
@@ -72,14 +74,13 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 
 async fn check(config: &Path, output: &Output) -> Result<()> {
     let config = read_json(config, "the configuration")?;
-    protocol::answer_check(output, try_out(config, output).await.map(|()| None))
+    protocol::answer_check(output, try_out(config).await.map(|()| None))
 }
 
-/// Connects: that opens the file, or signs in and creates schema and table of progress.
-async fn try_out(config: serde_json::Value, output: &Output) -> Result<()> {
+/// Connects and writes: what a run would need is tried, and gone again.
+async fn try_out(config: serde_json::Value) -> Result<()> {
     let config = DestinationConfig::from_json(config)?;
-    output.hide(config.secrets());
-    connect(&config.sink).await.map(drop)
+    super::connect::check(&config.sink).await
 }
 
 /// Notes the catalogue's streams in `names` as soon as it is read.
@@ -88,13 +89,12 @@ async fn write(
     catalog: &Path,
     output: &Arc<Output>,
     names: &mut Vec<StreamDescriptor>,
+    stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let config = DestinationConfig::from_json(read_json(config, "the configuration")?)?;
-    output.hide(config.secrets());
     let streams = catalog::configured(protocol::load_catalog(catalog)?, config.schema())?;
     names.extend(streams.iter().map(|stream| stream.descriptor.clone()));
-    let stop = signals::stop_on_signal()?;
-    let mut sink = connect(&config.sink).await?;
+    let mut sink = signals::unless_stopped(&stop, connect(&config.sink)).await?;
     let destination = Destination::open(&mut *sink, Arc::clone(output), streams).await?;
     let policy = CommitPolicy { rows: config.commit_rows, interval: config.commit_interval };
     destination.run(Blocks::of_stdin()?, policy, stop).await

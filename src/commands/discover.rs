@@ -32,7 +32,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn print(args: &Args, output: &Output) -> Result<()> {
-    let config = protocol::load_config(&args.config, Clock::from_environment()?, output)?;
+    let config = protocol::load_config(&args.config, Clock::from_environment()?)?;
     let catalog = AirbyteCatalog::of(&catalog::streams(&config.bar_sizes));
     output.message(&Message::Catalog { catalog: &catalog });
     Ok(())

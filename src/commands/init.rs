@@ -1,7 +1,9 @@
 //! `init`: writes a commented pipeline to start from.
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +14,7 @@ use crate::calendar;
 use crate::catalog::{Capability, STREAMS, Sizes, StreamSpec};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::outlet;
 use crate::terminal::shell;
 
 const SOURCE: &str = include_str!("init/source.yaml");
@@ -24,6 +27,9 @@ const CHOSEN: &[&str] = &["stock_daily_bars", "stock_bars", "splits"];
 
 /// How far back the pipeline begins: a first run of a few minutes on the free plan.
 const DAYS_BACK: i64 = 30;
+
+/// Mode of the file: nobody but its owner may read or write it.
+const OWNER_ONLY: u32 = 0o600;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -62,13 +68,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         SinkKind::DuckDb => "",
         SinkKind::Snowflake => "  and set the SNOWFLAKE_… variables that it names\n",
     };
-    println!("wrote {path}; to go on:\n\n  export POLYGON_API_KEY=…\n{key}  {sync}");
+    outlet::print(&format!("wrote {path}; to go on:\n\n  export POLYGON_API_KEY=…\n{key}  {sync}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn write(path: &Path, text: &str, force: bool) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    options.write(true);
+    // A key may come to stand in it.
+    options.write(true).mode(OWNER_ONLY);
     // The check and the creation are one step: nothing is overwritten by a race.
     if force {
         options.create(true).truncate(true)
@@ -80,7 +87,10 @@ fn write(path: &Path, text: &str, force: bool) -> Result<()> {
             .hint("give another `--path`, or `--force` to replace it"),
         _ => Error::new(ErrorKind::Io, format!("cannot write {}", path.display())).caused_by(error),
     })?;
-    file.write_all(text.as_bytes()).or_fail(ErrorKind::Io, || format!("cannot write {}", path.display()))
+    let permissions = Permissions::from_mode(OWNER_ONLY);
+    // One that is replaced keeps its mode when it is opened.
+    let written = file.set_permissions(permissions).and_then(|()| file.write_all(text.as_bytes()));
+    written.or_fail(ErrorKind::Io, || format!("cannot write {}", path.display()))
 }
 
 fn pipeline(sink: SinkKind, today: Date) -> String {
@@ -139,7 +149,7 @@ mod tests {
         match name {
             "SNOWFLAKE_PRIVATE_KEY_FILE" => Some(folder.join("tapeline-init-key.p8").display().to_string()),
             "SNOWFLAKE_WAREHOUSE" => None,
-            _ => Some("x".to_owned()),
+            _ => Some(format!("value-of-{name}")),
         }
     }
 
@@ -222,7 +232,13 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.user_message().contains("--force"));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         write(&path, "other", true).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "other");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600, "also of one that others could read before");
+        let fresh = folder.path().join("fresh.yaml");
+        write(&fresh, "mine", false).unwrap();
+        assert_eq!(mode(&fresh), 0o600);
     }
 }

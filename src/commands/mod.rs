@@ -10,7 +10,7 @@ pub mod init;
 pub mod man;
 mod protocol;
 pub mod read;
-mod signals;
+pub(crate) mod signals;
 pub mod simulate;
 pub mod spec;
 pub mod sync;

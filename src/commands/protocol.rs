@@ -1,6 +1,5 @@
 //! What the four Airbyte verbs share: their files, and how they end.
 
-use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,17 +10,16 @@ use crate::airbyte::output::Output;
 use crate::airbyte::state::{self, PassedStates};
 use crate::clock::Clock;
 use crate::config::source::SourceConfig;
-use crate::config::{read_json, read_text};
-use crate::error::{Error, ErrorKind, FailureType, Result};
+use crate::config::{read_json, read_source, read_text};
+use crate::error::{Error, FailureType, Result};
+use crate::outlet;
 
-/// Reads the source's configuration and hides its key from every message that follows.
+/// Reads the source's configuration.
 ///
 /// # Errors
 /// [`ErrorKind::Config`], naming the file or the field.
-pub(super) fn load_config(path: &Path, clock: Clock, output: &Output) -> Result<SourceConfig> {
-    let config = SourceConfig::from_json(read_json(path, "the configuration")?, clock)?;
-    output.hide([&config.api_key]);
-    Ok(config)
+pub(super) fn load_config(path: &Path, clock: Clock) -> Result<SourceConfig> {
+    read_source(path, clock)
 }
 
 /// Reads the configured catalogue.
@@ -29,7 +27,21 @@ pub(super) fn load_config(path: &Path, clock: Clock, output: &Output) -> Result<
 /// # Errors
 /// [`ErrorKind::Config`], naming the file.
 pub(super) fn load_catalog(path: &Path) -> Result<Value> {
-    read_json(path, "the configured catalogue")
+    const WHAT: &str = "the configured catalogue";
+    let catalog = read_json(path, WHAT)?;
+    let streams = catalog.get("catalog").unwrap_or(&catalog).get("streams").and_then(Value::as_array);
+    let is_plain = |stream: &Value| stream.get("stream").is_none() && stream.get("name").is_some();
+    if streams.into_iter().flatten().any(is_plain) {
+        return Err(Error::config(format!(
+            "{WHAT} {} is a plain one, as `discover` prints it",
+            path.display()
+        ))
+        .hint(
+            "put each stream that is wanted into `{\"stream\": …, \"sync_mode\": \"incremental\", \
+                 \"destination_sync_mode\": \"append_dedup\"}`; catalogs/ has examples",
+        ));
+    }
+    Ok(catalog)
 }
 
 /// Reads the state file; none means no state.
@@ -51,29 +63,22 @@ pub(super) fn load_state(path: Option<&Path>) -> Result<PassedStates> {
 pub(super) fn answer_check(output: &Output, outcome: Result<Option<String>>) -> Result<()> {
     let connection_status = match outcome {
         Ok(message) => ConnectionStatus { status: Outcome::Succeeded, message },
-        Err(error) if error.kind().policy().failure_type == FailureType::Config => ConnectionStatus {
-            status: Outcome::Failed,
-            message: Some(output.shown(&error.user_message()).into_owned()),
-        },
+        Err(error) if error.kind().policy().failure_type == FailureType::Config => {
+            ConnectionStatus { status: Outcome::Failed, message: Some(error.user_message()) }
+        }
         Err(error) => return Err(error),
     };
     output.message(&Message::ConnectionStatus { connection_status });
     Ok(())
 }
 
-/// Writes what is left on stdout and turns the outcome into an exit code. A reader
-/// that went away ends the program without a word, as it does in any pipe.
+/// Writes what is left on stdout and turns the outcome into an exit code.
 ///
 /// # Errors
 /// The outcome's, or that stdout could not be written to.
 pub(super) fn finish(output: &Output, outcome: Result<()>) -> Result<ExitCode> {
-    match output.lines().close() {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(ExitCode::from(ErrorKind::Io.policy().exit_code))
-        }
-        Err(error) => Err(Error::new(ErrorKind::Io, "cannot write to stdout").caused_by(error)),
-        Ok(()) => outcome.map(|()| ExitCode::SUCCESS),
-    }
+    output.lines().close().map_err(|error| outlet::stdout_failed(&error))?;
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// As [`finish`], for an outcome that no message has told yet.

@@ -23,7 +23,7 @@ use crate::polygon::PolygonSource;
 use crate::sink::Target;
 use crate::source::Source;
 
-use super::{protocol, signals};
+use super::protocol;
 
 /// A STATE after each slice that had rows: little is read twice after a failure.
 /// A slice took a request at least, so they cannot be many.
@@ -47,9 +47,9 @@ pub struct Args {
 ///
 /// # Errors
 /// What kept it from reading everything; it was told on stdout.
-pub async fn run(args: Args) -> Result<ExitCode> {
+pub async fn run(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
     let output = Output::to_stdout()?;
-    let report = match start(&args, &output).await {
+    let report = match start(&args, &output, stop).await {
         Ok(report) => report,
         Err(error) => return protocol::finish_telling(&output, Err(error)),
     };
@@ -58,13 +58,12 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// Runs the streams once everything that was given has been checked.
-async fn start(args: &Args, output: &Arc<Output>) -> Result<Report> {
+async fn start(args: &Args, output: &Arc<Output>, stop: watch::Receiver<bool>) -> Result<Report> {
     let clock = Clock::from_environment()?;
-    let config = protocol::load_config(&args.config, clock, output)?;
+    let config = protocol::load_config(&args.config, clock)?;
     let streams = crate::catalog::streams(&config.bar_sizes);
     let selected = catalog::select(protocol::load_catalog(&args.catalog)?, &streams)?;
     let passed = protocol::load_state(args.state.as_deref())?;
-    let stop = signals::stop_on_signal()?;
     let connect = |observer, selected: &[Selected]| {
         let source = PolygonSource::new(config, clock, observer)?;
         source.assert_ready(selected.iter().map(|selected| &selected.stream))?;

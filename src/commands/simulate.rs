@@ -1,13 +1,15 @@
 //! `tapeline simulate`: a synthetic market behind an address.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
-use crate::error::{Error, ErrorKind, Result, ResultExt as _};
+use crate::engine::stopped;
+use crate::error::{Error, Result};
+use crate::outlet;
 use crate::simulator::{self, Config, HistoryPolicy, LimitWindow, Plan, TICKERS_DEFAULT, TICKERS_MAX};
 
 /// Arguments.
@@ -43,7 +45,10 @@ pub struct Args {
 }
 
 /// Serves until SIGINT or SIGTERM.
-pub async fn run(args: Args) -> Result<ExitCode> {
+///
+/// # Errors
+/// When it cannot listen, or its address cannot be told.
+pub async fn run(args: Args, mut stop: watch::Receiver<bool>) -> Result<ExitCode> {
     if !(1..=TICKERS_MAX).contains(&args.tickers) {
         return Err(Error::config(format!("`--tickers` {} is not from 1 to {TICKERS_MAX}", args.tickers)));
     }
@@ -60,22 +65,8 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         tickers: args.tickers,
     })
     .await?;
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on {}", running.url())
-        .and_then(|()| stdout.flush())
-        .or_fail(ErrorKind::Io, || "cannot write to stdout".to_owned())?;
-    signal().await?;
+    outlet::print(&format!("listening on {}\n", running.url()))?;
+    stopped(&mut stop).await;
     running.shutdown().await;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Waits until the process is asked to end.
-async fn signal() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate =
-        signal(SignalKind::terminate()).or_fail(ErrorKind::Io, || "cannot wait for SIGTERM".to_owned())?;
-    tokio::select! {
-        interrupt = tokio::signal::ctrl_c() => interrupt.or_fail(ErrorKind::Io, || "cannot wait for SIGINT".to_owned()),
-        _ = terminate.recv() => Ok(()),
-    }
 }

@@ -15,6 +15,7 @@ use crate::config::pipeline::{Choice, Pipeline};
 use crate::engine::{CommitPolicy, Engine, Job, Report};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::Limiter;
+use crate::outlet;
 use crate::polygon::PolygonSource;
 use crate::progress::{Progress, When};
 use crate::sink::Target;
@@ -49,28 +50,27 @@ pub struct Args {
 /// # Errors
 /// What kept it from beginning. What happens later is in the exit code, and told
 /// on stderr.
-pub async fn run(args: Args) -> Result<ExitCode> {
+pub async fn run(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
     if args.progress == When::Always && args.log_format == LogFormat::Json {
         return Err(Error::config("`--progress always` draws among the lines of `--log-format json`")
             .hint("leave one of them out"));
     }
     match args.log_format {
-        LogFormat::Text => run_told(args).await,
+        LogFormat::Text => run_told(args, stop).await,
         LogFormat::Json => {
             telemetry::init(LogFormat::Json, None)?;
-            run_told(args).await.or_else(|error| {
+            run_told(args, stop).await.or_else(|error| {
                 tell(&error, LogFormat::Json);
-                Ok(ExitCode::from(error.kind().policy().exit_code))
+                Ok(exit_code(&error))
             })
         }
     }
 }
 
-async fn run_told(args: Args) -> Result<ExitCode> {
+async fn run_told(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
     let clock = Clock::from_environment()?;
     let mut pipeline = Pipeline::read(&args.pipeline, clock)?;
     pipeline.select(&args.select)?;
-    let stop = signals::stop_on_signal()?;
     let progress = Progress::new(
         &pipeline.name,
         pipeline.streams.len(),
@@ -87,32 +87,54 @@ async fn run_told(args: Args) -> Result<ExitCode> {
     progress.finish();
     let report = outcome?;
     let summary = Summary::of(&pipeline, &report, &progress.tally());
-    match args.log_format {
-        LogFormat::Text => print!("{}", summary.text(Paint::stdout())),
-        LogFormat::Json => println!("{}", summary.json()),
-    }
+    let printed = match args.log_format {
+        LogFormat::Text => outlet::print(&summary.text(Paint::stdout())),
+        LogFormat::Json => {
+            let mut summary = summary.json();
+            if let Some(error) = outlet::stderr_failure() {
+                summary["error"] = error.user_message().into();
+            }
+            outlet::print(&format!("{summary}\n"))
+        }
+    };
     tell_errors(&report, args.log_format);
-    Ok(report.worst().map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.kind().policy().exit_code)))
+    if args.log_format == LogFormat::Text {
+        tell_of_stderr()?;
+    }
+    match report.worst() {
+        None => printed.map(|()| ExitCode::SUCCESS),
+        Some(worst) => {
+            if let Err(error) = printed {
+                tell(&error, args.log_format);
+            }
+            Ok(exit_code(worst))
+        }
+    }
+}
+
+fn exit_code(error: &Error) -> ExitCode {
+    ExitCode::from(error.kind().policy().exit_code)
+}
+
+/// Says on stdout that stderr takes no words, if that is so: it cannot be said there.
+///
+/// # Errors
+/// When it cannot be said here either.
+pub(super) fn tell_of_stderr() -> Result<()> {
+    outlet::stderr_failure().map_or(Ok(()), |error| outlet::print(&format!("error: {}\n", error.report())))
 }
 
 pub(super) async fn run_pipeline(
     pipeline: &Pipeline,
     clock: Clock,
     progress: &Arc<Progress>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<Report> {
     let source = PolygonSource::new(pipeline.source.clone(), clock, Arc::<Progress>::clone(progress))?;
     source.assert_ready(pipeline.streams.iter().map(|choice| &choice.stream))?;
     let jobs: Vec<_> = pipeline.streams.iter().map(|choice| job(&pipeline.name, choice)).collect();
     let policy = CommitPolicy { rows: pipeline.commit_rows, interval: pipeline.commit_interval };
-    let connecting = connect(&pipeline.sink);
-    // A server that does not answer must not outlast Ctrl-C.
-    let mut sink = tokio::select! {
-        sink = connecting => sink?,
-        _ = stop.wait_for(|stop| *stop) => {
-            return Err(Error::new(ErrorKind::Interrupted, "stopped on request before anything was read"));
-        }
-    };
+    let mut sink = signals::unless_stopped(&stop, connect(&pipeline.sink)).await?;
     let source: Arc<dyn Source> = Arc::new(source);
     let engine = Engine::new(Arc::<Progress>::clone(progress), policy, stop);
     Ok(engine.read(&source, &mut *sink, &jobs).await)
@@ -147,14 +169,17 @@ fn tell_errors(report: &Report, format: LogFormat) {
 }
 
 fn tell(error: &Error, format: LogFormat) {
+    if outlet::is_reader_gone(error) {
+        return;
+    }
     let stream = error.stream().unwrap_or_default();
     match format {
         LogFormat::Json => {
             let exit_code = error.kind().policy().exit_code;
             tracing::error!(stream, exit_code, "{}", error.report());
         }
-        LogFormat::Text if error.kind() == ErrorKind::Interrupted => eprintln!("{}", error.user_message()),
-        LogFormat::Text if stream.is_empty() => eprintln!("error: {}", error.report()),
-        LogFormat::Text => eprintln!("error: {stream}: {}", error.report()),
+        LogFormat::Text if error.kind() == ErrorKind::Interrupted => outlet::tell(error.user_message()),
+        LogFormat::Text if stream.is_empty() => outlet::tell(format_args!("error: {}", error.report())),
+        LogFormat::Text => outlet::tell(format_args!("error: {stream}: {}", error.report())),
     }
 }

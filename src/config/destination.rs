@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use super::explain::suggest;
 use super::pipeline::{COMMIT_ROWS, COMMIT_SECONDS, RawCommit, SinkConfig};
 use crate::error::{Error, Result};
-use crate::secret::Secret;
 use crate::sink::duckdb::DuckDbConfig;
 use crate::sink::snowflake::SnowflakeConfig;
 
@@ -106,6 +105,7 @@ impl DestinationConfig {
             }
         };
         conform::<RawDestinationConfig>(&value, WHAT)?;
+        super::secrets::assert_apart(&value, WHAT).map_err(|(_, error)| error)?;
         let commit_rows = commit.rows.unwrap_or(COMMIT_ROWS);
         let commit_interval = Duration::from_secs(commit.seconds.unwrap_or(COMMIT_SECONDS));
         Ok(Self { sink, commit_rows, commit_interval })
@@ -116,14 +116,6 @@ impl DestinationConfig {
         match &self.sink {
             SinkConfig::Snowflake(config) => &config.schema,
             SinkConfig::DuckDb(config) => &config.schema,
-        }
-    }
-
-    /// What of it must not be shown.
-    pub fn secrets(&self) -> Vec<&Secret> {
-        match &self.sink {
-            SinkConfig::Snowflake(config) => config.secrets().collect(),
-            SinkConfig::DuckDb(_) => Vec::new(),
         }
     }
 }
@@ -146,9 +138,9 @@ mod tests {
         let SinkConfig::DuckDb(config) = config.unwrap().sink else { panic!("another sink") };
         assert_eq!((config.path.as_str(), config.schema.as_str()), ("a.duckdb", "polygon"));
         let snowflake = json!({"sink": {"type": "snowflake", "account": "a", "user": "u", "warehouse": "w",
-            "database": "d", "schema": "s", "password": "hunter2"}});
-        let config = DestinationConfig::from_json(snowflake).unwrap();
-        assert_eq!(config.secrets(), [&Secret::new("hunter2")]);
+            "database": "d", "schema": "s", "password": "hunter2-destination"}});
+        DestinationConfig::from_json(snowflake).unwrap();
+        assert_eq!(crate::secret::redact("not hunter2-destination"), "not ***");
     }
 
     #[test]
@@ -181,7 +173,7 @@ mod tests {
             ),
             (
                 json!({"sink": {"type": "snowflake", "account": "a", "user": "u", "warehouse": "w", "database": "d",
-                "password": "hunter2", "private_key": "hunter2"}}),
+                "password": "hunter2-twice", "private_key": "hunter2-twice"}}),
                 "more than one way to sign in",
             ),
         ] {

@@ -60,8 +60,15 @@ pub(super) fn explain(path: &str, message: &str, what: &str) -> Error {
         let field = if path == "." { field.to_owned() } else { format!("{path}.{field}") };
         return Error::config(format!("`{field}` of {what} is missing"));
     }
-    let error = Error::config(format!("{place}: {}", without_value(message)));
-    if message.ends_with("expected a string") { error.hint("put the value in quotes") } else { error }
+    let said = without_value(message);
+    let error = Error::config(format!("{place}: {said}"));
+    if message.ends_with("expected a string") {
+        error.hint("put the value in quotes")
+    } else if said.starts_with("a text stands where there should be a whole number") {
+        error.hint("write the number without quotes")
+    } else {
+        error
+    }
 }
 
 /// The name and the known ones of "unknown field `x`, expected one of `a`, `b`".

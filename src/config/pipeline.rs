@@ -16,7 +16,7 @@ use super::source::{RawSourceConfig, SourceConfig};
 use super::yaml::{Document, Place};
 use crate::catalog::Stream;
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, Result};
 use crate::mode::WriteMode;
 use crate::sink::duckdb::DuckDbConfig;
 use crate::sink::snowflake::SnowflakeConfig;
@@ -127,12 +127,10 @@ impl Pipeline {
     /// # Errors
     /// [`ErrorKind::Config`], naming the file, and the line and field where it can.
     pub fn read(path: &Path, clock: Clock) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .or_fail(ErrorKind::Config, || format!("cannot read the pipeline {}", path.display()))
-            .map_err(|error| match path.exists() {
-                true => error,
-                false => error.hint("`tapeline init` writes one to start from"),
-            })?;
+        let text = super::read_text(path, WHAT).map_err(|error| match path.exists() {
+            true => error,
+            false => error.hint("`tapeline init` writes one to start from"),
+        })?;
         Self::parse(path, &text, &environment::process, clock)
     }
 
@@ -147,13 +145,15 @@ impl Pipeline {
         };
         let document = Document::parse(text).map_err(|(place, error)| at(place, error))?;
         let mut value = document.value.clone();
+        validate::check_shape(&value).map_err(|(field, error)| at(document.place(&field), error))?;
         let substituted = environment::substitute(&mut value, lookup)
             .map_err(|(field, error)| at(document.place(&field), error.context(format_args!("`{field}`"))))?;
         let show = |(field, error): (String, Error)| {
             at(document.place(&field), error.redacted(|text| substituted.redact(text)))
         };
-        let raw: RawPipeline = super::parse_at(value, WHAT)
+        let raw: RawPipeline = super::parse_at(value.clone(), WHAT)
             .map_err(|(field, error)| show((field.clone(), validate::with_example(&field, error))))?;
+        super::secrets::assert_apart(&value, WHAT).map_err(show)?;
         raw.validate(path, clock).map_err(show)
     }
 
@@ -191,7 +191,12 @@ pub fn schema() -> serde_json::Value {
             }
         },
     ));
-    settings.into_generator().into_root_schema_for::<RawPipeline>().to_value()
+    let mut schema = settings.into_generator().into_root_schema_for::<RawPipeline>().to_value();
+    // A plan without fields may be its name here; platforms want one type a field.
+    if let Some(plan) = schema.pointer_mut("/$defs/RawSourceConfig/properties/plan") {
+        *plan = serde_json::json!({ "anyOf": [{ "enum": ["free", "paid"] }, plan.take()] });
+    }
+    schema
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The configuration of the Polygon source.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use jiff::civil::Date;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use crate::calendar;
@@ -79,7 +82,8 @@ pub struct RawSourceConfig {
 }
 
 /// What a key may do.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+// Where it is only a name, `plan: free` is `plan: {type: free}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[schemars(rename = "Plan")]
 pub enum RawPlan {
@@ -96,6 +100,61 @@ pub enum RawPlan {
         #[schemars(title = "Requests per minute", range(min = 1), extend("examples" = [300]))]
         requests_per_minute: u32,
     },
+}
+
+/// The fields of a plan: read one by one, so that a mistake is told of its own field.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanFields {
+    #[serde(rename = "type")]
+    kind: PlanKind,
+    requests_per_minute: Option<u32>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PlanKind {
+    Free,
+    Paid,
+    Custom,
+}
+
+impl<'de> Deserialize<'de> for RawPlan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PlanVisitor)
+    }
+}
+
+struct PlanVisitor;
+
+impl<'de> Visitor<'de> for PlanVisitor {
+    type Value = RawPlan;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("free, paid, or {type: custom, requests_per_minute: 300}")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<RawPlan, E> {
+        match name {
+            "free" => Ok(RawPlan::Free {}),
+            "paid" => Ok(RawPlan::Paid {}),
+            // It may be a key in the wrong place: serde's message is shown without the text.
+            other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawPlan, A::Error> {
+        let fields = PlanFields::deserialize(MapAccessDeserializer::new(map))?;
+        match (fields.kind, fields.requests_per_minute) {
+            (PlanKind::Free, None) => Ok(RawPlan::Free {}),
+            (PlanKind::Paid, None) => Ok(RawPlan::Paid {}),
+            (PlanKind::Custom, Some(requests_per_minute)) => Ok(RawPlan::Custom { requests_per_minute }),
+            (PlanKind::Custom, None) => Err(de::Error::missing_field("requests_per_minute")),
+            (PlanKind::Free | PlanKind::Paid, Some(_)) => {
+                Err(de::Error::custom("`requests_per_minute` belongs to the type `custom` only"))
+            }
+        }
+    }
 }
 
 impl Default for RawPlan {
@@ -171,10 +230,19 @@ impl SourceConfig {
     pub fn from_json(value: serde_json::Value, clock: Clock) -> Result<Self> {
         let value = super::without_platform_keys(value);
         let raw: RawSourceConfig = super::parse(value.clone(), WHAT)?;
+        super::secrets::assert_apart(&value, WHAT).map_err(|(_, error)| error)?;
         let config = raw.validate(clock)?;
-        super::schema::conform::<RawSourceConfig>(&value, WHAT)?;
+        super::schema::conform::<RawSourceConfig>(&in_full(value.clone()), WHAT)?;
         Ok(config)
     }
+}
+
+/// A configuration as its schema has it: with the long form of the plan.
+fn in_full(mut value: serde_json::Value) -> serde_json::Value {
+    if let Some(plan) = value.get_mut("plan").filter(|plan| plan.is_string()) {
+        *plan = serde_json::json!({ "type": plan.take() });
+    }
+    value
 }
 
 impl RawSourceConfig {
@@ -213,6 +281,7 @@ impl RawSourceConfig {
             )
             .hint("copy the key anew"));
         }
+        self.api_key.can_be_hidden("`api_key`")?;
         Ok(SourceConfig {
             api_key: self.api_key,
             base_url: parse_base_url(&self.base_url)?,

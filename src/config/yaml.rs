@@ -42,6 +42,9 @@ impl Document {
         let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
         let root: Spanned<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let place = error.location().and_then(place);
+            if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = &error {
+                return (place, twice(key.as_deref()));
+            }
             let error = Error::config(format!("not valid YAML: {}", first_line(&error)));
             (place, error.hint("look at the indentation, the brackets and the quotes up to this place"))
         })?;
@@ -74,6 +77,19 @@ fn first_line(error: &serde_saphyr::Error) -> String {
     let cut = line.find(" at line ").unwrap_or(line.len());
     line[..cut].trim_start_matches("error: ").to_owned()
 }
+
+/// A key that occurs twice is named where it looks like a field: a key of the API has
+/// capitals or digits.
+fn twice(key: Option<&str>) -> Error {
+    let is_field = |key: &&str| {
+        key.len() <= FIELD_MAX && key.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase())
+    };
+    let key = key.filter(is_field).map_or_else(|| "a key".to_owned(), |key| format!("`{key}`"));
+    Error::config(format!("{key} is there twice, here for the second time")).hint("keep one of the two")
+}
+
+/// Characters of the longest field that there may ever be.
+const FIELD_MAX: usize = 24;
 
 /// A value with the places of what it holds.
 enum Node {

@@ -161,9 +161,16 @@ impl Records {
         while self.queue.is_empty() && self.at < self.block.len() {
             let block = std::mem::take(&mut self.block);
             let rest = &block[self.at..];
-            let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let end = memchr::memchr(b'\n', rest);
+            let line = &rest[..end.unwrap_or(rest.len())];
+            let length = line.len();
             self.line += 1;
-            let read = incoming::parse(&rest[..length]).and_then(|message| self.message(message));
+            // Only the last line of the input can lack its line feed.
+            let message = incoming::parse(line).map_err(|error| match end {
+                None => incoming::cut_off(line, error),
+                Some(_) => error,
+            });
+            let read = message.and_then(|message| self.message(message));
             self.at += length + 1;
             self.block = block;
             if let Err(error) = read {
@@ -397,7 +404,7 @@ impl Feed for Records {
 
     fn committed(&mut self) -> Result<()> {
         for Told { state, records, .. } in self.states.drain(..) {
-            self.output.lines().message(&state.echo(records));
+            self.output.lines().verbatim(&state.echo(records));
         }
         // A platform that hears no echo any more must not be written for.
         self.output.lines().check()

@@ -99,8 +99,8 @@ impl Held {
         let rest = self.extracted_at.split_off(rows);
         let extracted_at = std::mem::replace(&mut self.extracted_at, rest);
         let mut replaces = Vec::new();
-        while let Some((_, extent)) = self.replaces.pop_front_if(|(row, _)| *row < rows) {
-            replaces.push(extent);
+        while self.replaces.front().is_some_and(|(row, _)| *row < rows) {
+            replaces.extend(self.replaces.pop_front().map(|(_, extent)| extent));
         }
         self.replaces.iter_mut().for_each(|(row, _)| *row -= rows);
         self.covered = 0;

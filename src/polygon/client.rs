@@ -25,7 +25,7 @@ use crate::config::source::SourceConfig;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::limit::{Limiter, Permit};
 use crate::observe::{Event, Observer};
-use crate::retry;
+use crate::{retry, secret};
 
 use encoding::Encoding;
 
@@ -282,7 +282,7 @@ impl Client {
         }
         let mut body = Whole::default();
         self.body(response, stream, &mut body, wait).await?;
-        let error = answer::failure(status, &body.0, request_id.as_deref(), &self.config.api_key);
+        let error = answer::failure(status, &body.0, request_id.as_deref());
         if error.kind() == ErrorKind::RateLimited {
             self.limiter.pause(pause.unwrap_or_else(|| self.limiter.default_pause()));
         }
@@ -412,10 +412,11 @@ impl Wait {
 }
 
 /// Path and query of a `next_url`, whatever its host: the key goes to the
-/// configured host only. A key that the server put there is left out.
+/// configured host only. A parameter in which the server put the key is left out.
 ///
 /// # Errors
-/// [`ErrorKind::Response`] when it is not a URL.
+/// [`ErrorKind::Response`] when it is not a URL, [`ErrorKind::Refused`] when it has the
+/// key in another place: an address is written into logs on its way.
 pub(super) fn continuation(next_url: &str) -> Result<String> {
     let any_host = Url::parse("http://host.invalid/").expect("a constant URL");
     let url = any_host
@@ -427,7 +428,17 @@ pub(super) fn continuation(next_url: &str) -> Result<String> {
         .split('&')
         .filter(|pair| !pair.is_empty() && !pair.to_ascii_lowercase().starts_with("apikey="))
         .collect();
-    Ok(if query.is_empty() { url.path().to_owned() } else { format!("{}?{}", url.path(), query.join("&")) })
+    let target =
+        if query.is_empty() { url.path().to_owned() } else { format!("{}?{}", url.path(), query.join("&")) };
+    if secret::is_in(&target) {
+        // It would come again with every try.
+        return Err(Error::new(
+            ErrorKind::Refused,
+            "the answer's `next_url` holds the key, so it is not followed",
+        )
+        .hint("check `base_url`: the API does not repeat keys, a proxy may"));
+    }
+    Ok(target)
 }
 
 fn without_query(target: &str) -> &str {

@@ -427,7 +427,7 @@ fn length(window: Window, size: Option<BarSize>) -> Length {
 
 /// Trading days whose bars fit in one page. `limit` counts base aggregates: minutes
 /// for minutes and hours, days for all that is longer [vendor documentation].
-fn trading_days_per_page(size: BarSize) -> u32 {
+pub(super) fn trading_days_per_page(size: BarSize) -> u32 {
     match size.timespan {
         Timespan::Second => 1,
         Timespan::Minute | Timespan::Hour => BASE_BARS_PER_PAGE / MINUTES_PER_DAY,

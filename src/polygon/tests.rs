@@ -26,7 +26,7 @@ fn fault(kind: &str, path: &str) -> String {
 
 fn config(url: &str, tickers: &[&str]) -> SourceConfig {
     let config = json!({
-        "api_key": "key", "base_url": url, "plan": {"type": "custom", "requests_per_minute": 6_000_000},
+        "api_key": "key-of-no-one", "base_url": url, "plan": {"type": "custom", "requests_per_minute": 6_000_000},
         "start_date": "2024-06-24", "tickers": tickers, "bar_sizes": ["1minute"],
     });
     SourceConfig::from_json(config, Clock::Fixed(NOW.parse().unwrap())).unwrap()

@@ -51,10 +51,14 @@ impl Lines {
         let Some((stream, line)) = due(event, tally, now) else { return };
         tally.stream_mut(stream, now).told = Some(Told { at: now, was_pause: line == Line::Waiting });
         let requests_per_minute = tally.requests_per_minute;
-        let waiting = tally.waiting(now).map(|(_, left)| left);
+        let run_left = tally.left(now);
         let Some(stream) = tally.stream(stream) else { return };
+        let waiting = stream.limited(now);
         match self.format {
-            LogFormat::Text => tracing::info!("{}", text(stream, line, requests_per_minute, waiting, now)),
+            LogFormat::Text => {
+                let left = stream.left(requests_per_minute, now).and(run_left);
+                tracing::info!("{}", text(stream, line, left, waiting, now));
+            }
             LogFormat::Json => {
                 let eta_seconds = stream.left(requests_per_minute, now).map(seconds);
                 tracing::info!(
@@ -67,6 +71,7 @@ impl Lines {
                     rows_per_second = stream.pace(now).round(),
                     elapsed_seconds = seconds(stream.elapsed(now)),
                     eta_seconds,
+                    run_eta_seconds = run_left.map(seconds),
                     waiting_seconds = waiting.filter(|_| line == Line::Waiting).map(seconds),
                     "progress"
                 );
@@ -103,15 +108,16 @@ fn due<'a>(event: &'a Event<'a>, tally: &Tally, now: Instant) -> Option<(&'a str
     // Why nothing will move for a while is worth a line at once.
     let is_pause = line == Line::Waiting
         && told.is_some_and(|told| !told.was_pause)
-        && tally.waiting(now).is_some_and(|(_, left)| left >= LINE_EVERY);
+        && tally.stream(stream).and_then(|stream| stream.limited(now)).is_some_and(|left| left >= LINE_EVERY);
     (is_old || is_pause).then_some((stream, line))
 }
 
-/// `stock_trades: 42 of 126 slices, 42,000 rows, 42 requests, 12k rows/s, ETA 16 m 48 s`
+/// `stock_trades: 42 of 126 slices, 42,000 rows, 42 requests, 12k rows/s, ETA 16 m 48 s`,
+/// where the time `left` is the run's.
 fn text(
     stream: &StreamTally,
     line: Line,
-    requests_per_minute: u32,
+    left: Option<Duration>,
     waiting: Option<Duration>,
     now: Instant,
 ) -> String {
@@ -133,7 +139,7 @@ fn text(
         Line::Finished | Line::Failed | Line::Stopped => parts.push(duration(stream.elapsed(now))),
         Line::Started | Line::Waiting => {}
     }
-    if let Some(left) = stream.left(requests_per_minute, now) {
+    if let Some(left) = left {
         parts.push(format!("ETA {}", duration(left)));
     }
     if let (Line::Waiting, Some(left)) = (line, waiting) {
@@ -156,8 +162,8 @@ mod tests {
             tally.apply(event, now);
             if let Some((stream, line)) = due(event, &tally, now) {
                 tally.stream_mut(stream, now).told = Some(Told { at: now, was_pause: line == Line::Waiting });
-                let waiting = tally.waiting(now).map(|(_, left)| left);
-                lines.push(text(tally.stream(stream).unwrap(), line, 5, waiting, now));
+                let stream = tally.stream(stream).unwrap();
+                lines.push(text(stream, line, tally.left(now), stream.limited(now), now));
             }
         };
         show(&Event::StreamStarted { stream: "news", slices: 400, rows_estimate: None }, 0.0);

@@ -5,6 +5,8 @@ use std::io;
 use console::Term;
 use indicatif::TermLike;
 
+use crate::secret;
+
 /// The terminal at stderr. Between two draws the cursor is at the beginning of the
 /// last line: there a `^C` that the terminal shows is drawn over. At the end of
 /// the line it would wrap, and a stale bar would be left.
@@ -12,6 +14,7 @@ use indicatif::TermLike;
 pub(super) struct Screen(Term);
 
 impl Screen {
+    #[expect(clippy::disallowed_methods, reason = "what is written to it is redacted below")]
     pub(super) fn new() -> Self {
         Self(Term::buffered_stderr())
     }
@@ -43,11 +46,11 @@ impl TermLike for Screen {
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
-        self.0.write_line(text)
+        self.0.write_line(&secret::redact(text))
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        self.0.write_str(text)
+        self.0.write_str(&secret::redact(text))
     }
 
     fn clear_line(&self) -> io::Result<()> {

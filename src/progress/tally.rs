@@ -20,7 +20,10 @@ pub struct Tally {
     pub requests_per_minute: u32,
     /// When the run began.
     pub began: Instant,
-    waiting: Option<Waiting>,
+    /// Requests that each stream would take if nothing of it had been read.
+    foreseen: Vec<(String, u64)>,
+    /// Until when a request that failed is not tried again.
+    retry: Option<Instant>,
     /// When a retry was last told.
     retry_told: Option<Instant>,
 }
@@ -47,6 +50,10 @@ pub struct StreamTally {
     pub began: Instant,
     /// When and how it ended.
     pub ended: Option<(Instant, End)>,
+    /// When something of it last moved.
+    moved: Instant,
+    /// Until when it waits for the rate limit.
+    limited: Option<Instant>,
     /// The last line of it in a log.
     pub(super) told: Option<Told>,
 }
@@ -71,15 +78,6 @@ pub(super) struct Told {
     pub(super) was_pause: bool,
 }
 
-/// Why nothing is moving.
-#[derive(Debug, Clone)]
-pub enum Waiting {
-    /// For the rate limit, until then.
-    RateLimit(Instant),
-    /// For the next try of a request that failed, until then.
-    Retry(Instant),
-}
-
 impl Tally {
     /// Nothing counted yet.
     pub fn new(run: &str, streams_total: usize, requests_per_minute: u32, now: Instant) -> Self {
@@ -90,9 +88,16 @@ impl Tally {
             requests: 0,
             requests_per_minute: requests_per_minute.max(1),
             began: now,
-            waiting: None,
+            foreseen: Vec::new(),
+            retry: None,
             retry_told: None,
         }
+    }
+
+    /// Notes how many requests a stream takes that has not begun, if nothing of it was
+    /// read before: how much really is left is known when it begins.
+    pub fn foresee(&mut self, stream: &str, requests: u64) {
+        self.foreseen.push((stream.to_owned(), requests));
     }
 
     /// Whether no retry was told for a while; then this one is.
@@ -112,19 +117,25 @@ impl Tally {
                 let stream = self.stream_mut(stream, now);
                 stream.slices_total = *slices;
                 stream.began = now;
+                stream.moved = now;
             }
             Event::Request { stream, .. } => {
                 self.requests += 1;
                 if let Some(stream) = stream {
-                    self.stream_mut(stream, now).requests += 1;
+                    let stream = self.stream_mut(stream, now);
+                    stream.requests += 1;
+                    stream.moved = now;
                 }
             }
-            Event::Retry { delay, .. } => self.waiting = Some(Waiting::Retry(now + *delay)),
-            Event::RateLimited { delay, .. } => self.waiting = Some(Waiting::RateLimit(now + *delay)),
+            Event::Retry { delay, .. } => self.retry = Some(now + *delay),
+            Event::RateLimited { stream: Some(stream), delay } => {
+                self.stream_mut(stream, now).limited = Some(now + *delay);
+            }
             Event::SliceRead { stream, rows, .. } => {
                 let stream = self.stream_mut(stream, now);
                 stream.slices += 1;
                 stream.rows += rows;
+                stream.moved = now;
             }
             Event::PartitionFailed { stream, .. } => self.stream_mut(stream, now).partitions_failed += 1,
             Event::StreamFinished { stream, .. } => self.end(stream, End::Finished, now),
@@ -132,13 +143,15 @@ impl Tally {
                 let is_stop = error.kind() == ErrorKind::Interrupted;
                 self.end(stream, if is_stop { End::Stopped } else { End::Failed }, now);
             }
-            Event::Committed { .. } | Event::Warning { .. } | Event::Forgotten { .. } => {}
+            Event::RateLimited { stream: None, .. }
+            | Event::Committed { .. }
+            | Event::Warning { .. }
+            | Event::Forgotten { .. } => {}
         }
     }
 
     fn end(&mut self, stream: &str, end: End, now: Instant) {
         self.stream_mut(stream, now).ended = Some((now, end));
-        self.waiting = None;
     }
 
     /// The counts of a stream; none before it began.
@@ -154,9 +167,37 @@ impl Tally {
         &mut self.streams[index]
     }
 
-    /// The stream that is being read.
-    pub fn active(&self) -> Option<&StreamTally> {
-        self.streams.iter().rev().find(|stream| stream.ended.is_none())
+    /// The streams that are being read, in the order in which they began.
+    pub fn active(&self) -> impl Iterator<Item = &StreamTally> {
+        self.streams.iter().filter(|stream| stream.ended.is_none())
+    }
+
+    /// How long the run will still take, with all streams that are to come. They share
+    /// one rate limit, so what they wait for it adds up; where their own pace is what
+    /// takes longer, those that are read at the same time take as long as the slowest.
+    /// It falls while one waits. None while there is nothing to go by.
+    pub fn left(&self, now: Instant) -> Option<Duration> {
+        let by_limit: f64 =
+            self.active().map(StreamTally::requests_left).sum::<f64>() + self.requests_to_come();
+        let by_limit = by_limit * 60.0 / f64::from(self.requests_per_minute);
+        let by_pace = self.active().map(StreamTally::seconds_left).fold(0.0, f64::max);
+        let moved = self.active().map(|stream| stream.moved).max()?;
+        after_waiting(by_limit.max(by_pace), moved, now)
+    }
+
+    /// Requests of the streams that have not begun: what was foreseen, in the share in
+    /// which those that have begun needed what was foreseen of them. A run that only
+    /// reads what is new needs little of it.
+    fn requests_to_come(&self) -> f64 {
+        let of = |stream: &StreamTally| {
+            let foreseen = self.foreseen.iter().find(|(name, _)| *name == stream.name);
+            foreseen.map(|(_, requests)| (stream.slices_total.min(*requests), *requests))
+        };
+        let known: Vec<(u64, u64)> = self.streams.iter().filter_map(of).collect();
+        let (needed, foreseen) = known.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let share = if foreseen == 0 { 1.0 } else { needed as f64 / foreseen as f64 };
+        let to_come = self.foreseen.iter().filter(|(name, _)| self.stream(name).is_none());
+        share * to_come.map(|(_, requests)| *requests as f64).sum::<f64>()
     }
 
     /// Rows read.
@@ -164,14 +205,14 @@ impl Tally {
         self.streams.iter().map(|stream| stream.rows).sum()
     }
 
-    /// Why nothing is moving, and for how long still.
+    /// Why nothing is moving, and for how long still: every stream waits for the rate
+    /// limit, or a request that failed is not tried again yet.
     pub fn waiting(&self, now: Instant) -> Option<(&'static str, Duration)> {
-        let (what, until) = match self.waiting.as_ref()? {
-            Waiting::RateLimit(until) => ("for the rate limit", until),
-            Waiting::Retry(until) => ("to try again", until),
-        };
-        let left = until.saturating_duration_since(now);
-        (!left.is_zero()).then_some((what, left))
+        let first = self.active().map(|stream| stream.limited(now).unwrap_or_default()).min();
+        let limited = first.filter(|left| !left.is_zero());
+        let retry =
+            self.retry.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero());
+        limited.map(|left| ("for the rate limit", left)).or(retry.map(|left| ("to try again", left)))
     }
 }
 
@@ -186,6 +227,8 @@ impl StreamTally {
             partitions_failed: 0,
             began: now,
             ended: None,
+            moved: now,
+            limited: None,
             told: None,
         }
     }
@@ -201,26 +244,48 @@ impl StreamTally {
         if elapsed > 0.0 { self.rows as f64 / elapsed } else { 0.0 }
     }
 
+    /// How long it waits for the rate limit still, if it does.
+    pub fn limited(&self, now: Instant) -> Option<Duration> {
+        let left = self.limited?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
     /// How long it will still take: as long as the rate limit makes the requests of
-    /// the slices left take, or as they took so far, whichever is longer. None
-    /// while there is nothing to go by.
+    /// the slices left take, or as they took so far, whichever is longer, less the time
+    /// that has passed since something moved. None while there is nothing to go by.
     pub fn left(&self, requests_per_minute: u32, now: Instant) -> Option<Duration> {
-        let slices_left = self.slices_total.saturating_sub(self.slices) as f64;
         if self.slices_total == 0 || self.ended.is_some() {
             return None;
         }
-        let requests_a_slice = match self.slices {
+        let by_limit = self.requests_left() * 60.0 / f64::from(requests_per_minute.max(1));
+        after_waiting(by_limit.max(self.seconds_left()), self.moved, now)
+    }
+
+    /// Requests of the slices left, by how many those before took.
+    fn requests_left(&self) -> f64 {
+        let a_slice = match self.slices {
             0 => 1.0,
             slices => (self.requests as f64 / slices as f64).max(1.0),
         };
-        let by_limit = slices_left * requests_a_slice * 60.0 / f64::from(requests_per_minute.max(1));
-        let by_pace = match self.slices {
-            0 => 0.0,
-            slices => slices_left * self.elapsed(now).as_secs_f64() / slices as f64,
-        };
-        let seconds = by_limit.max(by_pace);
-        (seconds >= 1.0).then(|| Duration::from_secs_f64(seconds))
+        self.slices_left() * a_slice
     }
+
+    /// Seconds that the slices left take at the pace of those before.
+    fn seconds_left(&self) -> f64 {
+        let took = self.moved.saturating_duration_since(self.began).as_secs_f64();
+        if self.slices == 0 { 0.0 } else { self.slices_left() * took / self.slices as f64 }
+    }
+
+    fn slices_left(&self) -> f64 {
+        self.slices_total.saturating_sub(self.slices) as f64
+    }
+}
+
+/// What was left when something moved for the last time, less what has passed since.
+fn after_waiting(seconds: f64, moved: Instant, now: Instant) -> Option<Duration> {
+    let left = seconds - now.saturating_duration_since(moved).as_secs_f64();
+    // What takes longer than was thought is about to end for as long as it takes.
+    (seconds >= 1.0).then(|| Duration::from_secs_f64(left.max(1.0)))
 }
 
 #[cfg(test)]
@@ -250,13 +315,80 @@ mod tests {
             tally.apply(&slice(100), begin + Duration::from_secs(1));
         }
         assert_eq!(left(&tally, begin + Duration::from_secs(1)), Some(Duration::from_secs(121 * 12)));
-        // Slower than the limit: 5 slices in 100 s.
-        assert_eq!(left(&tally, begin + Duration::from_secs(100)), Some(Duration::from_secs(121 * 20)));
         // Two requests a slice take twice as long.
         for _ in 0..5 {
-            tally.apply(&REQUEST, begin);
+            tally.apply(&REQUEST, begin + Duration::from_secs(1));
         }
         assert_eq!(left(&tally, begin + Duration::from_secs(1)), Some(Duration::from_secs(121 * 24)));
+        // Slower than the limit: 6 slices in 240 s.
+        tally.apply(&slice(100), begin + Duration::from_secs(240));
+        assert_eq!(left(&tally, begin + Duration::from_secs(240)), Some(Duration::from_secs(120 * 40)));
+    }
+
+    #[test]
+    fn the_eta_falls_second_by_second_while_one_waits() {
+        let begin = Instant::now();
+        let mut tally = Tally::new("p", 1, 5, begin);
+        tally.apply(&started(126), begin);
+        tally.apply(&REQUEST, begin);
+        tally.apply(&slice(100), begin);
+        tally.apply(&Event::RateLimited { stream: Some("splits"), delay: Duration::from_secs(55) }, begin);
+        for seconds in 0..60 {
+            let now = begin + Duration::from_secs(seconds);
+            let expected = Some(Duration::from_secs(125 * 12 - seconds));
+            assert_eq!((tally.streams[0].left(5, now), tally.left(now)), (expected, expected));
+        }
+        assert_eq!(tally.left(begin + Duration::from_secs(9_999)), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn the_eta_covers_the_streams_to_come_and_those_read_at_the_same_time() {
+        let begin = Instant::now();
+        let mut tally = Tally::new("p", 3, 60, begin);
+        for (stream, requests) in [("splits", 100), ("news", 200), ("trades", 1_000)] {
+            tally.foresee(stream, requests);
+        }
+        assert_eq!(tally.left(begin), None, "nothing has begun");
+        tally.apply(&started(100), begin);
+        assert_eq!(tally.left(begin), Some(Duration::from_secs(1_300)), "a request a second");
+        tally.apply(&Event::StreamStarted { stream: "news", slices: 200, rows_estimate: None }, begin);
+        assert_eq!(tally.left(begin), Some(Duration::from_secs(1_300)), "both at the same time");
+        tally.apply(&Event::StreamFinished { stream: "splits", rows: 0 }, begin);
+        assert_eq!(tally.left(begin), Some(Duration::from_secs(1_200)));
+        // What is new is a tenth of all that there is: of the streams to come as well.
+        let mut tally = Tally::new("p", 2, 60, begin);
+        tally.foresee("splits", 100);
+        tally.foresee("trades", 1_000);
+        tally.apply(&started(10), begin);
+        assert_eq!(tally.left(begin), Some(Duration::from_secs(10 + 100)));
+        // The slowest decides where the limit does not.
+        let mut tally = Tally::new("p", 2, 6_000_000, begin);
+        for stream in ["splits", "news"] {
+            tally.apply(&Event::StreamStarted { stream, slices: 101, rows_estimate: None }, begin);
+        }
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        tally.apply(&slice(1), after(3));
+        tally.apply(&Event::SliceRead { stream: "news", partition: "", rows: 1 }, after(3));
+        assert_eq!(tally.left(after(3)), Some(Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn the_run_waits_when_every_stream_does() {
+        let begin = Instant::now();
+        let mut tally = Tally::new("p", 2, 5, begin);
+        let wait = |stream, seconds| Event::RateLimited {
+            stream: Some(stream),
+            delay: Duration::from_secs(seconds),
+        };
+        for stream in ["splits", "news"] {
+            tally.apply(&Event::StreamStarted { stream, slices: 9, rows_estimate: None }, begin);
+        }
+        tally.apply(&wait("splits", 40), begin);
+        assert_eq!(tally.waiting(begin), None, "the other one moves");
+        tally.apply(&wait("news", 30), begin);
+        assert_eq!(tally.waiting(begin), Some(("for the rate limit", Duration::from_secs(30))));
+        tally.apply(&Event::StreamFinished { stream: "news", rows: 0 }, begin);
+        assert_eq!(tally.waiting(begin), Some(("for the rate limit", Duration::from_secs(40))));
     }
 
     #[test]
@@ -282,9 +414,9 @@ mod tests {
         tally.apply(&slice(40), begin);
         tally.apply(&slice(2), begin);
         assert_eq!((tally.requests, tally.rows(), tally.streams[0].requests), (2, 42, 1));
-        assert_eq!(tally.active().map(|stream| stream.slices), Some(2));
+        assert_eq!(tally.active().map(|stream| stream.slices).collect::<Vec<_>>(), [2]);
         tally.apply(&Event::StreamFinished { stream: "splits", rows: 42 }, begin + Duration::from_secs(2));
-        assert!(tally.active().is_none());
+        assert_eq!(tally.active().count(), 0);
         assert_eq!(tally.streams[0].pace(begin + Duration::from_secs(9)), 21.0);
         let error = crate::error::Error::bug("x");
         tally.apply(&Event::StreamFailed { stream: "news", error: &error }, begin);

@@ -49,6 +49,9 @@ class World:
     pipeline_text: str | None = None
     config_text: str | None = None
     state_text: str | None = None
+    catalog_text: str | None = None
+    # The primary key of all streams in the configured catalogue.
+    key: list[list[str]] | None = None
 
     def copy(self) -> World:
         """Another one over the same database, to be broken."""
@@ -78,7 +81,8 @@ class World:
         text = self.config_text if self.config_text is not None else json.dumps(config)
         arguments: list[str | Path] = [verb, "--config", self.workspace.input("config.json", text)]
         if verb == "read":
-            arguments += ["--catalog", self.workspace.input("catalog.json", self._configured())]
+            configured = self.catalog_text if self.catalog_text is not None else self._configured()
+            arguments += ["--catalog", self.workspace.input("catalog.json", configured)]
             state = self.state_text if self.state_text is not None else json.dumps(self.states)
             arguments += ["--state", self.workspace.input("state.json", state)]
         return self.program.run(*arguments)
@@ -90,7 +94,10 @@ class World:
         # A stream that does not exist is configured like one that does.
         any_stream = self.catalog[STREAMS[0]]
         streams = [self.catalog.get(name, {**any_stream, "name": name}) for name in self.streams]
-        return airbyte.configured(streams, "incremental")
+        configured = airbyte.configured(streams, "incremental")
+        for stream in configured["streams"] if self.key else []:
+            stream["primary_key"] = self.key
+        return configured
 
     # What is stored.
 

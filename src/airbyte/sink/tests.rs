@@ -101,7 +101,7 @@ async fn records_per_second(output: impl Write + Send + 'static) -> f64 {
     let begin = Instant::now();
     for (page, number) in pages.into_iter().zip(0..) {
         sink.write(id, page).await.unwrap();
-        let _durable = sink.commit_one(id, &format!("{{\"page\":{number}}}")).await.unwrap();
+        sink.commit_one(id, &format!("{{\"page\":{number}}}")).await.unwrap();
     }
     output.lines().close().unwrap();
     (100 * PAGE) as f64 / begin.elapsed().as_secs_f64()
@@ -110,6 +110,7 @@ async fn records_per_second(output: impl Write + Send + 'static) -> f64 {
 /// Run it with `cargo test --release -- --ignored --nocapture records_a_second`.
 #[tokio::test]
 #[ignore = "a measurement"]
+#[expect(clippy::disallowed_macros, reason = "a person reads it")]
 async fn records_a_second() {
     let to_null = records_per_second(File::create("/dev/null").unwrap()).await;
     let (mut reader, writer) = std::io::pipe().unwrap();

@@ -14,6 +14,7 @@ use crate::calendar;
 use crate::config::source::Plan;
 use crate::error::Result;
 use crate::limit::Limiter;
+use crate::outlet;
 use crate::terminal::table::{Align, Table};
 use crate::terminal::{Paint, count, counted, duration, shell, width};
 
@@ -24,27 +25,29 @@ const CHART_HEIGHT: usize = 14;
 const SPARK_WIDTH: usize = 48;
 
 /// Says what is going to happen.
-pub(super) fn opening(paint: Paint) {
-    println!("{}", paint.bold("tapeline demo: a synthetic market, in this process. No key, no network."));
-    println!();
+///
+/// # Errors
+/// As all of these: when stdout does not take it.
+pub(super) fn opening(paint: Paint) -> Result<()> {
+    let text = paint.bold("tapeline demo: a synthetic market, in this process. No key, no network.");
+    outlet::print(&format!("{text}\n\n"))
 }
 
 /// Says that a run begins.
-pub(super) fn begin(name: &str, now: Timestamp, paint: Paint) {
+pub(super) fn begin(name: &str, now: Timestamp, paint: Paint) -> Result<()> {
     let moment = now.to_zoned(calendar::new_york().clone()).strftime("%a %-d %b %Y, %H:%M");
-    println!("{} {}", paint.bold(name), paint.dim(&format!("as of {moment} in New York")));
+    let moment = paint.dim(&format!("as of {moment} in New York"));
+    outlet::print(&format!("{} {moment}\n", paint.bold(name)))
 }
 
 /// What a run moved, and what it would have cost.
-pub(super) fn run(run: &Run, paint: Paint) {
+pub(super) fn run(run: &Run, paint: Paint) -> Result<()> {
     let moved = paint.bold(&counted(run.rows, "row"));
-    println!("  {moved} in {} and {}", counted(run.requests, "request"), duration(run.took));
     let allowed = Limiter::new(Plan::Free {}).per_minute();
     let cost = duration(spent(run.requests, allowed));
-    println!(
-        "  {}\n",
-        paint.dim(&format!("a free plan allows {allowed} requests a minute: it would take {cost}"))
-    );
+    let plan = paint.dim(&format!("a free plan allows {allowed} requests a minute: it would take {cost}"));
+    let (requests, took) = (counted(run.requests, "request"), duration(run.took));
+    outlet::print(&format!("  {moved} in {requests} and {took}\n  {plan}\n\n"))
 }
 
 /// How long this many requests take at a limit: the first minute's worth goes at once.
@@ -54,13 +57,13 @@ fn spent(requests: u64, per_minute: u32) -> Duration {
 }
 
 /// Says that the tables are being compared.
-pub(super) fn judging(tables: usize, paint: Paint) {
+pub(super) fn judging(tables: usize, paint: Paint) -> Result<()> {
     let text = format!("comparing {tables} tables, row by row, with what the market itself knows …");
-    println!("{}", paint.dim(&text));
+    outlet::print(&format!("{}\n", paint.dim(&text)))
 }
 
 /// The tables, and whether they are right.
-pub(super) fn tables(held: &[Held], paint: Paint) {
+pub(super) fn tables(held: &[Held], paint: Paint) -> Result<()> {
     let mut table = Table::new(&[
         ("table", Align::Left),
         ("rows", Align::Right),
@@ -80,8 +83,7 @@ pub(super) fn tables(held: &[Held], paint: Paint) {
     let rows = held.iter().map(|held| held.extent.rows).sum();
     let moved = held.iter().map(|held| held.moved).sum();
     table.total(["total".to_owned(), count(rows), String::new(), String::new(), count(moved)]);
-    print!("{}", table.render(paint));
-    println!("{}\n", verdict(held, paint));
+    outlet::print(&format!("{}{}\n\n", table.render(paint), verdict(held, paint)))
 }
 
 fn verdict(held: &[Held], paint: Paint) -> String {
@@ -97,12 +99,18 @@ fn verdict(held: &[Held], paint: Paint) -> String {
 pub(super) fn market(file: &Path, day: Date, tickers: &[Arc<str>], paint: Paint) -> Result<()> {
     let connection = warehouse::open(file)?;
     let width = width();
+    let mut lines = Vec::new();
     if let Some(ticker) = tickers.first() {
         let candles = warehouse::daily_candles(&connection, ticker)?;
-        println!("{} {}", paint.bold(ticker), paint.dim("a day a candle, read back from the file"));
-        println!("{}", candlesticks(&candles, width, CHART_HEIGHT, paint));
+        lines.push(format!(
+            "{} {}",
+            paint.bold(ticker),
+            paint.dim("a day a candle, read back from the file")
+        ));
+        lines.push(candlesticks(&candles, width, CHART_HEIGHT, paint));
     }
-    println!("{} {}", paint.bold(&day.to_string()), paint.dim("the regular session, minute by minute"));
+    let session = paint.dim("the regular session, minute by minute");
+    lines.push(format!("{} {session}", paint.bold(&day.to_string())));
     for ticker in tickers {
         let closes = warehouse::minute_closes(&connection, ticker, day)?;
         let (Some(first), Some(last)) = (closes.first(), closes.last()) else { continue };
@@ -110,18 +118,20 @@ pub(super) fn market(file: &Path, day: Date, tickers: &[Arc<str>], paint: Paint)
         let change_text = format!("{change:>+6.2} %");
         let marked = if change >= 0.0 { paint.green(&change_text) } else { paint.red(&change_text) };
         let line = sparkline(&closes, SPARK_WIDTH + width.saturating_sub(80).min(24));
-        println!("{ticker:<6} {line} {last:>9.2} {marked}");
+        lines.push(format!("{ticker:<6} {line} {last:>9.2} {marked}"));
     }
-    println!();
-    Ok(())
+    outlet::print(&format!("{}\n\n", lines.join("\n")))
 }
 
 /// How to go on, as commands that can be typed as they stand.
-pub(super) fn farewell(file: &Path, paint: Paint) {
+pub(super) fn farewell(file: &Path, paint: Paint) -> Result<()> {
     let program = shell::program();
-    println!("{}", paint.bold("go on with"));
-    println!("  {}", query(&file.display().to_string(), shell::find("duckdb").is_some()));
-    println!("  {program} init   {}", paint.dim("# your own data"));
+    outlet::print(&format!(
+        "{}\n  {}\n  {program} init   {}\n",
+        paint.bold("go on with"),
+        query(&file.display().to_string(), shell::find("duckdb").is_some()),
+        paint.dim("# your own data"),
+    ))
 }
 
 /// The query that is suggested. Without quotes, so that it is the same word in every language.

@@ -3,14 +3,20 @@
 use std::path::absolute;
 use std::time::{Duration, Instant};
 
+use jiff::ToSpan;
+use jiff::civil::Date;
 use serde_json::{Value, json};
 
+use crate::calendar;
 use crate::config::pipeline::{Pipeline, SinkConfig};
 use crate::engine::{Report, StreamReport};
 use crate::error::Scope;
 use crate::progress::{End, StreamTally, Tally};
 use crate::terminal::table::{Align, Table};
 use crate::terminal::{Paint, count, duration};
+
+/// Days that the exchange is closed in a row, and more: a week in September 2001.
+const CLOSED_MAX: i64 = 14;
 
 /// What became of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +79,7 @@ impl Summary {
                     outcome: outcome(done, counts),
                     rows: done.map_or(0, |done| done.rows),
                     requests: counts.map_or(0, |counts| counts.requests),
-                    reached: done.and_then(|done| done.reached).map(|date| date.to_string()),
+                    reached: done.and_then(|done| done.reached).map(|day| trading_day(day).to_string()),
                     took: counts.map_or(Duration::ZERO, |counts| counts.elapsed(now)),
                 }
             })
@@ -149,6 +155,12 @@ impl Summary {
     }
 }
 
+/// The last trading day up to a day: what is covered may end with closed days, and
+/// nobody looks for bars of a Sunday.
+fn trading_day(day: Date) -> Date {
+    calendar::trading_days(day.saturating_sub(CLOSED_MAX.days()), day).last().unwrap_or(day)
+}
+
 fn outcome(done: Option<&StreamReport>, counts: Option<&StreamTally>) -> Outcome {
     let (Some(done), Some(counts)) = (done, counts) else { return Outcome::NotBegun };
     let only_partitions = done.errors.iter().all(|error| error.kind().policy().scope == Scope::Partition);
@@ -180,4 +192,23 @@ fn place(sink: &SinkConfig) -> String {
 
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000.0).round() / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    #[test]
+    fn what_was_reached_is_a_trading_day() {
+        for (day, reached) in [
+            (date(2024, 6, 28), date(2024, 6, 28)),
+            (date(2024, 6, 30), date(2024, 6, 28)),
+            (date(2024, 7, 4), date(2024, 7, 3)),
+            (date(2024, 12, 25), date(2024, 12, 24)),
+        ] {
+            assert_eq!(trading_day(day), reached, "{day}");
+        }
+    }
 }

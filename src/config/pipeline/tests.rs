@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::error::ErrorKind;
 
 const GOOD: &str = r#"name: us_stocks
 source:
@@ -74,8 +75,28 @@ fn mistakes_are_named() {
         ),
         (
             "{type: free}",
-            "free",
-            "p.yaml:3:44: `source.polygon.plan` of the pipeline: a text stands where there should be a map of its fields",
+            "fre",
+            "p.yaml:3:44: `source.polygon.plan` of the pipeline: a text stands where there should be free, paid, or {type: custom, requests_per_minute: 300}",
+        ),
+        (
+            "{type: free}",
+            "{type: custom}",
+            "`source.polygon.plan.requests_per_minute` of the pipeline is missing",
+        ),
+        (
+            "{type: free}",
+            "{type: paid, requests_per_minute: 5}",
+            "`source.polygon.plan` of the pipeline: `requests_per_minute` belongs to the type `custom` only",
+        ),
+        (
+            "{type: free}",
+            "{type: custom, requests_per_minute: '300'}",
+            "`source.polygon.plan.requests_per_minute` of the pipeline: a text stands where there should be a whole number from 0 to 4294967295 (hint: write the number without quotes)",
+        ),
+        (
+            "sink:",
+            "commit: {rows: many}\nsink:",
+            "p.yaml:4:10: `commit.rows` of the pipeline: a text stands where there should be a whole number",
         ),
         (
             "2024-01-02",
@@ -95,7 +116,7 @@ fn mistakes_are_named() {
         (
             "{type: free}",
             "{type: custom, requests_per_minute: -5}",
-            "`source.polygon.plan` of the pipeline: integer `-5` stands where there should be a whole number from 0",
+            "`source.polygon.plan.requests_per_minute` of the pipeline: integer `-5` stands where there should be a whole number from 0",
         ),
         (
             "duckdb:",
@@ -110,7 +131,12 @@ fn mistakes_are_named() {
         (
             "sink:",
             "sink:\n  snowflake: {}",
-            "`sink` of the pipeline: map stands where there should be a map with one key",
+            "p.yaml:4:1: `sink` of the pipeline names two: `snowflake` and `duckdb` (hint: keep one of them",
+        ),
+        (
+            "schema: polygon}",
+            "schema: polygon}\n  memory_limit_mb: 64",
+            "p.yaml:4:1: `sink` of the pipeline holds more than `duckdb` (hint: indent the fields of the sink",
         ),
         ("path: market.duckdb, ", "", "p.yaml:5:3: `sink.duckdb.path` of the pipeline is missing"),
         (
@@ -167,7 +193,13 @@ fn mistakes_are_named() {
         ),
         ("name: us_stocks\n", "", "p.yaml: `name` of the pipeline is missing (hint: `tapeline init` writes"),
         ("sink:", "sink: [", "p.yaml:6:1: not valid YAML: "),
-        ("sink:", "name: again\nsink:", "p.yaml:4:1: not valid YAML"),
+        (
+            "sink:",
+            "name: again\nsink:",
+            "p.yaml:4:1: `name` is there twice, here for the second time (hint: keep one of the two)",
+        ),
+        ("type: free", "type: free, type: paid", "p.yaml:3:63: `type` is there twice"),
+        ("sink:", "sk-LIVE: 1\nsk-LIVE: 1\nsink:", "p.yaml:5:1: a key is there twice"),
     ];
     let mut wrong = Vec::new();
     for (piece, replacement, expected) in cases {
@@ -230,6 +262,41 @@ fn a_selection_keeps_the_order_of_the_file() {
     assert_eq!(pipeline.streams.len(), 1);
 }
 
+/// The name alone says it all of the plans that have no more fields.
+#[test]
+fn a_plan_may_be_its_name() {
+    use crate::config::source::Plan;
+    assert_eq!(with("{type: free}", "free").unwrap().source.plan, Plan::Free {});
+    assert_eq!(with("{type: free}", "paid").unwrap().source.plan, Plan::Paid {});
+}
+
+#[test]
+fn a_file_that_is_none_is_told_by_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.yaml");
+    let utf_16 = |big: bool| {
+        let unit = |unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() };
+        "\u{feff}name: x\n".encode_utf16().flat_map(unit).collect::<Vec<u8>>()
+    };
+    for (content, expected) in [
+        (utf_16(false), "the pipeline {} is a text in UTF-16, not in UTF-8 (hint: save it as UTF-8"),
+        (utf_16(true), "the pipeline {} is a text in UTF-16, not in UTF-8"),
+        (utf_16(false)[2..].to_vec(), "the pipeline {} is a text in UTF-16"),
+        (b"name: caf\xe9\n".to_vec(), "the pipeline {} is a text in another encoding, not in UTF-8"),
+        (Vec::new(), "{}: the pipeline is empty (hint: `tapeline init` writes one"),
+        (b"# nothing\n\n".to_vec(), "{}: the pipeline is empty"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        let message = Pipeline::read(&path, clock()).unwrap_err().user_message();
+        assert!(message.starts_with(&expected.replace("{}", &path.display().to_string())), "{message}");
+    }
+    let message = Pipeline::read(folder.path(), clock()).unwrap_err().user_message();
+    assert!(message.contains("is a folder (hint: name the file in it"), "{message}");
+    // A mark of the order of bytes before UTF-8 is none of the text.
+    std::fs::write(&path, format!("\u{feff}{GOOD}").replace("${POLYGON_API_KEY}", KEY)).unwrap();
+    Pipeline::read(&path, clock()).unwrap();
+}
+
 /// The schema that is checked in is the one that the types make, and it accepts
 /// what the parser accepts. `UPDATE=1` writes it anew.
 #[test]
@@ -245,6 +312,7 @@ fn the_schema_that_is_checked_in_is_current() {
     let schema = jsonschema::validator_for(&schema()).unwrap();
     let accepts = |text: &str| schema.is_valid(&Document::parse(text).ok().unwrap().value);
     assert!(accepts(GOOD));
+    assert!(accepts(&GOOD.replace("{type: free}", "paid")) && !accepts(&GOOD.replace("{type: free}", "fre")));
     assert!(accepts(&GOOD.replace("2024-01-02", "\"${START}\"")));
     for (piece, wrong) in [
         ("start_date", "start_dat"),

@@ -4,9 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{
     COMMIT_ROWS, COMMIT_SECONDS, Choice, NAME_MAX, Pipeline, RawChoice, RawCommit, RawPipeline, RawSource,
-    SinkConfig,
+    SinkConfig, WHAT,
 };
 use crate::catalog::{self, BarSize, STREAMS, Sizes, Stream};
 use crate::clock::Clock;
@@ -52,6 +54,31 @@ impl RawPipeline {
         })
     }
 }
+
+/// Checks what can be told without the types of the fields, and better than they would.
+pub(super) fn check_shape(value: &Value) -> Result<(), Misplaced> {
+    if value.is_null() {
+        let error = Error::config(format!("{WHAT} is empty"))
+            .hint("`tapeline init` writes one to start from, with every field explained");
+        return Err((String::new(), error));
+    }
+    let sink = value.get("sink").and_then(Value::as_object);
+    let names: Vec<&str> = sink.into_iter().flat_map(|sink| sink.keys()).map(String::as_str).collect();
+    let (known, other): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| SINKS.contains(name));
+    let error = match (known.as_slice(), other.as_slice()) {
+        ([first, second, ..], _) => {
+            Error::config(format!("`sink` of {WHAT} names two: `{first}` and `{second}`"))
+                .hint("keep one of them, and write a second pipeline with another name for the other")
+        }
+        ([sink], [_, ..]) => Error::config(format!("`sink` of {WHAT} holds more than `{sink}`"))
+            .hint(format!("indent the fields of the sink, so that they stand under `{sink}`")),
+        _ => return Ok(()),
+    };
+    Err(("sink".to_owned(), error))
+}
+
+/// The names of the sinks.
+const SINKS: [&str; 2] = ["duckdb", "snowflake"];
 
 /// Adds an example to a mistake in the shape of the document.
 pub(super) fn with_example(field: &str, error: Error) -> Error {

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::clock::Clock;
 use crate::observe::Silent;
+use crate::secret::Secret;
 
 #[test]
 fn a_next_url_keeps_path_and_query_only() {
@@ -19,6 +20,11 @@ fn a_next_url_keeps_path_and_query_only() {
         assert_eq!(continuation(next_url).unwrap(), target);
     }
     assert!(continuation("https://[").is_err());
+    let key = Secret::new("k-client.rs+0123456789");
+    for target in ["/v3/a?token=k-client.rs%2b0123456789", "/k-client.rs+0123456789?cursor=x"] {
+        let error = continuation(target).unwrap_err().user_message();
+        assert!(error.contains("holds the key") && !error.contains(key.expose()), "{error}");
+    }
 }
 
 /// A server that gives each connection the next of these texts and closes it.
@@ -40,8 +46,7 @@ fn answer(length: usize, body: &str) -> String {
 }
 
 fn client(base_url: &str) -> Client {
-    let config =
-        json!({"api_key": "k", "base_url": base_url, "plan": {"type": "paid"}, "start_date": "2024-01-02"});
+    let config = json!({"api_key": "key-of-no-one", "base_url": base_url, "plan": {"type": "paid"}, "start_date": "2024-01-02"});
     let clock = Clock::Fixed("2024-07-15T00:00:00Z".parse().unwrap());
     let config = SourceConfig::from_json(config, clock).unwrap();
     Client::new(config, ClockCheck::new(clock), Arc::new(Silent)).unwrap()

@@ -13,7 +13,7 @@ fn stream(name: &str) -> Stream {
 
 fn config(plan: &str, start: &str, end: Option<&str>) -> SourceConfig {
     let value = serde_json::json!({
-        "api_key": "k", "plan": {"type": plan}, "start_date": start, "end_date": end, "tickers": ["AAPL", "BRK.B"],
+        "api_key": "k-of-plan-tests", "plan": {"type": plan}, "start_date": start, "end_date": end, "tickers": ["AAPL", "BRK.B"],
     });
     SourceConfig::from_json(value, Clock::Fixed("2024-07-15T00:00:00Z".parse().unwrap())).unwrap()
 }

@@ -203,9 +203,8 @@ fn refused(path: &Path, error: duckdb::Error) -> Error {
     } else if has("version number") {
         Error::new(ErrorKind::Sink, format!("{path} was written by another version of DuckDB"))
             .hint("choose another `path`, or export the file's tables with the version that wrote it")
-    } else if has("Corrupt database file") {
-        Error::new(ErrorKind::Sink, format!("the database file {path} is damaged"))
-            .hint("restore it from a copy, or choose another `path` to load everything anew")
+    } else if is_damaged(&message) {
+        damaged(format!("the database file {path} is damaged or cut short"))
     } else if has("not a valid DuckDB database file") {
         Error::new(ErrorKind::Sink, format!("{path} is not a DuckDB database")).hint("choose another `path`")
     } else if has("Permission denied") || has("Read-only file system") {
@@ -216,6 +215,23 @@ fn refused(path: &Path, error: duckdb::Error) -> Error {
     };
     // Not the error itself: its own cause is the code 1, which all of them have.
     described.caused_by(message)
+}
+
+/// Whether a file holds something else than was written: nothing of it is safe then.
+fn is_damaged(message: &str) -> bool {
+    let words = [
+        "Corrupt",
+        "Could not read enough bytes",
+        "checksum",
+        "Failed to deserialize",
+        "Serialization Error",
+    ];
+    words.iter().any(|words| message.contains(words))
+}
+
+fn damaged(message: String) -> Error {
+    Error::new(ErrorKind::Sink, message)
+        .hint("restore it from a copy, or choose another `path` to load everything anew")
 }
 
 /// What a failed statement means. `what` says what was tried.
@@ -234,6 +250,8 @@ pub(super) fn failed(what: &str, error: duckdb::Error) -> Error {
     } else if has("Conflict on ") || has("write-write conflict") || has("Transaction conflict") {
         Error::new(ErrorKind::Conflict, format!("{what}: another transaction changed the same rows"))
             .hint("start again")
+    } else if is_damaged(&message) {
+        damaged(format!("{what}: the database file is damaged or cut short"))
     } else if has("IO Error") {
         Error::new(ErrorKind::Io, what).hint("look at the disk; everything up to the last commit is safe")
     } else {

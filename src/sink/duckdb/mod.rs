@@ -19,6 +19,7 @@
 //! NULL in its column, kept in `additional_properties` and noted in
 //! `_airbyte_meta`; in a key column it is an error.
 
+mod check;
 mod client;
 mod ddl;
 mod feed;
@@ -133,6 +134,16 @@ impl DuckDbSink {
         let sink = Self { commands: Some(commands), thread: Some(thread), streams: Vec::new(), failed };
         opened.await.map_err(gone)??;
         Ok(sink)
+    }
+
+    /// Tries whether the file takes what a run would write to it.
+    ///
+    /// # Errors
+    /// As a run that would write there.
+    pub async fn check(config: &DuckDbConfig) -> Result<()> {
+        let config = config.clone();
+        let work = tokio::task::spawn_blocking(move || check::check(&config));
+        work.await.map_err(|error| Error::bug("trying the database failed").caused_by(error))?
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {

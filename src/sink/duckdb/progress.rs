@@ -283,7 +283,7 @@ impl Ledger {
 
     fn unreadable(&self, error: duckdb::Error) -> Error {
         failed(&format!("could not use the tables {} and {}", self.streams.sql(), self.shards.sql()), error)
-            .hint("if something else made tables of these names, rename them")
+            .or_hint(|| "if something else made tables of these names, rename them".to_owned())
     }
 }
 

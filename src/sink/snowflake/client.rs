@@ -71,7 +71,7 @@ impl Client {
             role: config.role.clone(),
             auth_type,
         };
-        let layer = Layer::new(config, credential, retries)?;
+        let layer = Layer::new(config, retries)?;
         let client = reqwest_middleware::ClientBuilder::new(Layer::http_client()?).with(layer).build();
         let api = SnowflakeApiBuilder::new(auth)
             .with_client(client)

@@ -76,11 +76,6 @@ pub(super) enum Credential {
 }
 
 impl SnowflakeConfig {
-    /// What of it must not be shown.
-    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        [&self.private_key, &self.private_key_password, &self.password].into_iter().flatten()
-    }
-
     /// Checks what can be checked without the server.
     ///
     /// # Errors
@@ -109,6 +104,13 @@ impl SnowflakeConfig {
             .is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]");
         if url.scheme() == "http" && !local {
             tracing::warn!("snowflake's `host` is not https: password and rows travel unencrypted");
+        }
+        for (field, secret) in
+            [("password", &self.password), ("private_key_password", &self.private_key_password)]
+        {
+            secret
+                .as_ref()
+                .map_or(Ok(()), |secret| secret.can_be_hidden(&format!("snowflake's `{field}`")))?;
         }
         self.credential().map(|_| ())
     }

@@ -14,6 +14,7 @@
 //! the stream, and only while the loaded rows are in the same transaction; after
 //! COMMIT it is read back. See [`progress`].
 
+mod check;
 mod client;
 mod config;
 mod ddl;

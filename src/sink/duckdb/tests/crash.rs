@@ -1,4 +1,5 @@
 //! What another process sees, and what a killed one leaves.
+#![expect(clippy::disallowed_macros, reason = "the child tells its parent where it is")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};

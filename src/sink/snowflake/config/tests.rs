@@ -17,7 +17,7 @@ pub(in crate::sink::snowflake) fn pem(label: &str, body: &str) -> String {
 
 fn config(changes: Value) -> SnowflakeConfig {
     let mut config = json!({
-        "account": "MYORG-MY_ACCOUNT", "user": "u", "warehouse": "w", "database": "d", "password": "hunter2"
+        "account": "MYORG-MY_ACCOUNT", "user": "u", "warehouse": "w", "database": "d", "password": "hunter2-config"
     });
     for (key, value) in changes.as_object().unwrap() {
         config[key] = value.clone();
@@ -49,6 +49,8 @@ fn mistakes_name_their_field() {
         (json!({"host": "https://user:pw@x"}), "`host` does not name a server"),
         (json!({"password": null}), "neither `private_key` nor `password`"),
         (json!({"private_key": "x"}), "more than one way"),
+        (json!({"password": "hunter2"}), "`password` has fewer than 8 characters"),
+        (json!({"private_key_password": "1234567"}), "`private_key_password` has fewer than 8 characters"),
         (json!({"password": null, "private_key": "x"}), "`private_key` is not a private key"),
         (
             json!({"password": null, "private_key_file": "/no/such"}),
@@ -79,7 +81,7 @@ fn keys_are_taken_in_every_usual_form() {
         let encrypted = pem("ENCRYPTED PRIVATE KEY", body);
         assert_eq!(read(&encrypted, Some(PASSPHRASE)).unwrap(), plain.trim());
         for (password, expected) in
-            [(None, "`private_key_password` is missing"), (Some("wrong"), "cannot be decrypted")]
+            [(None, "`private_key_password` is missing"), (Some("wrong-passphrase"), "cannot be decrypted")]
         {
             let error = read(&encrypted, password).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
@@ -104,5 +106,5 @@ fn the_schema_marks_secrets_and_shows_no_value() {
         assert!(text.contains("\"airbyte_secret\":true"), "{field}: {text}");
     }
     assert_eq!(schema["additionalProperties"], json!(false));
-    assert!(!format!("{:?}", config(json!({}))).contains("hunter2"));
+    assert!(!format!("{:?}", config(json!({}))).contains("hunter2-config"));
 }

@@ -15,7 +15,6 @@ use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
-use super::super::config::Credential;
 use super::error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry;
@@ -23,10 +22,9 @@ use crate::retry;
 /// A longer Retry-After than this is not waited for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
-/// Where and as whom to ask.
+/// Where to ask, and how often.
 pub(super) struct Exchange {
     host: Url,
-    credential: Credential,
     retries: ExponentialBuilder,
 }
 
@@ -59,14 +57,8 @@ struct Missed {
 }
 
 impl Exchange {
-    pub fn new(host: Url, credential: Credential, retries: ExponentialBuilder) -> Self {
-        Self { host, credential, retries }
-    }
-
-    /// Takes secrets out of a text that came from outside.
-    pub fn redact(&self, text: &str) -> String {
-        let (Credential::Key(secret) | Credential::Password(secret)) = &self.credential;
-        secret.redact(text).into_owned()
+    pub fn new(host: Url, retries: ExponentialBuilder) -> Self {
+        Self { host, retries }
     }
 
     /// The URL of a path on the configured host; nothing else of `path` counts.
@@ -222,11 +214,7 @@ impl Wire<'_, '_> {
 
     /// The answer, if it reports success.
     pub fn succeeded(&self, answer: Value) -> Result<Value> {
-        if answer["success"].as_bool() == Some(true) {
-            Ok(answer)
-        } else {
-            Err(error::from_answer(&answer, |text| self.exchange.redact(text)))
-        }
+        if answer["success"].as_bool() == Some(true) { Ok(answer) } else { Err(error::from_answer(&answer)) }
     }
 }
 

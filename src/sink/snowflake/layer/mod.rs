@@ -16,6 +16,7 @@
 mod encryption;
 mod error;
 mod exchange;
+mod given;
 mod patch;
 mod session;
 mod stage;
@@ -38,7 +39,6 @@ pub(super) use self::error::server_code;
 use self::exchange::Exchange;
 use self::session::Session;
 use super::SnowflakeConfig;
-use super::config::Credential;
 use super::statement::Bind;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
@@ -104,15 +104,11 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub fn new(
-        config: &SnowflakeConfig,
-        credential: Credential,
-        retries: ExponentialBuilder,
-    ) -> Result<Self> {
+    pub fn new(config: &SnowflakeConfig, retries: ExponentialBuilder) -> Result<Self> {
         let host = config.url()?;
         Ok(Self {
             uploads: stage::Uploader::new(config.host.is_some(), retries)?,
-            exchange: Exchange::new(host, credential, retries),
+            exchange: Exchange::new(host, retries),
             session: Session::default(),
         })
     }
@@ -141,6 +137,7 @@ impl Layer {
             "session/v1/login-request" => self.session.login(&mut wire, request).await,
             "queries/v1/query-request" => {
                 let data = self.session.query(&mut wire, request, &call.binds).await?;
+                given::learn(&data);
                 match &call.upload {
                     None => patch::query(data),
                     Some(upload) => {

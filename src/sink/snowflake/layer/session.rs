@@ -14,6 +14,7 @@ use super::error::code_of;
 use super::exchange::{Ask, Wire};
 use super::patch;
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Secret;
 
 /// The session's token has expired, its master token has not.
 const SESSION_EXPIRED: &str = "390112";
@@ -35,26 +36,27 @@ pub(super) struct Session {
     tokens: Mutex<Option<Tokens>>,
 }
 
-#[derive(Clone)]
 struct Tokens {
-    session: String,
-    master: String,
+    session: Secret,
+    master: Secret,
 }
 
 impl Session {
     pub async fn login(&self, wire: &mut Wire<'_, '_>, request: &Request) -> Result<Response> {
         let mut ask = Ask::of(request);
         let mut body = ask.json()?;
+        // The crate has signed it with the private key; it lets in whoever has it.
+        let _known = body["data"]["TOKEN"].as_str().map(Secret::passing);
         describe_client(&mut body["data"]);
         ask.body = Bytes::from(body.to_string());
         let mut answer = wire.ask_for_success(&ask).await?;
         let data = &mut answer["data"];
-        let token = |value: &Value| value.as_str().map(str::to_owned);
+        let token = |value: &Value| value.as_str().map(Secret::passing);
         let session = token(&data["token"]).ok_or_else(|| {
             Error::new(ErrorKind::Sink, "snowflake let the user in without a token")
                 .hint("a second factor or single sign-on is not supported: use `private_key`")
         })?;
-        let master = token(&data["masterToken"]).unwrap_or_default();
+        let master = token(&data["masterToken"]).unwrap_or_else(|| Secret::passing(""));
         *self.tokens.lock().await = Some(Tokens { session, master });
         patch::login(&mut answer);
         patch::response(&answer)
@@ -100,14 +102,14 @@ impl Session {
     async fn token(&self) -> Result<String> {
         let tokens = self.tokens.lock().await;
         let tokens = tokens.as_ref().ok_or_else(|| Error::bug("a statement before the login"))?;
-        Ok(tokens.session.clone())
+        Ok(tokens.session.expose().to_owned())
     }
 
     /// Gets a new token in place of `expired`, unless another statement already did.
     async fn renew(&self, wire: &mut Wire<'_, '_>, expired: &str) -> Result<()> {
         let mut guard = self.tokens.lock().await;
         let tokens = guard.as_ref().ok_or_else(|| Error::bug("a renewal before the login"))?;
-        if tokens.session != expired {
+        if tokens.session.expose() != expired {
             return Ok(());
         }
         tracing::debug!("renewing the snowflake session");
@@ -116,16 +118,18 @@ impl Session {
             path: "/session/token-request".to_owned(),
             query: vec![("requestId".to_owned(), Uuid::new_v4().to_string())],
             accept: HeaderValue::from_static("application/snowflake"),
-            token: Some(tokens.master.clone()),
-            body: json!({ "oldSessionToken": tokens.session, "requestType": "RENEW" }).to_string().into(),
+            token: Some(tokens.master.expose().to_owned()),
+            body: json!({ "oldSessionToken": tokens.session.expose(), "requestType": "RENEW" })
+                .to_string()
+                .into(),
         };
         let answer = wire.ask_for_success(&ask).await?;
         let data = &answer["data"];
         let session = data["sessionToken"].as_str().ok_or_else(|| {
             Error::new(ErrorKind::SinkUnavailable, "snowflake renewed the session without a token")
         })?;
-        let master = data["masterToken"].as_str().unwrap_or(&tokens.master);
-        *guard = Some(Tokens { session: session.to_owned(), master: master.to_owned() });
+        let master = data["masterToken"].as_str().map_or_else(|| tokens.master.clone(), Secret::passing);
+        *guard = Some(Tokens { session: Secret::passing(session), master });
         Ok(())
     }
 }

@@ -163,8 +163,7 @@ async fn to_s3(info: &Value, location: &str, name: &str, sealed: Sealed) -> Resu
         }
         None => builder = builder.with_virtual_hosted_style_request(true),
     }
-    let secrets = ["AWS_KEY_ID", "AWS_SECRET_KEY", "AWS_TOKEN"].map(credential);
-    let store = builder.build().map_err(|error| refused(&without(&secrets, &error.to_string())))?;
+    let store = builder.build().map_err(|error| refused(&error.to_string()))?;
     let mut attributes = Attributes::new();
     attributes.insert(Attribute::ContentType, "application/octet-stream".into());
     attributes.insert(Attribute::Metadata("sfc-digest".into()), sealed.digest.into());
@@ -181,16 +180,8 @@ async fn to_s3(info: &Value, location: &str, name: &str, sealed: Sealed) -> Resu
     let store: Arc<dyn ObjectStore> = Arc::new(store);
     match store.put_opts(&path, PutPayload::from_bytes(sealed.bytes), options).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(refused(&without(&secrets, &error.to_string()))),
+        Err(error) => Err(refused(&error.to_string())),
     }
-}
-
-/// `text` without any of `secrets`.
-fn without(secrets: &[String], text: &str) -> String {
-    secrets
-        .iter()
-        .filter(|secret| !secret.is_empty())
-        .fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
 }
 
 fn azure_url(info: &Value, location: &str, name: &str) -> String {

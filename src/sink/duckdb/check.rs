@@ -1,0 +1,26 @@
+//! Whether a file takes what a run would write to it.
+
+use super::DuckDbConfig;
+use super::client::{Database, execute, quoted};
+use super::ddl;
+use crate::error::Result;
+
+/// The table that is tried; it is gone again when the trial is over.
+const TABLE: &str = "_tapeline_check";
+
+/// Opens the file, creates the schema where it is missing, and a table that it drops
+/// again; all of it is committed, so that the disk has to take it.
+///
+/// # Errors
+/// As a run that would write there.
+pub(super) fn check(config: &DuckDbConfig) -> Result<()> {
+    let database = Database::open(config)?;
+    let connection = database.connect()?;
+    let table = format!("{}.{}", quoted(&config.schema), quoted(TABLE));
+    let what = || format!("could not create a table in the schema {}", config.schema);
+    execute(&connection, "BEGIN", what)?;
+    ddl::ensure_schema(&connection, &config.schema)?;
+    execute(&connection, &format!("CREATE OR REPLACE TABLE {table} AS SELECT 1 AS one"), what)?;
+    execute(&connection, "COMMIT", what)?;
+    execute(&connection, &format!("DROP TABLE {table}"), what)
+}
