@@ -22,7 +22,7 @@ pub struct Cli {
 enum Command {
     /// Airbyte: print the specification of the source's configuration.
     Spec,
-    /// Airbyte: check a configuration against the API.
+    /// Try a pipeline, without loading a row; or, for Airbyte, the source's configuration.
     Check(commands::check::Args),
     /// Airbyte: print the catalogue of streams.
     Discover(commands::discover::Args),
@@ -32,6 +32,10 @@ enum Command {
     Destination(commands::destination::Args),
     /// Run a pipeline: from the API into a warehouse.
     Sync(commands::sync::Args),
+    /// Show how far each stream of a pipeline is, and what is due.
+    Status(commands::status::Args),
+    /// Have chosen parts of a pipeline's streams read again.
+    Reset(commands::reset::Args),
     /// Write a commented pipeline.yaml to start from.
     Init(commands::init::Args),
     /// Serve a synthetic market that looks like the API.
@@ -54,6 +58,8 @@ pub fn main() -> ExitCode {
         Command::Read(args) => block_on(commands::read::run(args)),
         Command::Destination(args) => block_on(commands::destination::run(args)),
         Command::Sync(args) => block_on(commands::sync::run(args)),
+        Command::Status(args) => block_on(commands::status::run(args)),
+        Command::Reset(args) => block_on(commands::reset::run(args)),
         Command::Init(args) => commands::init::run(&args),
         Command::Simulate(args) => block_on(commands::simulate::run(args)),
         Command::Demo(args) => block_on(commands::demo::run(args)),

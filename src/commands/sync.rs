@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::connect::connect;
+use super::connect::{connect, target};
 use super::signals;
 use crate::clock::Clock;
 use crate::config::pipeline::{Choice, Pipeline};
@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limit::Limiter;
 use crate::polygon::PolygonSource;
 use crate::progress::{Progress, When};
-use crate::sink::{Sink, Target};
+use crate::sink::Sink;
 use crate::source::Source;
 use crate::telemetry::{self, LogFormat};
 use crate::terminal::{Paint, counted};
@@ -70,7 +70,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 async fn run_told(args: Args) -> Result<ExitCode> {
     let clock = Clock::from_environment()?;
     let mut pipeline = Pipeline::read(&args.pipeline, clock)?;
-    pipeline.select(&args.select)?;
+    pipeline.select("--select", &args.select)?;
     let stop = signals::stop_on_signal()?;
     let progress = Progress::new(
         &pipeline.name,
@@ -102,7 +102,8 @@ pub(super) async fn run_pipeline(
     progress: &Arc<Progress>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Report> {
-    let jobs: Vec<_> = pipeline.streams.iter().map(|choice| job(&pipeline.name, choice)).collect();
+    let job = |choice: &Choice| Job { stream: choice.stream.clone(), target: target(&pipeline.name, choice) };
+    let jobs: Vec<_> = pipeline.streams.iter().map(job).collect();
     let policy = CommitPolicy { rows: pipeline.commit_rows, interval: pipeline.commit_interval };
     let connecting = connect(&pipeline.sink);
     // A server that does not answer must not outlast Ctrl-C.
@@ -132,13 +133,6 @@ async fn read_into(
         Arc::new(PolygonSource::new(source, clock, Arc::<Progress>::clone(progress))?);
     let engine = Engine::new(Arc::<Progress>::clone(progress), policy, stop);
     Ok(engine.read(&source, sink, jobs).await)
-}
-
-/// A stream of the pipeline as the engine runs it.
-fn job(pipeline: &str, choice: &Choice) -> Job {
-    let stream = choice.stream.clone();
-    let target = Target::new(pipeline, &stream.name, Arc::clone(&stream.table), choice.mode);
-    Job { stream, target }
 }
 
 /// Says that the first signal was heard.

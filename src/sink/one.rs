@@ -27,7 +27,7 @@ pub trait OneStream: Sink {
     /// # Errors
     /// As [`Sink::commit`].
     async fn commit_one(&mut self, stream: StreamId, progress: &str) -> Result<Receipt> {
-        let moves = vec![Move { shard: Arc::from(""), position: progress.to_owned() }];
+        let moves = vec![Move { shard: Arc::from(""), position: Some(progress.to_owned()) }];
         let text = || progress.to_owned();
         self.commit(&[Portion { stream, moves, text: &text }]).await
     }

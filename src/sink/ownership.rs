@@ -1,6 +1,7 @@
 //! Who may write to a table: one pipeline's stream, or several that say that they share it.
 
-use super::{Target, WriteMode};
+use super::lifecycle::Heads;
+use super::{Target, WriteMode, WrittenBy};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A stream that writes to a table.
@@ -11,6 +12,31 @@ pub(super) struct Owner<'a> {
     /// Lower-case name of the table.
     pub table: &'a str,
     pub shared: bool,
+}
+
+/// Those who write to the tables of a schema.
+pub(super) fn owners(heads: &Heads) -> impl Iterator<Item = Owner<'_>> {
+    heads.iter().map(|((pipeline, stream), kept)| Owner {
+        pipeline,
+        stream,
+        table: &kept.table,
+        shared: kept.shared,
+    })
+}
+
+/// Those who write to the target's table, in order.
+pub(super) fn of_table(target: &Target, heads: &Heads) -> Vec<WrittenBy> {
+    let table = target.table.name.to_lowercase();
+    let mut found: Vec<_> = owners(heads)
+        .filter(|owner| owner.table == table)
+        .map(|owner| WrittenBy {
+            pipeline: owner.pipeline.to_owned(),
+            stream: owner.stream.to_owned(),
+            shared: owner.shared,
+        })
+        .collect();
+    found.sort();
+    found
 }
 
 /// Whether `target` may write to its table, called `place` in messages, beside those who
