@@ -173,7 +173,7 @@ impl Checkpoint {
     pub fn rewind(&mut self, shard: &str, from: Option<Date>) -> bool {
         let whole = self.whole.remove(shard).is_some();
         let Some(position) = self.positions.get(shard).copied() else { return whole };
-        match from.map_or(None, |from| position.rewound(from)) {
+        match from.and_then(|from| position.rewound(from)) {
             Some(left) if left == position => return whole,
             Some(left) => drop(self.positions.insert(Arc::from(shard), left)),
             None => drop(self.positions.remove(shard)),

@@ -165,6 +165,33 @@ def test_reset_reads_chosen_parts_again(make: Make, database: Path) -> None:
         tables.assert_table_is_truth([row for row in rows_of(database, table) if is_again(row)], truth, table)
 
 
+def test_reset_asks_who_sits_at_a_terminal(make: Make, database: Path) -> None:
+    pipeline = make("judged", [in_mode(DAYS, "append")])
+    pipeline.sync()
+    rows = len(rows_of(database, DAYS))
+    for answer in ("n", ""):
+        code, said = pipeline.answer(answer, "reset", "--stream", DAYS)
+        assert code == 130 and "go on? [y/N]" in said and "nothing was changed" in said, said
+        assert len(rows_of(database, DAYS)) == rows
+    code, said = pipeline.answer("y", "reset", "--stream", DAYS)
+    assert code == 0 and "reads it again" in said, said
+    assert rows_of(database, DAYS) == []
+
+
+def test_an_unfinished_run_is_told_and_can_be_given_up(make: Make, database: Path) -> None:
+    pipeline = make("judged", ["ticker_details"], source={"tickers": ["AAPL", "NO.SUCH"]})
+    assert pipeline.run("sync").code == 2
+    status = pipeline.status()["ticker_details"]
+    assert (status["unfinished"], status["due"]["slices"], status["shards"]) == (True, 1, 0)
+    assert "unfinished" in pipeline.run("status").succeeded().stdout.decode()
+    assert "given up" in pipeline.run("reset", "--stream", "ticker_details", "--yes").succeeded().stdout.decode()
+    status = pipeline.status()["ticker_details"]
+    assert (status["unfinished"], status["due"]["slices"]) == (False, 2)
+    pipeline.source = {}
+    pipeline.sync()
+    assert_truth(pipeline, database, "ticker_details")
+
+
 def test_reset_is_the_way_out_that_errors_name(make: Make, database: Path) -> None:
     """Bars adjusted for splits are other rows: progress of raw ones is refused, and `reset` begins anew."""
     streams = [HOURS, in_mode(DAYS, "append"), in_mode("stock_bars_1_day", "overwrite")]

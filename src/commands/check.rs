@@ -23,9 +23,10 @@ use super::protocol;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
 pub struct Args {
     /// The pipeline to try, without loading a row.
-    #[arg(value_name = "PIPELINE.YAML", conflicts_with = "config", required_unless_present = "config")]
+    #[arg(value_name = "PIPELINE.YAML")]
     pipeline: Option<PathBuf>,
     /// Airbyte: the source's configuration, a JSON file.
     #[arg(long, value_name = "FILE")]

@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::connect::{peek, place};
 use super::looked::{Looked, look};
+use crate::calendar;
+use crate::catalog::Window;
 use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::config::pipeline::Pipeline;
@@ -23,7 +27,7 @@ use crate::terminal::{Paint, count, counted, wrapped};
 const WIDTH: usize = 80;
 
 /// Columns of what a line is about.
-const LABEL: usize = 11;
+const LABEL: usize = 12;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -120,7 +124,9 @@ impl<'a> Standing<'a> {
         lines.extend(look.updated_at.as_ref().map(|at| ("committed", at.clone())));
         lines.extend(due.map(|due| ("due", self.due_text(due))));
         if look.unfinished.is_some() {
-            lines.push(("run", "unfinished: the next sync goes on with it".to_owned()));
+            let next = looked.next().ok().and_then(|next| next.reached());
+            let reached = next.map(|day| format!(", reached {}", self.trading(day))).unwrap_or_default();
+            lines.push(("run", format!("unfinished{reached}: the next sync goes on with it")));
         }
         lines.extend(problems.iter().map(|problem| ("problem", problem.clone())));
         let mode =
@@ -151,8 +157,8 @@ impl<'a> Standing<'a> {
 
     fn reached_text(&self) -> String {
         let shards = counted(self.held.shards().count() as u64, "shard");
-        let days = self.held.positions().map(|(_, position)| position.through);
-        match (self.held.reached(), days.max()) {
+        let days = || self.held.positions().map(|(_, position)| self.trading(position.through));
+        match (days().min(), days().max()) {
             (Some(first), Some(last)) if first == last => format!("{first}, {shards}"),
             (Some(first), Some(last)) => format!("{first} to {last}, {shards}"),
             _ => match self.shards().into_iter().next() {
@@ -162,11 +168,22 @@ impl<'a> Standing<'a> {
         }
     }
 
+    /// The last day up to `day` that has rows, where the exchange's calendar tells.
+    fn trading(&self, day: Date) -> Date {
+        match self.looked.choice.stream.spec.window {
+            Window::TradingDays(_) | Window::BarsPerPage if !calendar::is_trading_day(day) => {
+                calendar::previous_trading_day(day)
+            }
+            _ => day,
+        }
+    }
+
     /// Each shard and how far it is.
     fn shards(&self) -> Vec<(String, String)> {
+        let second = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ");
         let reached = |shard: &str| match (self.held.position(shard), self.held.whole_as_of(shard)) {
-            (Some(at), _) => format!("{} to {} as of {}", at.from, at.through, at.as_of),
-            (None, Some(as_of)) => format!("as of {as_of}"),
+            (Some(at), _) => format!("{} to {} as of {}", at.from, at.through, second(at.as_of)),
+            (None, Some(as_of)) => format!("as of {}", second(as_of)),
             (None, None) => String::new(),
         };
         self.held.shards().map(|shard| (shard.to_string(), reached(&shard))).collect()
@@ -189,7 +206,7 @@ impl<'a> Standing<'a> {
             "owners": owners,
             "rows": look.rows,
             "shards": held.shards().count(),
-            "reached": held.reached().map(|day| day.to_string()),
+            "reached": held.reached().map(|day| self.trading(day).to_string()),
             "updated_at": look.updated_at,
             "due": due.map(|due| json!({"slices": due.slices, "rows": due.rows})),
             "unfinished": look.unfinished.is_some(),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness import tables
-from harness.program import Outcome, Program
+from harness.program import HANG_S, Outcome, Program
 from harness.servers import Simulator
 from harness.workspace import Workspace
 
@@ -38,6 +41,22 @@ class Pipeline:
 
     def run(self, verb: str, *arguments: str) -> Outcome:
         return self.program.run(verb, self.file(), *arguments, env=self.secrets)
+
+    def answer(self, answer: str, *arguments: str) -> tuple[int, str]:
+        """Runs it at a terminal, where somebody types `answer`; its exit code and what it said."""
+        typed, terminal = pty.openpty()
+        command = [str(self.program.binary), arguments[0], str(self.file()), *arguments[1:]]
+        try:
+            os.write(typed, f"{answer}\n".encode())
+            environment = self.program.environment(self.secrets)
+            done = subprocess.run(
+                command, stdin=terminal, capture_output=True, env=environment, timeout=HANG_S, check=False
+            )
+        finally:
+            os.close(terminal)
+            os.close(typed)
+        self.program.scan(Outcome(arguments, done.returncode, done.stdout, done.stderr))
+        return done.returncode, (done.stdout + done.stderr).decode()
 
     def sync(self) -> Outcome:
         return self.run("sync").succeeded()

@@ -47,7 +47,7 @@ async fn a_look_tells_what_is_there_and_fences_nobody() {
     assert_eq!((seen.rows, seen.progress.positions[""].as_str()), (2, "1"));
     assert!(seen.updated_at.unwrap().ends_with('Z'));
     let own = WrittenBy { pipeline: "test".to_owned(), stream: "bars".to_owned(), shared: false };
-    assert_eq!(seen.owners, [own.clone()]);
+    assert_eq!(seen.owners, std::slice::from_ref(&own));
     drop(sink);
 
     for mode in [WriteMode::Append, WriteMode::AppendDedup, WriteMode::Overwrite] {
