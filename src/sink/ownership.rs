@@ -39,6 +39,11 @@ pub(super) fn of_table(target: &Target, heads: &Heads) -> Vec<WrittenBy> {
     found
 }
 
+/// Whether others may write to the target's table too, if they say so as well.
+pub(super) fn shares(target: &Target) -> bool {
+    target.shared && target.mode == WriteMode::AppendDedup && !target.table.key.is_empty()
+}
+
 /// Whether `target` may write to its table, called `place` in messages, beside those who
 /// write to the tables of its schema.
 ///
@@ -50,7 +55,7 @@ pub(super) fn check<'a>(
     owners: impl IntoIterator<Item = Owner<'a>>,
 ) -> Result<()> {
     let table = target.table.name.to_lowercase();
-    let is_safe = target.shared && target.mode == WriteMode::AppendDedup && !target.table.key.is_empty();
+    let is_safe = shares(target);
     let is_other = |owner: &Owner<'_>| {
         owner.table == table
             && (owner.pipeline, owner.stream) != (target.pipeline.as_str(), target.stream.as_str())

@@ -15,7 +15,7 @@ use super::ddl::{LOAD, Place, Tables, ident};
 use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{Head, Heads, Kept};
-use crate::sink::{Move, Target};
+use crate::sink::{Move, Target, ownership};
 
 /// A row a stream.
 pub(super) const STREAMS: &str = "_TAPELINE_STREAMS";
@@ -177,8 +177,14 @@ fn of_stream(staged: bool) -> &'static str {
 }
 
 /// Adds the row of a stream that has none, unless somebody else did meanwhile.
+///
+/// # Errors
+/// As [`ownership::check`], when somebody else began to write to the table meanwhile.
 pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target) -> Result<Head> {
     let table = place.table(STREAMS);
+    let shared = ownership::shares(target);
+    let (truth, unless) = if shared { ("TRUE", " AND NOT \"SHARED\"") } else { ("FALSE", "") };
+    let name = target.table.name.to_lowercase();
     let statements = [
         Statement::new("BEGIN TRANSACTION"),
         Statement::new(format!("UPDATE {table} SET \"VERSION\" = \"VERSION\" + 1 WHERE \"PIPELINE\" = ?"))
@@ -186,14 +192,16 @@ pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target)
         Statement::new(format!(
             "INSERT INTO {table} (\"PIPELINE\", \"STREAM\", \"TABLE_NAME\", \"MODE\", \"SHARED\", \"EPOCH\", \
              \"VERSION\", \"GENERATION\", \"UPDATED_AT\") \
-             SELECT ?, ?, ?, '', FALSE, 0, 0, 0, CURRENT_TIMESTAMP() \
-             WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ?)"
+             SELECT ?, ?, ?, '', {truth}, 0, 0, 0, CURRENT_TIMESTAMP() \
+             WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ?) \
+             AND NOT EXISTS (SELECT 1 FROM {table} WHERE \"TABLE_NAME\" = ?{unless})"
         ))
         .text(&target.pipeline)
         .text(&target.stream)
-        .text(target.table.name.to_lowercase())
+        .text(name.as_str())
         .text(&target.pipeline)
-        .text(&target.stream),
+        .text(&target.stream)
+        .text(name.as_str()),
         Statement::new("COMMIT"),
     ];
     for statement in statements {
@@ -201,7 +209,14 @@ pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target)
             return Err(rolled_back(session, error).await);
         }
     }
-    head(session, place, target).await?.ok_or_else(|| conflict(&target.stream))
+    match head(session, place, target).await? {
+        Some(head) => Ok(head),
+        None => {
+            let heads = heads(session, place).await?;
+            ownership::check(target, &place.table(&target.table.name), ownership::owners(&heads))?;
+            Err(conflict(&target.stream))
+        }
+    }
 }
 
 /// Undoes the open transaction; `error` is what matters.

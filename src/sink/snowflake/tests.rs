@@ -284,3 +284,34 @@ async fn parts_go_without_rows_in_their_place() {
     let [added] = begins("INSERT INTO")[..] else { panic!("{log:?}") };
     assert_eq!(added.matches("SELECT ?").count(), 1, "{added}");
 }
+
+/// A pipeline that began at the same time saw no owner either: the lock row's holder is first,
+/// and the other one is told whose the table is.
+#[tokio::test]
+async fn a_table_that_got_its_owner_meanwhile_is_refused() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let lists = Mutex::new(0);
+    let rule: Rule = Box::new(move |sql| {
+        if !sql.starts_with("SELECT CAST(\"PIPELINE\"") {
+            return None;
+        }
+        let mut lists = lists.lock().unwrap();
+        *lists += usize::from(sql.contains("<> ''"));
+        Some(Ok(if *lists == 2 { vec![row(1)] } else { Vec::new() }))
+    });
+    let session = Scripted { log: Arc::clone(&log), version: Mutex::new(7), rule };
+    let place = Place { database: "d".to_owned(), schema: "s".to_owned() };
+    let mut sink = SnowflakeSink::over(Box::new(session), place, "w").await.unwrap();
+    let target = Target::new("other", "t", table(), WriteMode::AppendDedup);
+    let error = sink.open_one(&target).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Table);
+    assert!(error.to_string().contains("is written by the pipeline p (stream t)"), "{error}");
+    let log = log.lock().unwrap();
+    let added = log.iter().find(|sql| sql.starts_with("INSERT INTO")).expect("a row is added");
+    assert!(
+        added.ends_with(
+            "AND NOT EXISTS (SELECT 1 FROM \"D\".\"S\".\"_TAPELINE_STREAMS\" WHERE \"TABLE_NAME\" = ?)"
+        ),
+        "{added}"
+    );
+}
