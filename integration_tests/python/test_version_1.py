@@ -108,6 +108,8 @@ def test_a_sync_goes_on_where_version_1_stopped(
         ("stock_daily_bars", ""),
     ]
 
-    stored = {table: rows_of(database, table) for table in STREAMS}
+    # Rows of a table that is overwritten are new ones each time.
+    kept_tables = [table for table, mode in STREAMS.items() if mode != "overwrite"]
+    stored = {table: rows_of(database, table) for table in kept_tables}
     sync()
-    assert {table: rows_of(database, table) for table in STREAMS} == stored
+    assert {table: rows_of(database, table) for table in kept_tables} == stored
