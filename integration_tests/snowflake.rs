@@ -113,6 +113,35 @@ async fn one(sink: &SnowflakeSink, sql: &str) -> Option<String> {
     sink.query(sql).await.unwrap().remove(0).remove(0)
 }
 
+/// Who has a stream open commits on, whoever looks meanwhile; and nothing is created.
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn a_look_fences_nobody_and_creates_nothing() {
+    let schema = schema();
+    let mut looker = SnowflakeSink::peek(&config(&schema)).await.unwrap();
+    let target = target(WriteMode::AppendDedup);
+    let seen = looker.look(std::slice::from_ref(&target)).await.unwrap().remove(0);
+    assert!(!seen.table && seen.owners.is_empty() && seen.progress.is_empty(), "{seen:?}");
+    let schemas = "SELECT CAST(COUNT(*) AS VARCHAR) FROM \"INTEGRATION\".INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = ";
+    let schemas = format!("{schemas}'{}'", schema.to_uppercase());
+    assert_eq!(one(&looker, &schemas).await.as_deref(), Some("0"));
+
+    let mut sink = connect(&schema).await;
+    let (stream, _) = sink.open_one(&target).await.unwrap();
+    commit(&mut sink, stream, &[row("A", 1, "1.5"), row("B", 1, "2.5")], "1").await;
+    write(&mut sink, stream, &[row("C", 1, "3.5")]).await;
+    let seen = looker.look(std::slice::from_ref(&target)).await.unwrap().remove(0);
+    assert_eq!((seen.table, seen.rows, seen.progress.positions[""].as_str()), (true, 2, "1"));
+    let other = Target { pipeline: "other".to_owned(), ..target.clone() };
+    let obstacle = looker.look(&[other]).await.unwrap().remove(0).obstacle.expect("the table has an owner");
+    assert!(
+        obstacle.to_string().contains("is written by the pipeline pipeline (stream trades)"),
+        "{obstacle}"
+    );
+    commit(&mut sink, stream, &[], "2").await;
+    assert_eq!(looker.count(&target, &[]).await.unwrap(), 3);
+}
+
 #[tokio::test]
 #[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
 async fn values_arrive_exactly() {

@@ -45,6 +45,13 @@ impl Position {
         let settled = as_of_day.saturating_sub(jiff::Span::new().days(i64::from(lookback_days) + 1));
         self.through.min(settled.max(self.from.yesterday().unwrap_or(self.from)))
     }
+
+    /// Where a partition is when days from `from` on are to be read again; none when
+    /// nothing is left of it.
+    pub fn rewound(&self, from: Date) -> Option<Self> {
+        let before = from.yesterday().ok().filter(|before| *before >= self.from)?;
+        Some(Self { through: self.through.min(before), ..*self })
+    }
 }
 
 /// A finished slice of a partition: days, both inclusive, as of a moment.
@@ -137,6 +144,24 @@ impl Checkpoint {
             }
         };
         Ok(Some(shard))
+    }
+
+    /// How far each partition was read that is sliced by time, in order.
+    pub fn positions(&self) -> impl Iterator<Item = (&Arc<str>, &Position)> {
+        self.positions.iter()
+    }
+
+    /// Forgets what was read of a shard: days from `from` on, or without it, and where
+    /// the shard is not sliced by time, all. Returns whether anything was.
+    pub fn rewind(&mut self, shard: &str, from: Option<Date>) -> bool {
+        let whole = self.whole.remove(shard).is_some();
+        let Some(position) = self.positions.get(shard).copied() else { return whole };
+        match from.and_then(|from| position.rewound(from)) {
+            Some(left) if left == position => return whole,
+            Some(left) => drop(self.positions.insert(Arc::from(shard), left)),
+            None => drop(self.positions.remove(shard)),
+        }
+        true
     }
 
     /// The shards that have a position.

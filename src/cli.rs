@@ -24,7 +24,7 @@ pub struct Cli {
 enum Command {
     /// Airbyte: print the specification of the source's configuration.
     Spec,
-    /// Airbyte: check a configuration against the API.
+    /// Try a pipeline, without loading a row; or, for Airbyte, the source's configuration.
     Check(commands::check::Args),
     /// Airbyte: print the catalogue of streams.
     Discover(commands::discover::Args),
@@ -34,6 +34,10 @@ enum Command {
     Destination(commands::destination::Args),
     /// Run a pipeline: from the API into a warehouse.
     Sync(commands::sync::Args),
+    /// Show how far each stream of a pipeline is, and what is due.
+    Status(commands::status::Args),
+    /// Have chosen parts of a pipeline's streams read again.
+    Reset(commands::reset::Args),
     /// Write a commented pipeline.yaml to start from.
     Init(commands::init::Args),
     /// Serve a synthetic market that looks like the API.
@@ -64,6 +68,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Read(args) => block_on(|stop| commands::read::run(args, stop)),
         Command::Destination(args) => block_on(|stop| commands::destination::run(args, stop)),
         Command::Sync(args) => block_on(|stop| commands::sync::run(args, stop)),
+        Command::Status(args) => block_on(|stop| commands::status::run(args, stop)),
+        Command::Reset(args) => block_on(|stop| commands::reset::run(args, stop)),
         Command::Init(args) => commands::init::run(&args),
         Command::Simulate(args) => block_on(|stop| commands::simulate::run(args, stop)),
         Command::Demo(args) => block_on(|stop| commands::demo::run(args, stop)),

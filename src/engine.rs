@@ -148,14 +148,19 @@ impl Engine {
     }
 }
 
-fn checkpoint(stored: &Stored, options: Options) -> Result<Checkpoint> {
+/// What a sink stored of a stream as progress.
+///
+/// # Errors
+/// [`ErrorKind::State`] when it cannot be gone on with under these options.
+pub(crate) fn checkpoint(stored: &Stored, options: Options) -> Result<Checkpoint> {
     match &stored.text {
         Some(text) => Checkpoint::from_json(text, options),
         None => Checkpoint::from_positions(&stored.positions, options),
     }
 }
 
-fn reading(mode: WriteMode) -> Reading {
+/// How much is read for a mode.
+pub(crate) fn reading(mode: WriteMode) -> Reading {
     match mode {
         WriteMode::Append => Reading::Once,
         WriteMode::AppendDedup => Reading::Mutable,

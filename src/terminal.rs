@@ -39,6 +39,27 @@ pub fn short(number: f64) -> String {
     }
 }
 
+/// A text in lines of at most `width` columns, unless a word is longer; the first begins
+/// at column `indent`, the others are moved there.
+pub fn wrapped(text: &str, width: usize, indent: usize) -> String {
+    let mut lines = String::new();
+    let mut column = indent;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > indent && column + 1 + length > width {
+            lines.push('\n');
+            lines.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column > indent {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines
+}
+
 /// A duration in the two units that matter: `0.4 s`, `37 s`, `5 m 12 s`, `3 h 20 m`, `2 d 4 h`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64().round() as u64;
@@ -141,6 +162,13 @@ mod tests {
         let shortened: Vec<_> =
             [0.04, 9.96, 950.0, 999.7, 1_234.0, 12_345.0, 999_600.0, 1e7].into_iter().map(short).collect();
         assert_eq!(shortened, ["0.0", "10", "950", "1.0k", "1.2k", "12k", "1.0M", "10M"]);
+    }
+
+    #[test]
+    fn a_long_text_is_broken_between_words() {
+        assert_eq!(wrapped("one two three", 10, 3), "one two\n   three");
+        assert_eq!(wrapped("one two three", 13, 0), "one two three");
+        assert_eq!(wrapped("a-long-word on", 5, 2), "a-long-word\n  on");
     }
 
     #[test]

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from harness import market, tables
+from harness.pipelines import Pipeline
 from harness.program import Program
 from harness.servers import Simulator
 from harness.workspace import Workspace
@@ -36,6 +37,33 @@ def database(workspace: Workspace) -> Path:
 
 def key_of(row: tables.Row) -> tuple[str, str]:
     return str(row.get("ticker")), str(row.get("date") or row.get("timestamp"))
+
+
+def test_status_and_reset_know_what_version_1_left(
+    program: Program, workspace: Workspace, simulator: Simulator, api_key: str, database: Path
+) -> None:
+    sink = {"duckdb": {"path": str(database), "schema": "polygon"}}
+    streams = [{"stream": stream, "mode": mode} for stream, mode in {**STREAMS, UNFINISHED: "overwrite"}.items()]
+    secrets = {"POLYGON_API_KEY": api_key}
+    pipeline = Pipeline(program, workspace, simulator, sink, secrets, "judged", streams)
+    content = database.read_bytes()
+    status = pipeline.status()
+    assert database.read_bytes() == content, "status takes nothing over"
+    assert [status[stream]["reached"] for stream in ("stock_daily_bars", "stock_bars_1_hour")] == ["2024-06-25"] * 2
+    assert status[UNFINISHED]["unfinished"] and status["stock_daily_bars"]["due"]["slices"] == 3
+
+    days = "stock_daily_bars"
+    pipeline.run("reset", "--stream", days, "--from", "2024-06-24", "--yes").succeeded()
+    assert rows_of(database, days)
+    pipeline.run("reset", "--stream", UNFINISHED, "--stream", "stock_bars_1_hour", "--yes").succeeded()
+    status = pipeline.status()
+    assert (status[days]["reached"], status["stock_bars_1_hour"]["shards"]) == ("2024-06-21", 0)
+    assert not status[UNFINISHED]["unfinished"]
+    pipeline.sync()
+    # What is there from before is an excerpt: it stays, and what was reset is read in full.
+    for table, since in ((days, "2024-06-24"), ("stock_bars_1_hour", "2024-06-20"), (UNFINISHED, "2024-06-20")):
+        again = [row for row in rows_of(database, table) if key_of(row)[1] >= since]
+        tables.assert_table_is_truth(again, market.truth(simulator.url, table, since, END), table)
 
 
 def test_a_sync_goes_on_where_version_1_stopped(

@@ -243,3 +243,38 @@ proptest! {
         prop_assert_eq!(checkpoint.position("A").unwrap().through, day(length - 1));
     }
 }
+
+proptest! {
+    /// What is left was read, ends before the day, and joins what is read next.
+    #[test]
+    fn a_rewound_position_ends_before_the_day(first in 0i64..50, length in 0i64..50, from in -60i64..120) {
+        let position = Position { as_of: moment(0), from: day(first), through: day(first + length) };
+        let left = position.rewound(day(from));
+        if from <= first {
+            prop_assert_eq!(left, None);
+        } else {
+            let through = day((from - 1).min(first + length));
+            prop_assert_eq!(left, Some(Position { through, ..position }));
+            let mut checkpoint = Checkpoint::default();
+            checkpoint.apply(&slice("A", first, first + length, 0)).unwrap();
+            prop_assert_eq!(checkpoint.rewind("A", Some(day(from))), from <= first + length);
+            checkpoint.apply(&slice("A", from.min(first + length + 1), 200, 1)).unwrap();
+            prop_assert_eq!(checkpoint.position("A").unwrap().from, day(first));
+        }
+    }
+}
+
+#[test]
+fn shards_are_rewound_one_by_one() {
+    let mut checkpoint = Checkpoint::default();
+    for shard in ["A", "B"] {
+        checkpoint.apply(&slice(shard, 0, 9, 0)).unwrap();
+    }
+    checkpoint.apply(&Cover::Whole { partition: "W".into(), as_of: moment(0) }).unwrap();
+    assert!(!checkpoint.rewind("unknown", None));
+    assert!(!checkpoint.rewind("B", Some(day(10))), "nothing was read from that day on");
+    assert!(checkpoint.rewind("A", None) && checkpoint.rewind("W", Some(day(5))));
+    let shards: Vec<_> = checkpoint.shards().collect();
+    assert_eq!(shards, ["B".into()]);
+    assert_eq!(checkpoint.stored_position("A"), None);
+}

@@ -1,9 +1,11 @@
-//! `check`: tries a configuration.
+//! `check`: tries a pipeline, or, as Airbyte does, the configuration of the source.
 //!
-//! A problem that the user can mend is an answer: status FAILED, exit code 0. Any
-//! other failure is no answer: an error and its exit code.
+//! In Airbyte's form a problem that the user can mend is an answer: status FAILED, exit
+//! code 0. Any other failure is no answer: an error and its exit code.
 
-use std::path::PathBuf;
+mod pipeline;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -23,25 +25,33 @@ use super::{protocol, signals};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
 pub struct Args {
-    /// The source's configuration, a JSON file.
+    /// The pipeline to try, without loading a row.
+    #[arg(value_name = "PIPELINE.YAML")]
+    pipeline: Option<PathBuf>,
+    /// Airbyte: the source's configuration, a JSON file.
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
 }
 
 /// Tries it.
 ///
 /// # Errors
-/// When it could not be tried; it was told on stdout.
+/// When it could not be tried; in Airbyte's form it was told on stdout.
 pub async fn run(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
+    let config = match (args.pipeline, args.config) {
+        (Some(pipeline), _) => return pipeline::run(&pipeline, &stop).await,
+        (None, config) => config.unwrap_or_default(),
+    };
     let output = Output::to_stdout()?;
-    let outcome = signals::unless_stopped(&stop, answer(&args, &output)).await;
+    let outcome = signals::unless_stopped(&stop, answer(&config, &output)).await;
     protocol::finish_telling(&output, outcome)
 }
 
-async fn answer(args: &Args, output: &Arc<Output>) -> Result<()> {
+async fn answer(config: &Path, output: &Arc<Output>) -> Result<()> {
     // A file that is not there is a mistake of the caller, not of the configuration.
-    let config = read_json(&args.config, "the configuration")?;
+    let config = read_json(config, "the configuration")?;
     let probe = probe(config, output).await;
     protocol::answer_check(output, probe.map(|probe| lacking(&probe, output)))
 }

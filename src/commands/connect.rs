@@ -1,10 +1,13 @@
-//! From the configuration of a sink to the sink.
+//! From the configuration of a sink to the sink, and from that of a stream to its target.
 
-use crate::config::pipeline::SinkConfig;
+use std::path::absolute;
+use std::sync::Arc;
+
+use crate::config::pipeline::{Choice, SinkConfig};
 use crate::error::Result;
-use crate::sink::Sink;
 use crate::sink::duckdb::DuckDbSink;
 use crate::sink::snowflake::SnowflakeSink;
+use crate::sink::{Sink, Target};
 
 /// Tries whether the sink takes what a run would write to it.
 ///
@@ -26,4 +29,35 @@ pub(super) async fn connect(sink: &SinkConfig) -> Result<Box<dyn Sink>> {
         SinkConfig::DuckDb(config) => Box::new(DuckDbSink::connect(config).await?),
         SinkConfig::Snowflake(config) => Box::new(SnowflakeSink::connect(config).await?),
     })
+}
+
+/// Connects to the sink only to look at what is there: nothing is created.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn peek(sink: &SinkConfig) -> Result<Box<dyn Sink>> {
+    Ok(match sink {
+        SinkConfig::DuckDb(config) => Box::new(DuckDbSink::peek(config).await?),
+        SinkConfig::Snowflake(config) => Box::new(SnowflakeSink::peek(config).await?),
+    })
+}
+
+/// A stream of the pipeline as the sink has to hold it.
+pub(super) fn target(pipeline: &str, choice: &Choice) -> Target {
+    let target = Target::new(pipeline, &choice.stream.name, Arc::clone(&choice.table), choice.mode);
+    Target { shared: choice.shared, ..target }
+}
+
+/// Where the rows are, as a person finds them.
+pub(super) fn place(sink: &SinkConfig) -> String {
+    match sink {
+        SinkConfig::DuckDb(config) => {
+            let path = absolute(&config.path)
+                .map_or_else(|_| config.path.clone(), |path| path.display().to_string());
+            format!("{path}, schema {}", config.schema)
+        }
+        SinkConfig::Snowflake(config) => {
+            format!("Snowflake {}, {}.{}", config.account, config.database, config.schema)
+        }
+    }
 }

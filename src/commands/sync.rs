@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::connect::connect;
+use super::connect::{connect, target};
 use super::signals;
 use crate::clock::Clock;
 use crate::config::pipeline::{Choice, Pipeline};
@@ -18,7 +18,6 @@ use crate::limit::Limiter;
 use crate::outlet;
 use crate::polygon::PolygonSource;
 use crate::progress::{Progress, When};
-use crate::sink::Target;
 use crate::source::Source;
 use crate::telemetry::{self, LogFormat};
 use crate::terminal::{Paint, counted};
@@ -70,7 +69,7 @@ pub async fn run(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
 async fn run_told(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
     let clock = Clock::from_environment()?;
     let mut pipeline = Pipeline::read(&args.pipeline, clock)?;
-    pipeline.select(&args.select)?;
+    pipeline.select("--select", &args.select)?;
     let progress = Progress::new(
         &pipeline.name,
         pipeline.streams.len(),
@@ -132,19 +131,13 @@ pub(super) async fn run_pipeline(
 ) -> Result<Report> {
     let source = PolygonSource::new(pipeline.source.clone(), clock, Arc::<Progress>::clone(progress))?;
     source.assert_ready(pipeline.streams.iter().map(|choice| &choice.stream))?;
-    let jobs: Vec<_> = pipeline.streams.iter().map(|choice| job(&pipeline.name, choice)).collect();
+    let job = |choice: &Choice| Job { stream: choice.stream.clone(), target: target(&pipeline.name, choice) };
+    let jobs: Vec<_> = pipeline.streams.iter().map(job).collect();
     let policy = CommitPolicy { rows: pipeline.commit_rows, interval: pipeline.commit_interval };
     let mut sink = signals::unless_stopped(&stop, connect(&pipeline.sink)).await?;
     let source: Arc<dyn Source> = Arc::new(source);
     let engine = Engine::new(Arc::<Progress>::clone(progress), policy, stop);
     Ok(engine.read(&source, &mut *sink, &jobs).await)
-}
-
-/// A stream of the pipeline as the engine runs it.
-fn job(pipeline: &str, choice: &Choice) -> Job {
-    let stream = choice.stream.clone();
-    let target = Target::new(pipeline, &stream.name, Arc::clone(&stream.table), choice.mode);
-    Job { stream, target }
 }
 
 /// Says that the first signal was heard.

@@ -4,6 +4,7 @@ mod choice;
 mod validate;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -14,7 +15,7 @@ use super::environment::{self, Lookup};
 use super::explain::suggest;
 use super::source::{RawSourceConfig, SourceConfig};
 use super::yaml::{Document, Place};
-use crate::catalog::Stream;
+use crate::catalog::{Stream, Table};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::mode::WriteMode;
@@ -49,6 +50,11 @@ pub struct RawPipeline {
     /// Where rows go.
     #[schemars(title = "Sink")]
     pub sink: SinkConfig,
+    /// What the names of all tables begin with, so that several pipelines can write to
+    /// one schema: letters, digits and underscores.
+    #[serde(default)]
+    #[schemars(title = "Table prefix", regex(pattern = PREFIX_PATTERN), extend("examples" = ["us_"]))]
+    pub table_prefix: Option<String>,
     /// The streams to read: their names, or `{stream: name, mode: append}` for
     /// another mode than the stream's best.
     #[schemars(title = "Streams", length(min = 1))]
@@ -61,6 +67,9 @@ pub struct RawPipeline {
 
 const NAME_PATTERN: &str = "^[A-Za-z][A-Za-z0-9_-]{0,62}$";
 const NAME_MAX: usize = 63;
+
+const PREFIX_PATTERN: &str = "^[A-Za-z0-9_]{0,63}$";
+const PREFIX_MAX: usize = 63;
 
 /// A source.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -119,6 +128,10 @@ pub struct Choice {
     pub stream: Stream,
     /// How it is kept.
     pub mode: WriteMode,
+    /// Where it is kept: the stream's table, under the name that the pipeline gives it.
+    pub table: Arc<Table>,
+    /// Whether other pipelines may write to the table too.
+    pub shared: bool,
 }
 
 impl Pipeline {
@@ -157,11 +170,11 @@ impl Pipeline {
         raw.validate(path, clock).map_err(show)
     }
 
-    /// Keeps only the streams that were named on the command line.
+    /// Keeps only the streams that were named on the command line, by `option`.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when one of them is not in the pipeline.
-    pub fn select(&mut self, names: &[String]) -> Result<()> {
+    pub fn select(&mut self, option: &str, names: &[String]) -> Result<()> {
         if names.is_empty() {
             return Ok(());
         }
@@ -169,7 +182,7 @@ impl Pipeline {
             if !self.streams.iter().any(|choice| choice.stream.name == *name) {
                 let known: Vec<_> = self.streams.iter().map(|choice| choice.stream.name.as_str()).collect();
                 return Err(Error::config(format!(
-                    "`--select {name}`: {} has no such stream",
+                    "`{option} {name}`: {} has no such stream",
                     self.path.display()
                 ))
                 .hint(suggest(name, known)));

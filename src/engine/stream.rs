@@ -178,7 +178,7 @@ impl StreamRun {
     pub fn moves(&self) -> Vec<Move> {
         let position = |shard: &Arc<str>| {
             let position = self.checkpoint.stored_position(shard)?;
-            Some(Move { shard: Arc::clone(shard), position })
+            Some(Move { shard: Arc::clone(shard), position: Some(position) })
         };
         self.moved.iter().filter_map(position).collect()
     }

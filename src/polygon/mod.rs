@@ -32,6 +32,7 @@ use crate::source::{Estimate, Plan, Reading, Slice, Source};
 use client::{CLOCKS_DIFFER_MAX, Client, ClockCheck};
 use plan::SlicePlan;
 use slice::PolygonSlice;
+pub use slice::part;
 
 /// As many slices of a stream are read at the same time as requests may be made
 /// while one of them is answered, were it to take this long.

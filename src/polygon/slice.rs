@@ -74,6 +74,23 @@ impl Slice for PolygonSlice {
     }
 }
 
+/// The part of a stream's table that days of a partition are, both inclusive; all days
+/// to come without the last one. None when rows do not say of which day they are.
+pub fn part(stream: &Stream, partition: &Arc<str>, from: Date, to: Option<Date>) -> Option<Extent> {
+    let cursor = stream.table.cursor.clone()?;
+    let end = to.map(|last| last.tomorrow().unwrap_or(last));
+    let column = stream.table.position(&cursor)?;
+    let is_date = stream.table.columns[column].ty == ColumnType::Date;
+    let bound = |day| if is_date { Bound::Day(day) } else { Bound::Time(calendar::day_start(day)) };
+    let has_ticker = stream.spec.partition == Partition::Ticker;
+    Some(Extent {
+        partition: has_ticker.then(|| ("ticker".to_owned(), Arc::clone(partition))),
+        cursor,
+        from: bound(from),
+        until: end.map(bound),
+    })
+}
+
 impl PolygonSlice {
     async fn read_what_there_is(&mut self, pages: &Pages) -> Result<Cover> {
         loop {
@@ -220,18 +237,7 @@ impl PolygonSlice {
     /// row replaces nothing: an outage of the API would look the same.
     fn extent(&self) -> Option<Extent> {
         let Asked { from, to } = self.planned.days?;
-        let cursor = self.stream.table.cursor.clone()?;
-        let end = to.map(|last| last.tomorrow().unwrap_or(last));
-        let column = self.stream.table.position(&cursor)?;
-        let is_date = self.stream.table.columns[column].ty == ColumnType::Date;
-        let bound = |day| if is_date { Bound::Day(day) } else { Bound::Time(calendar::day_start(day)) };
-        let has_ticker = self.stream.spec.partition == Partition::Ticker;
-        Some(Extent {
-            partition: has_ticker.then(|| ("ticker".to_owned(), Arc::clone(&self.planned.partition))),
-            cursor,
-            from: bound(from),
-            until: end.map(bound),
-        })
+        part(&self.stream, &self.planned.partition, from, to)
     }
 
     fn values(&self) -> Values<'_> {

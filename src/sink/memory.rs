@@ -120,7 +120,10 @@ impl Sink for Memory {
             let rows = stream.own.drain(..).chain(stream.open.drain(..)).collect();
             stream.keep(rows);
             for moved in &portion.moves {
-                stream.positions.insert(Arc::clone(&moved.shard), moved.position.clone());
+                match &moved.position {
+                    Some(position) => stream.positions.insert(Arc::clone(&moved.shard), position.clone()),
+                    None => stream.positions.remove(&moved.shard),
+                };
             }
         }
         Ok(refused)

@@ -15,15 +15,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::batch::{Batch, Change};
+use crate::batch::{Batch, Change, Extent};
 use crate::catalog::Table;
 use crate::error::{Error, Result};
 pub use crate::mode::WriteMode;
+pub use look::{Look, WrittenBy};
 pub use one::OneStream;
 
 pub mod columns;
 pub mod duckdb;
 mod lifecycle;
+mod look;
 #[cfg(test)]
 pub(crate) mod memory;
 mod one;
@@ -60,6 +62,11 @@ impl Target {
     ) -> Self {
         let (pipeline, stream) = (pipeline.into(), stream.into());
         Self { pipeline, stream, table, mode, schema: None, run: None, shared: false }
+    }
+
+    /// What messages call the stream. A platform does by its table's name.
+    pub(crate) fn name(&self) -> &str {
+        if self.pipeline == AIRBYTE { &self.table.name } else { &self.stream }
     }
 
     /// Under what progress of version 1 was stored.
@@ -155,8 +162,8 @@ impl Stored {
 pub struct Move {
     /// The shard.
     pub shard: Arc<str>,
-    /// Its position, opaque.
-    pub position: String,
+    /// Its position, opaque; none forgets the shard.
+    pub position: Option<String>,
 }
 
 /// What of a stream becomes durable in a commit, besides its rows.
@@ -193,6 +200,33 @@ pub trait Sink: Send {
     /// When no stream can be opened. A table that cannot be created, whose columns cannot
     /// take the rows or that belongs to another pipeline is an error of its stream only.
     async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>>;
+
+    /// Tells what is known of each target without opening it: nobody who has one open is
+    /// kept from committing, and nothing is created. A sink that keeps nothing tells nothing.
+    ///
+    /// # Errors
+    /// When tables or progress cannot be read. What would keep a stream from being
+    /// opened is part of the answer.
+    async fn look(&mut self, targets: &[Target]) -> Result<Vec<Look>> {
+        Ok(targets.iter().map(|_| Look::default()).collect())
+    }
+
+    /// Counts the rows of a target's table in parts of it, which do not overlap; of all of
+    /// it when none is named.
+    ///
+    /// # Errors
+    /// When the table cannot be read. One that is not there has no rows.
+    async fn count(&mut self, _target: &Target, _parts: &[Extent]) -> Result<u64> {
+        Ok(0)
+    }
+
+    /// Tries whether the tables could be created, and leaves none behind.
+    ///
+    /// # Errors
+    /// What is refused.
+    async fn try_rights(&mut self, _targets: &[Target]) -> Result<()> {
+        Ok(())
+    }
 
     /// Adds rows to the open transaction: of all streams, or, if they are
     /// [ahead](Batch::ahead), one of the stream's own, which then holds nothing else. In

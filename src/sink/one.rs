@@ -27,7 +27,7 @@ pub trait OneStream: Sink {
     /// # Errors
     /// As [`Sink::commit`], also what the warehouse refuses the stream for.
     async fn commit_one(&mut self, stream: StreamId, progress: &str) -> Result<()> {
-        let moves = vec![Move { shard: Arc::from(""), position: progress.to_owned() }];
+        let moves = vec![Move { shard: Arc::from(""), position: Some(progress.to_owned()) }];
         let text = || progress.to_owned();
         let mut refused = self.commit(&[Portion { stream, moves, text: &text }]).await?;
         refused.pop().map_or(Ok(()), |(_, error)| Err(error))

@@ -1,6 +1,7 @@
 //! Who may write to a table: one pipeline's stream, or several that say that they share it.
 
-use super::{Target, WriteMode};
+use super::lifecycle::Heads;
+use super::{Target, WriteMode, WrittenBy};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A stream that writes to a table.
@@ -11,6 +12,36 @@ pub(super) struct Owner<'a> {
     /// Lower-case name of the table.
     pub table: &'a str,
     pub shared: bool,
+}
+
+/// Those who write to the tables of a schema.
+pub(super) fn owners(heads: &Heads) -> impl Iterator<Item = Owner<'_>> {
+    heads.iter().map(|((pipeline, stream), kept)| Owner {
+        pipeline,
+        stream,
+        table: &kept.table,
+        shared: kept.shared,
+    })
+}
+
+/// Those who write to the target's table, in order.
+pub(super) fn of_table(target: &Target, heads: &Heads) -> Vec<WrittenBy> {
+    let table = target.table.name.to_lowercase();
+    let mut found: Vec<_> = owners(heads)
+        .filter(|owner| owner.table == table)
+        .map(|owner| WrittenBy {
+            pipeline: owner.pipeline.to_owned(),
+            stream: owner.stream.to_owned(),
+            shared: owner.shared,
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Whether others may write to the target's table too, if they say so as well.
+pub(super) fn shares(target: &Target) -> bool {
+    target.shared && target.mode == WriteMode::AppendDedup && !target.table.key.is_empty()
 }
 
 /// Whether `target` may write to its table, called `place` in messages, beside those who
@@ -27,7 +58,7 @@ pub(super) fn check<'a>(
     if table == super::REJECTED {
         return Ok(());
     }
-    let is_safe = target.shared && target.mode == WriteMode::AppendDedup && !target.table.key.is_empty();
+    let is_safe = shares(target);
     let is_other = |owner: &Owner<'_>| {
         owner.table == table
             && (owner.pipeline, owner.stream) != (target.pipeline.as_str(), target.stream.as_str())

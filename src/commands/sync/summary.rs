@@ -1,6 +1,5 @@
 //! What a run did, for stdout: a table for people, or an object for machines.
 
-use std::path::absolute;
 use std::time::{Duration, Instant};
 
 use jiff::ToSpan;
@@ -8,7 +7,8 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use crate::calendar;
-use crate::config::pipeline::{Pipeline, SinkConfig};
+use crate::commands::connect::place;
+use crate::config::pipeline::Pipeline;
 use crate::engine::{Report, StreamReport};
 use crate::error::Scope;
 use crate::progress::{End, StreamTally, Tally};
@@ -173,20 +173,6 @@ fn outcome(done: Option<&StreamReport>, counts: Option<&StreamTally>) -> Outcome
             Outcome::Partial
         }
         Some((_, End::Failed)) | None => Outcome::Failed,
-    }
-}
-
-/// Where the rows are, as a person finds them.
-fn place(sink: &SinkConfig) -> String {
-    match sink {
-        SinkConfig::DuckDb(config) => {
-            let path = absolute(&config.path)
-                .map_or_else(|_| config.path.clone(), |path| path.display().to_string());
-            format!("{path}, schema {}", config.schema)
-        }
-        SinkConfig::Snowflake(config) => {
-            format!("Snowflake {}, {}.{}", config.account, config.database, config.schema)
-        }
     }
 }
 

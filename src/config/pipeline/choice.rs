@@ -1,4 +1,4 @@
-//! An entry of a pipeline's `streams`: a name, or a name and a mode.
+//! An entry of a pipeline's `streams`: a name, or a name and how its table is kept.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,6 +17,10 @@ pub struct RawChoice {
     pub stream: String,
     /// The stream's best mode when absent.
     pub mode: Option<WriteMode>,
+    /// The pipeline's when absent.
+    pub table_prefix: Option<String>,
+    /// Whether other pipelines may write to the table too.
+    pub shared: bool,
 }
 
 /// The long form.
@@ -29,6 +33,14 @@ struct Long {
     /// with the same key, `overwrite` replaces the table at the end of the run.
     /// The stream's best mode when absent.
     mode: Option<WriteMode>,
+    /// What the table's name begins with, in place of the pipeline's `table_prefix`.
+    #[serde(default)]
+    #[schemars(regex(pattern = super::PREFIX_PATTERN))]
+    table_prefix: Option<String>,
+    /// Whether other pipelines may write to the table too, which must say so as well: only
+    /// for streams that are read ticker by ticker, in the mode `append_dedup`.
+    #[serde(default)]
+    shared: bool,
 }
 
 impl<'de> Deserialize<'de> for RawChoice {
@@ -47,12 +59,12 @@ impl<'de> Visitor<'de> for ChoiceVisitor {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<RawChoice, E> {
-        Ok(RawChoice { stream: name.to_owned(), mode: None })
+        Ok(RawChoice { stream: name.to_owned(), mode: None, table_prefix: None, shared: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawChoice, A::Error> {
-        let Long { stream, mode } = Long::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(RawChoice { stream, mode })
+        let Long { stream, mode, table_prefix, shared } = Long::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(RawChoice { stream, mode, table_prefix, shared })
     }
 }
 
@@ -64,7 +76,7 @@ impl JsonSchema for RawChoice {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let long = Long::json_schema(generator);
         json_schema!({
-            "description": "A stream's name, or its name and its mode.",
+            "description": "A stream's name, or its name and how its table is kept.",
             "anyOf": [{ "type": "string" }, long]
         })
     }

@@ -53,6 +53,53 @@ fn variables_defaults_nulls_and_commit() {
     assert_eq!((pipeline.commit_rows, pipeline.commit_interval.as_secs()), (10, 5));
 }
 
+#[test]
+fn tables_have_a_prefix_and_streams_keep_their_names() {
+    let text = GOOD.replace("sink:", "table_prefix: Us_\nsink:");
+    let pipeline = parse(&text.replace("overwrite}", "overwrite, table_prefix: \"\"}")).unwrap();
+    let names: Vec<_> = pipeline
+        .streams
+        .iter()
+        .map(|choice| (choice.stream.name.as_str(), choice.table.name.as_str(), choice.shared))
+        .collect();
+    assert_eq!(
+        names,
+        [("stock_bars_1_minute", "Us_stock_bars_1_minute", false), ("splits", "splits", false)]
+    );
+    for wrong in ["a-b", "é", "_TAPELINE_next_", &"x".repeat(64)] {
+        let error = with("sink:", &format!("table_prefix: \"{wrong}\"\nsink:")).unwrap_err().user_message();
+        assert!(error.contains("`table_prefix`") && error.contains("use letters, digits and `_`"), "{error}");
+        let entry = format!("overwrite, table_prefix: \"{wrong}\"}}");
+        assert!(with("overwrite}", &entry).unwrap_err().user_message().contains("`table_prefix`"), "{wrong}");
+    }
+}
+
+/// Only where no pipeline's rows go because another one reads its own.
+#[test]
+fn a_table_is_shared_only_where_that_is_safe() {
+    let entry = |more: &str| with("{stream: splits, mode: overwrite}", more);
+    let pipeline = entry("{stream: ticker_details, mode: append_dedup, shared: true}").unwrap();
+    assert!(pipeline.streams[1].shared && !pipeline.streams[0].shared);
+    for (more, expected) in [
+        ("{stream: ticker_details, shared: true}", "ticker_details: the stream has the mode overwrite"),
+        (
+            "{stream: stock_trades, mode: append, shared: true}",
+            "stock_trades: the stream has the mode append",
+        ),
+        ("{stream: dividends, shared: true}", "dividends: the stream is not read ticker by ticker"),
+        (
+            "{stream: stock_daily_bars, shared: true}",
+            "stock_daily_bars: the stream is not read ticker by ticker",
+        ),
+    ] {
+        let error = entry(more).unwrap_err().user_message();
+        assert!(
+            error.starts_with("p.yaml:8:") && error.contains(&format!("`shared` of {expected}")),
+            "{error}"
+        );
+    }
+}
+
 /// Every mistake is one sentence that names the file, the place and the way out.
 #[test]
 fn mistakes_are_named() {
@@ -256,9 +303,9 @@ fn a_key_in_the_wrong_place_is_not_shown() {
 #[test]
 fn a_selection_keeps_the_order_of_the_file() {
     let mut pipeline = parse(GOOD).unwrap();
-    let error = pipeline.select(&["split".to_owned()]).unwrap_err();
+    let error = pipeline.select("--select", &["split".to_owned()]).unwrap_err();
     assert!(error.user_message().ends_with("(hint: did you mean `splits`?)"), "{}", error.user_message());
-    pipeline.select(&["splits".to_owned()]).unwrap();
+    pipeline.select("--select", &["splits".to_owned()]).unwrap();
     assert_eq!(pipeline.streams.len(), 1);
 }
 

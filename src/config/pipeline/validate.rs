@@ -2,19 +2,21 @@
 //! field it is in.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{
-    COMMIT_ROWS, COMMIT_SECONDS, Choice, NAME_MAX, Pipeline, RawChoice, RawCommit, RawPipeline, RawSource,
-    SinkConfig, WHAT,
+    COMMIT_ROWS, COMMIT_SECONDS, Choice, NAME_MAX, PREFIX_MAX, Pipeline, RawChoice, RawCommit, RawPipeline,
+    RawSource, SinkConfig, WHAT,
 };
-use crate::catalog::{self, BarSize, STREAMS, Sizes, Stream};
+use crate::catalog::{self, BarSize, Partition, STREAMS, Sizes, Stream, Table};
 use crate::clock::Clock;
 use crate::config::explain::suggest;
 use crate::config::source::SourceConfig;
 use crate::error::{Error, Result};
+use crate::mode::WriteMode;
 
 /// A mistake and the path of the field it is in.
 type Misplaced = (String, Error);
@@ -43,10 +45,12 @@ impl RawPipeline {
             }
         }
         let (commit_rows, commit_interval) = check_commit(self.commit)?;
+        let prefix = self.table_prefix.as_deref().unwrap_or_default();
+        check_prefix(prefix).map_err(|error| ("table_prefix".to_owned(), error))?;
         Ok(Pipeline {
             name: self.name,
             path: path.to_owned(),
-            streams: choose(&self.streams, &source)?,
+            streams: choose(&self.streams, &source, prefix)?,
             source,
             sink: self.sink,
             commit_rows,
@@ -140,23 +144,78 @@ fn check_commit(commit: RawCommit) -> Result<(u64, Duration), Misplaced> {
     Ok((rows, Duration::from_secs(seconds)))
 }
 
-fn choose(raw: &[RawChoice], source: &SourceConfig) -> Result<Vec<Choice>, Misplaced> {
+/// What a table's name may begin with. Tables that begin as the program's own do would
+/// be taken for them.
+fn check_prefix(prefix: &str) -> Result<()> {
+    let well_formed = prefix.len() <= PREFIX_MAX
+        && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !prefix.to_ascii_lowercase().starts_with("_tapeline");
+    if well_formed {
+        return Ok(());
+    }
+    Err(Error::config(format!("`table_prefix` {prefix:?} cannot begin the name of a table")).hint(format!(
+        "use letters, digits and `_`, at most {PREFIX_MAX} in all, and do not begin with _tapeline"
+    )))
+}
+
+fn choose(raw: &[RawChoice], source: &SourceConfig, prefix: &str) -> Result<Vec<Choice>, Misplaced> {
     if raw.is_empty() {
         return Err(("streams".to_owned(), Error::config("`streams` is empty").hint(list_streams())));
     }
     let known = catalog::streams(&source.bar_sizes);
     let mut chosen: Vec<Choice> = Vec::with_capacity(raw.len());
     for (index, entry) in raw.iter().enumerate() {
-        let stream = find(&entry.stream, &known)
-            .and_then(|stream| match chosen.iter().any(|earlier| earlier.stream.name == stream.name) {
-                true => Err(Error::config(format!("`streams` names {} twice", stream.name))
-                    .hint("keep one of the two: a table has one mode")),
-                false => Ok(stream),
-            })
+        let choice = choice(entry, &known, prefix)
+            .and_then(|choice| apart(choice, &chosen))
             .map_err(|error| (format!("streams[{index}]"), error))?;
-        chosen.push(Choice { mode: entry.mode.unwrap_or(stream.spec.best_mode), stream });
+        chosen.push(choice);
     }
     Ok(chosen)
+}
+
+fn choice(entry: &RawChoice, known: &[Stream], prefix: &str) -> Result<Choice> {
+    let stream = find(&entry.stream, known)?;
+    let prefix = entry.table_prefix.as_deref().unwrap_or(prefix);
+    check_prefix(prefix)?;
+    let mode = entry.mode.unwrap_or(stream.spec.best_mode);
+    if entry.shared {
+        check_shared(&stream, mode)?;
+    }
+    let name = format!("{prefix}{}", stream.table.name);
+    let table = Arc::new(Table { name, ..(*stream.table).clone() });
+    Ok(Choice { stream, mode, table, shared: entry.shared })
+}
+
+/// Refuses to share a table in which pipelines would replace each other's rows.
+fn check_shared(stream: &Stream, mode: WriteMode) -> Result<()> {
+    let name = &stream.name;
+    let why = if mode != WriteMode::AppendDedup {
+        format!("has the mode {}, and only rows of append_dedup replace each other by key", mode.as_str())
+    } else if stream.table.key.is_empty() {
+        "has no key".to_owned()
+    } else if stream.spec.partition != Partition::Ticker {
+        "is not read ticker by ticker: its days would replace those of the other pipeline".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::config(format!("`shared` of {name}: the stream {why}"))
+        .hint("leave `shared` out, and give each pipeline a `table_prefix` or a schema of its own"))
+}
+
+/// Refuses a stream that was chosen before, and a table that another one has.
+fn apart(choice: Choice, chosen: &[Choice]) -> Result<Choice> {
+    let name = &choice.stream.name;
+    if chosen.iter().any(|earlier| earlier.stream.name == *name) {
+        return Err(Error::config(format!("`streams` names {name} twice"))
+            .hint("keep one of the two: a table has one mode"));
+    }
+    let has_table = |earlier: &&Choice| earlier.table.name.eq_ignore_ascii_case(&choice.table.name);
+    if let Some(earlier) = chosen.iter().find(has_table) {
+        let message =
+            format!("{name} and {} would both be the table {}", earlier.stream.name, choice.table.name);
+        return Err(Error::config(message).hint("give one of them another `table_prefix`"));
+    }
+    Ok(choice)
 }
 
 fn find(name: &str, known: &[Stream]) -> Result<Stream> {

@@ -1,7 +1,7 @@
 //! Whether a file takes what a run would write to it.
 
 use super::DuckDbConfig;
-use super::client::{Database, execute, quoted};
+use super::client::{Access, Database, execute, quoted};
 use super::ddl;
 use crate::error::Result;
 
@@ -14,7 +14,7 @@ const TABLE: &str = "_tapeline_check";
 /// # Errors
 /// As a run that would write there.
 pub(super) fn check(config: &DuckDbConfig) -> Result<()> {
-    let database = Database::open(config)?;
+    let database = Database::open(config, Access::Write)?;
     let connection = database.connect()?;
     let table = format!("{}.{}", quoted(&config.schema), quoted(TABLE));
     let what = || format!("could not create a table in the schema {}", config.schema);

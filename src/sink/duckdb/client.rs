@@ -27,6 +27,15 @@ pub(super) const MEMORY_LIMIT_MB_MIN: u32 = 64;
 /// second instance in this one would not be refused and damage the file.
 static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
+/// What a database is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// A file that is missing is created.
+    Write,
+    /// A file that is missing counts as an empty database, and others may look as well.
+    Look,
+}
+
 /// An open database file.
 pub(super) struct Database {
     /// Before `_claim`, so that the file is closed before another one may open it.
@@ -48,13 +57,22 @@ impl Drop for Claim {
 }
 
 impl Database {
-    /// Opens or creates the file.
-    pub fn open(config: &DuckDbConfig) -> Result<Self> {
+    /// Opens the file.
+    pub fn open(config: &DuckDbConfig, access: Access) -> Result<Self> {
         check(config)?;
         let path = checked_path(&config.path)?;
         let claim = claim(path)?;
-        let options = options(config).map_err(|error| failed("could not configure DuckDB", error))?;
-        let connection = Connection::open_with_flags(path, options).map_err(|error| refused(path, error))?;
+        let is_missing = access == Access::Look && !path.exists();
+        let mode = match access {
+            Access::Look if !is_missing => AccessMode::ReadOnly,
+            _ => AccessMode::ReadWrite,
+        };
+        let options = options(config, mode).map_err(|error| failed("could not configure DuckDB", error))?;
+        let connection = match is_missing {
+            true => Connection::open_in_memory_with_flags(options),
+            false => Connection::open_with_flags(path, options),
+        };
+        let connection = connection.map_err(|error| refused(path, error))?;
         let json = json_type(&connection)?;
         let (schema, memory_limit_mb) = (config.schema.clone(), config.memory_limit_mb);
         Ok(Self { connection, schema, json, memory_limit_mb, _claim: claim })
@@ -96,10 +114,10 @@ fn check(config: &DuckDbConfig) -> Result<()> {
     Ok(())
 }
 
-fn options(config: &DuckDbConfig) -> duckdb::Result<Config> {
+fn options(config: &DuckDbConfig, mode: AccessMode) -> duckdb::Result<Config> {
     // Nothing is fetched from the network behind the user's back.
     Config::default()
-        .access_mode(AccessMode::ReadWrite)?
+        .access_mode(mode)?
         .enable_autoload_extension(false)?
         .custom_user_agent("tapeline")?
         .with("checkpoint_threshold", CHECKPOINT_THRESHOLD)?

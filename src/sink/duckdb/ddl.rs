@@ -66,8 +66,8 @@ impl Tables {
         self.ty(place, column).is_some()
     }
 
-    /// Whether there is a table or view.
-    fn has(&self, place: &Place) -> bool {
+    /// Whether there is a table.
+    pub fn has(&self, place: &Place) -> bool {
         self.columns.contains_key(&place.folded())
     }
 
@@ -109,6 +109,11 @@ fn layout(table: &Table, json: &'static str) -> Vec<Wanted> {
         [(RAW_ID, "UUID"), (EXTRACTED_AT, "TIMESTAMP WITH TIME ZONE"), (META, json), (GENERATION, "BIGINT")];
     let meta = meta.map(|(name, ty)| Wanted { name: name.to_owned(), ty, is_json: name == META });
     table.columns.iter().map(own).chain(meta).collect()
+}
+
+/// The table that an unfinished run fills, which will replace `table`.
+pub(super) fn next(table: &Place) -> Place {
+    Place { schema: table.schema.clone(), name: format!("_tapeline_next_{}", table.name) }
 }
 
 /// Creates a schema unless it exists.

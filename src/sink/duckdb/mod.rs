@@ -23,6 +23,7 @@ mod check;
 mod client;
 mod ddl;
 mod feed;
+mod look;
 mod merge;
 mod open;
 mod progress;
@@ -39,9 +40,10 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::columns::Decoder;
-use super::{Opened, Portion, Sink, StreamId, Target};
-use crate::batch::Batch;
+use super::{Look, Opened, Portion, Sink, StreamId, Target};
+use crate::batch::{Batch, Extent};
 use crate::error::{Error, Result};
+use client::Access;
 use feed::Load;
 use worker::Command;
 use write::OwnedPortion;
@@ -121,6 +123,18 @@ impl DuckDbSink {
     /// # Errors
     /// When the file cannot be opened for writing, or another process has it open.
     pub async fn connect(config: &DuckDbConfig) -> Result<Self> {
+        Self::start(config, Access::Write).await
+    }
+
+    /// Opens the database file only to [look](Sink::look) at it: it is not created.
+    ///
+    /// # Errors
+    /// As [`DuckDbSink::connect`].
+    pub async fn peek(config: &DuckDbConfig) -> Result<Self> {
+        Self::start(config, Access::Look).await
+    }
+
+    async fn start(config: &DuckDbConfig, access: Access) -> Result<Self> {
         // One command waits while another one runs.
         let (commands, receiver) = mpsc::channel(1);
         let (ready, opened) = oneshot::channel();
@@ -129,7 +143,7 @@ impl DuckDbSink {
         let flag = Arc::clone(&failed);
         let thread = std::thread::Builder::new()
             .name("duckdb".to_owned())
-            .spawn(move || worker::run(&config, flag, ready, receiver))
+            .spawn(move || worker::run(&config, access, flag, ready, receiver))
             .map_err(|error| Error::bug("could not start a thread").caused_by(error))?;
         let sink = Self { commands: Some(commands), thread: Some(thread), streams: Vec::new(), failed };
         opened.await.map_err(gone)??;
@@ -197,6 +211,21 @@ impl Sink for DuckDbSink {
             Ok(Opened { id: StreamId(index), progress })
         });
         Ok(opened.collect())
+    }
+
+    async fn look(&mut self, targets: &[Target]) -> Result<Vec<Look>> {
+        let targets = targets.to_vec();
+        self.ask(|reply| Command::Look { targets, reply }).await
+    }
+
+    async fn count(&mut self, target: &Target, parts: &[Extent]) -> Result<u64> {
+        let (target, parts) = (Box::new(target.clone()), parts.to_vec());
+        self.ask(|reply| Command::Count { target, parts, reply }).await
+    }
+
+    async fn try_rights(&mut self, targets: &[Target]) -> Result<()> {
+        let targets = targets.to_vec();
+        self.ask(|reply| Command::TryRights { targets, reply }).await
     }
 
     /// Not cancel-safe: whether the rows of a dropped call were taken is unknown;

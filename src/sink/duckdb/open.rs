@@ -107,14 +107,8 @@ impl<'a> Opening<'a> {
         let schema = &self.schemas[name];
         let ledger = Arc::clone(&schema.ledger);
         let kept = schema.heads.get(&(target.pipeline.clone(), target.stream.clone()));
-        let owners = schema.heads.iter().map(|((pipeline, stream), kept)| ownership::Owner {
-            pipeline,
-            stream,
-            table: &kept.table,
-            shared: kept.shared,
-        });
-        ownership::check(target, &format!("{}.{}", name, target.table.name), owners)
-            .map_err(Refusal::Stream)?;
+        let place = format!("{}.{}", name, target.table.name);
+        ownership::check(target, &place, ownership::owners(&schema.heads)).map_err(Refusal::Stream)?;
         let first = match &self.first {
             Some(place) => First::read(self.connection, place, &target.first_key())?,
             None => First::default(),
@@ -122,7 +116,7 @@ impl<'a> Opening<'a> {
         let first_head = first.head();
         let head = kept.map(|kept| kept.head).or(first_head);
         let table = Place { schema: name.clone(), name: target.table.name.clone() };
-        let next = Place { schema: name.clone(), name: format!("_tapeline_next_{}", table.name) };
+        let next = ddl::next(&table);
         let facts = self.facts(target, head.as_ref(), &table, &next)?;
         let takeover = lifecycle::takeover(target, head.as_ref(), facts);
         if takeover.drops_next {

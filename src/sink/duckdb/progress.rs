@@ -71,6 +71,18 @@ impl Ledger {
         Ok(Self { streams, shards })
     }
 
+    /// The tables, if they are there.
+    pub fn existing(schema: &str, tables: &Tables) -> Option<Self> {
+        let place = |name: &str| Place { schema: schema.to_owned(), name: name.to_owned() };
+        let ledger = Self { streams: place(STREAMS), shards: place(SHARDS) };
+        (tables.has(&ledger.streams) && tables.has(&ledger.shards)).then_some(ledger)
+    }
+
+    /// The name of the table with a row a stream.
+    pub fn streams_sql(&self) -> String {
+        self.streams.sql()
+    }
+
     /// The rows of all streams.
     pub fn heads(&self, connection: &Connection) -> Result<Heads> {
         let sql = format!(
@@ -177,12 +189,22 @@ impl Ledger {
         }
         let rows = |is_new: bool| {
             let of = move |advance: &'_ Advance<'_>| -> Vec<[Value; 7]> {
-                let moves = advance.moves.iter().filter(|(_, version)| (*version == 0) == is_new);
+                // A shard that is not stored is forgotten already.
+                let is_meant = |(moved, version): &&(&Move, i64)| match version {
+                    0 => is_new && moved.position.is_some(),
+                    _ => !is_new,
+                };
+                let moves = advance.moves.iter().filter(is_meant);
                 moves.map(|(moved, version)| advance.shard(moved, *version)).collect()
             };
             advances.iter().flat_map(of).collect::<Vec<_>>()
         };
-        for some in rows(false).chunks(ROWS_PER_STATEMENT) {
+        let (gone, moved): (Vec<_>, Vec<_>) =
+            rows(false).into_iter().partition(|row| matches!(row[POSITION], Value::Null));
+        for some in gone.chunks(ROWS_PER_STATEMENT) {
+            self.forget_shards(connection, some)?;
+        }
+        for some in moved.chunks(ROWS_PER_STATEMENT) {
             self.move_shards(connection, some)?;
         }
         for some in rows(true).chunks(ROWS_PER_STATEMENT) {
@@ -223,6 +245,21 @@ impl Ledger {
             .prepare_cached(&sql)
             .and_then(|mut statement| statement.execute(params_from_iter(rows.iter().flatten())));
         self.must_be(rows.len(), moved, "a shard")
+    }
+
+    fn forget_shards(&self, connection: &Connection, rows: &[[Value; 7]]) -> Result<()> {
+        let sql = format!(
+            "DELETE FROM {} AS held USING ({}) AS gone(pipeline, stream, staged, shard, \"position\", version, epoch) \
+             WHERE held.pipeline = gone.pipeline AND held.stream = gone.stream AND held.staged = gone.staged \
+             AND held.shard = gone.shard AND held.version = gone.version",
+            self.shards.sql(),
+            values(SHARD, rows.len())
+        );
+        failpoint::pass();
+        let forgotten = connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.execute(params_from_iter(rows.iter().flatten())));
+        self.must_be(rows.len(), forgotten, "a shard")
     }
 
     fn add_shards(&self, connection: &Connection, rows: &[[Value; 7]]) -> Result<()> {
@@ -287,6 +324,8 @@ impl Ledger {
     }
 }
 
+/// Where the position is in a row of [`SHARD`].
+const POSITION: usize = 4;
 const SHARD: &str = "(?::VARCHAR, ?::VARCHAR, ?::BOOLEAN, ?::VARCHAR, ?::VARCHAR, ?::BIGINT, ?::BIGINT)";
 
 fn values(row: &str, count: usize) -> String {
@@ -304,7 +343,7 @@ impl Advance<'_> {
             text(&self.target.stream),
             Value::Boolean(self.staged),
             text(&moved.shard),
-            text(&moved.position),
+            moved.position.as_deref().map_or(Value::Null, text),
             Value::BigInt(version),
             Value::BigInt(self.head.epoch),
         ]
@@ -328,7 +367,13 @@ impl First {
         (is_first(SHARDS) || is_first(FIRST)).then(|| place(FIRST))
     }
 
-    /// Reads it; after [`Ledger::open`].
+    /// Where it is, as long as nothing made room: see [`Ledger::open`].
+    pub fn existing(schema: &str, tables: &Tables) -> Option<Place> {
+        let place = |name: &str| Place { schema: schema.to_owned(), name: name.to_owned() };
+        [FIRST, SHARDS].map(place).into_iter().find(|place| tables.has_column(place, FIRST_KEY))
+    }
+
+    /// Reads it from where it is.
     pub fn read(connection: &Connection, place: &Place, key: &str) -> Result<Self> {
         let one = |staged: bool| {
             let sql = format!(

@@ -6,11 +6,13 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, oneshot};
 
 use super::DuckDbConfig;
-use super::client::Database;
+use super::client::{Access, Database};
 use super::feed::Load;
+use super::look;
 use super::write::{OwnedPortion, Writer};
+use crate::batch::Extent;
 use crate::error::{Error, Result};
-use crate::sink::{Stored, Target};
+use crate::sink::{Look, Stored, Target};
 
 /// Where the answer to a command goes.
 type Reply<T> = oneshot::Sender<Result<T>>;
@@ -24,6 +26,19 @@ pub(super) enum Command {
     Open {
         targets: Vec<Target>,
         reply: Reply<Vec<Result<OpenedStream>>>,
+    },
+    Look {
+        targets: Vec<Target>,
+        reply: Reply<Vec<Look>>,
+    },
+    Count {
+        target: Box<Target>,
+        parts: Vec<Extent>,
+        reply: Reply<u64>,
+    },
+    TryRights {
+        targets: Vec<Target>,
+        reply: Reply<()>,
     },
     /// Answered by the next command that has a reply.
     Write {
@@ -51,11 +66,12 @@ pub(super) enum Command {
 /// Opens the database, says so, and serves commands until their sender is gone.
 pub(super) fn run(
     config: &DuckDbConfig,
+    access: Access,
     failed: Arc<AtomicBool>,
     ready: Reply<()>,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    let mut writer = match Database::open(config).and_then(|database| Writer::new(database, failed)) {
+    let mut writer = match Database::open(config, access).and_then(|database| Writer::new(database, failed)) {
         Ok(writer) => writer,
         Err(error) => return answer(ready, Err(error)),
     };
@@ -63,6 +79,13 @@ pub(super) fn run(
     while let Some(command) = commands.blocking_recv() {
         match command {
             Command::Open { targets, reply } => answer(reply, Ok(writer.open(&targets))),
+            Command::Look { targets, reply } => answer(reply, look::look(writer.database(), &targets)),
+            Command::Count { target, parts, reply } => {
+                answer(reply, look::count(writer.database(), &target, &parts));
+            }
+            Command::TryRights { targets, reply } => {
+                answer(reply, look::try_rights(writer.database(), &targets));
+            }
             Command::Write { stream, load, ahead } => writer.write(stream, *load, ahead),
             Command::Flush { reply } => answer(reply, writer.flush()),
             Command::Commit { portions, reply } => answer(reply, writer.commit(&portions)),

@@ -106,12 +106,17 @@ impl Writer {
         })
     }
 
+    /// What is written to.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Opens streams; see [`crate::sink::Sink::open`]. The mode is the one that rows are
     /// written in.
     pub fn open(&mut self, targets: &[Target]) -> Vec<Result<(usize, Arc<Target>, Stored)>> {
         let opened = open::open(&self.database, &self.shared, targets);
         let named = opened.into_iter().zip(targets).map(|(opened, target)| {
-            let (stream, stored) = opened.map_err(|error| error.in_stream(&target.table.name))?;
+            let (stream, stored) = opened.map_err(|error| error.in_stream(target.name()))?;
             let target = Arc::clone(&stream.target);
             self.streams.push(stream);
             Ok((self.streams.len() - 1, target, stored))
@@ -178,7 +183,7 @@ impl Writer {
     }
 
     fn name(&self, stream: usize) -> &str {
-        &self.streams[stream].target.table.name
+        self.streams[stream].target.name()
     }
 
     fn load(&mut self, stream: usize, load: &Arc<Load>, ahead: bool) -> Result<()> {
@@ -333,7 +338,10 @@ impl Writer {
         stream.head.version += 1;
         stream.first = None;
         for moved in &portion.moves {
-            *stream.versions.entry(Arc::clone(&moved.shard)).or_insert(0) += 1;
+            match moved.position {
+                Some(_) => *stream.versions.entry(Arc::clone(&moved.shard)).or_insert(0) += 1,
+                None => drop(stream.versions.remove(&moved.shard)),
+            }
         }
     }
 

@@ -95,10 +95,7 @@ impl Place {
     /// Uses the warehouse and the schema, creating the latter and the session's
     /// temporary objects.
     pub async fn prepare(&self, session: &dyn Warehouse, warehouse: &str) -> Result<()> {
-        session
-            .execute(Statement::new(format!("USE WAREHOUSE {}", ident(warehouse))))
-            .await
-            .map_err(|error| missing(error, "warehouse", warehouse))?;
+        use_warehouse(session, warehouse).await?;
         self.ensure_schema(session).await?;
         self.enter(session).await?;
         for sql in [
@@ -153,7 +150,10 @@ impl Place {
              FROM {}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = ?",
             ident(&self.database)
         );
-        let rows = session.execute(Statement::new(sql).text(self.schema.to_uppercase())).await?;
+        let rows = session
+            .execute(Statement::new(sql).text(self.schema.to_uppercase()))
+            .await
+            .map_err(|error| missing(error, "database", &self.database))?;
         let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         let mut tables = Tables::default();
         for row in &rows {
@@ -225,6 +225,13 @@ impl Place {
             format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {ty}", self.table(table), ident(column));
         session.execute(Statement::new(sql)).await.map(|_| ())
     }
+}
+
+/// Has the warehouse run the session's statements.
+pub(super) async fn use_warehouse(session: &dyn Warehouse, warehouse: &str) -> Result<()> {
+    let sql = format!("USE WAREHOUSE {}", ident(warehouse));
+    let used = session.execute(Statement::new(sql)).await;
+    used.map(drop).map_err(|error| missing(error, "warehouse", warehouse))
 }
 
 /// The tables of a schema with their columns, by the names that Snowflake stores.

@@ -116,34 +116,58 @@ pub(super) fn upsert(how: Upsert, target: &str, table: &Table, generation: i64) 
 /// list may have [Snowflake: limits of IN].
 const PARTITIONS_PER_STATEMENT: usize = 1_000;
 
-/// Deletes the rows of parts of the table. Partitions of the same days, which
-/// slices nearly always are, share a statement.
-pub(super) fn clear(target: &str, extents: &[Extent]) -> Vec<Statement> {
+/// Conditions that the rows of parts of a table fulfil, each with its values.
+/// Partitions of the same days, which slices nearly always are, share one.
+fn parts(extents: &[Extent]) -> Vec<(String, Vec<String>)> {
     let mut same_days: BTreeMap<String, Vec<&Extent>> = BTreeMap::new();
     for extent in extents {
         same_days.entry(stretch(extent)).or_default().push(extent);
     }
-    let mut statements = Vec::new();
+    let mut conditions = Vec::new();
     for (stretch, extents) in same_days {
         for extents in extents.chunks(PARTITIONS_PER_STATEMENT) {
-            let mut statement = Statement::new(format!("DELETE FROM {target} AS t WHERE {stretch}"));
-            let mut separator = "";
-            for (_, value) in extents.iter().filter_map(|extent| extent.partition.as_ref()) {
-                statement.sql.push_str(separator);
-                statement.sql.push('?');
-                statement = statement.text(&**value);
-                separator = ", ";
-            }
-            if !statement.binds.is_empty() {
-                statement.sql.push(')');
-            }
-            statements.push(statement);
+            let values: Vec<String> = extents
+                .iter()
+                .filter_map(|extent| extent.partition.as_ref())
+                .map(|(_, value)| value.to_string())
+                .collect();
+            let list = if values.is_empty() {
+                String::new()
+            } else {
+                format!("{})", vec!["?"; values.len()].join(", "))
+            };
+            conditions.push((format!("{stretch}{list}"), values));
         }
     }
-    statements
+    conditions
 }
 
-/// The condition of [`clear`], as far as the list of partitions, if it has one.
+fn of_parts(head: &str, extents: &[Extent]) -> Vec<Statement> {
+    let statement = |(condition, values): (String, Vec<String>)| {
+        let statement = Statement::new(format!("{head} WHERE {condition}"));
+        values.into_iter().fold(statement, Statement::text)
+    };
+    parts(extents).into_iter().map(statement).collect()
+}
+
+/// Deletes the rows of parts of the table.
+pub(super) fn clear(target: &str, extents: &[Extent]) -> Vec<Statement> {
+    of_parts(&format!("DELETE FROM {target} AS t"), extents)
+}
+
+/// Counts the rows of parts of the table: the sum of all answers.
+pub(super) fn count(target: &str, extents: &[Extent]) -> Vec<Statement> {
+    of_parts(&format!("SELECT CAST(COUNT(*) AS VARCHAR) FROM {target} AS t"), extents)
+}
+
+/// A condition that holds when parts of the table have no rows, and its values.
+pub(super) fn is_clear(target: &str, extents: &[Extent]) -> (String, Vec<String>) {
+    let (conditions, values): (Vec<String>, Vec<Vec<String>>) = parts(extents).into_iter().unzip();
+    let condition = format!("NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {})", conditions.join(" OR "));
+    (condition, values.concat())
+}
+
+/// A condition of [`parts`], as far as the list of partitions, if it has one.
 fn stretch(extent: &Extent) -> String {
     let cursor = ident(&extent.cursor);
     let until = extent.until.map(|until| format!(" AND t.{cursor} < {}", bound(until)));

@@ -19,6 +19,7 @@ mod client;
 mod config;
 mod ddl;
 mod layer;
+mod look;
 mod merge;
 mod open;
 mod progress;
@@ -43,7 +44,7 @@ use self::progress::{Provided, Shard};
 use self::statement::Statement;
 use self::write::{File, Writer};
 use super::lifecycle::Head;
-use super::{Opened, Portion, Sink, StreamId, Target, WriteMode};
+use super::{Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry;
@@ -106,16 +107,32 @@ impl SnowflakeSink {
         Self::over(Box::new(Client::new(config, retry::policy())?), place, &config.warehouse).await
     }
 
+    /// Signs in only to [look](Sink::look) at what is there: nothing is created.
+    ///
+    /// # Errors
+    /// As [`SnowflakeSink::connect`].
+    pub async fn peek(config: &SnowflakeConfig) -> Result<Self> {
+        config.validate()?;
+        let place = Place { database: config.database.clone(), schema: config.schema.clone() };
+        let session = Client::new(config, retry::policy())?;
+        ddl::use_warehouse(&session, &config.warehouse).await?;
+        Ok(Self::with(Box::new(session), place))
+    }
+
     async fn over(session: Box<dyn Warehouse>, place: Place, warehouse: &str) -> Result<Self> {
         place.prepare(session.as_ref(), warehouse).await?;
-        Ok(Self {
+        Ok(Self::with(session, place))
+    }
+
+    fn with(session: Box<dyn Warehouse>, place: Place) -> Self {
+        Self {
             session,
             place,
             streams: Vec::new(),
             upsert: Upsert::Merge,
             folder: Uuid::new_v4().simple().to_string(),
             cleans_stage: true,
-        })
+        }
     }
 
     /// Runs one statement and returns its rows as text. A query must cast its
@@ -179,7 +196,7 @@ impl SnowflakeSink {
         for portion in portions {
             let stream = self.opened(portion.stream).map_err(|error| (None, error))?;
             let loaded = self.load_stream(portion.stream, stream, portion).await;
-            loaded.map_err(|error| (Some(portion.stream), error.in_stream(&stream.target.table.name)))?;
+            loaded.map_err(|error| (Some(portion.stream), error.in_stream(stream.target.name())))?;
         }
         self.run("COMMIT").await.map_err(|error| (None, error))
     }
@@ -189,6 +206,13 @@ impl SnowflakeSink {
         let session = self.session.as_ref();
         let Stream { target, place, head, .. } = stream;
         let mut provided = Provided::Nothing;
+        if stream.lines == 0 && !stream.replaced.is_empty() {
+            for statement in merge::clear(&stream.into, &stream.replaced) {
+                session.execute(statement).await?;
+            }
+            let (condition, values) = merge::is_clear(&stream.into, &stream.replaced);
+            provided = Provided::Cleared(condition, values);
+        }
         if stream.lines > 0 {
             self.move_rows(id, stream).await?;
             let lines = i64::try_from(stream.lines).or_fail(ErrorKind::Bug, || "too many rows".to_owned())?;
@@ -303,6 +327,18 @@ impl Sink for SnowflakeSink {
         Ok(opened)
     }
 
+    async fn look(&mut self, targets: &[Target]) -> Result<Vec<Look>> {
+        look::look(self.session.as_ref(), &self.place, targets).await
+    }
+
+    async fn count(&mut self, target: &Target, parts: &[Extent]) -> Result<u64> {
+        look::count(self.session.as_ref(), &self.place, target, parts).await
+    }
+
+    async fn try_rights(&mut self, targets: &[Target]) -> Result<()> {
+        look::try_rights(self.session.as_ref(), &self.place, targets).await
+    }
+
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
         let open = self.stream(stream)?;
         let mut writer = open.writer.take().ok_or_else(broken)?;
@@ -383,7 +419,7 @@ impl SnowflakeSink {
         let replaced = async {
             self.run("BEGIN TRANSACTION").await?;
             self.run(merge::replace(table, into, &target.table)).await?;
-            let provided = Provided::Sql(merge::is_replaced(table, into, *generation));
+            let provided = Provided::Finished(merge::is_replaced(table, into, *generation));
             progress::advance(session, place, target, head.version, provided).await?;
             progress::change_over(session, place, target).await?;
             self.run("COMMIT").await
@@ -407,7 +443,10 @@ impl Stream {
         self.head.version += 1;
         self.first = None;
         for moved in &portion.moves {
-            *self.versions.entry(Arc::clone(&moved.shard)).or_insert(0) += 1;
+            match moved.position {
+                Some(_) => *self.versions.entry(Arc::clone(&moved.shard)).or_insert(0) += 1,
+                None => drop(self.versions.remove(&moved.shard)),
+            }
         }
         self.begin();
     }

@@ -77,13 +77,7 @@ impl<'a> Opening<'a> {
         let name = target.schema.as_ref().unwrap_or(&self.home.schema);
         let Schema { place, tables, heads } = &self.schemas[name];
         let kept = heads.get(&(target.pipeline.clone(), target.stream.clone()));
-        let owners = heads.iter().map(|((pipeline, stream), kept)| ownership::Owner {
-            pipeline,
-            stream,
-            table: &kept.table,
-            shared: kept.shared,
-        });
-        ownership::check(target, &place.table(&target.table.name), owners)?;
+        ownership::check(target, &place.table(&target.table.name), ownership::owners(heads))?;
         let first = match &self.first {
             Some(table) => First::read(self.session, table, &target.first_key()).await?,
             None => None,
@@ -213,5 +207,5 @@ impl<'a> Opening<'a> {
 
 /// The error of a stream that cannot be opened, under its name.
 pub(super) fn of_stream<T>(opened: Result<T>, target: &Target) -> Result<T> {
-    opened.map_err(|error: Error| error.in_stream(&target.table.name))
+    opened.map_err(|error: Error| error.in_stream(target.name()))
 }

@@ -15,7 +15,7 @@ use super::ddl::{LOAD, Place, Tables, ident};
 use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{Head, Heads, Kept};
-use crate::sink::{Move, Target};
+use crate::sink::{Move, Target, ownership};
 
 /// A row a stream.
 pub(super) const STREAMS: &str = "_TAPELINE_STREAMS";
@@ -127,7 +127,24 @@ fn truth(text: &str) -> Option<bool> {
 
 fn malformed(place: &Place, table: &str) -> Error {
     Error::new(ErrorKind::State, format!("the progress in {} cannot be read", place.table(table)))
-        .hint("restore the table as it was, or use `tapeline reset` to read the stream anew")
+        .hint("restore the table as it was, or choose another `schema` to load everything anew")
+}
+
+/// When a stream's row last changed, RFC 3339 in UTC.
+pub(super) async fn updated_at(
+    session: &dyn Warehouse,
+    place: &Place,
+    target: &Target,
+) -> Result<Option<String>> {
+    let sql = format!(
+        "SELECT CAST(CAST(DATE_PART(EPOCH_SECOND, \"UPDATED_AT\") AS NUMBER(38,0)) AS VARCHAR) FROM {} \
+         WHERE \"PIPELINE\" = ? AND \"STREAM\" = ?",
+        place.table(STREAMS)
+    );
+    let statement = Statement::new(sql).text(&target.pipeline).text(&target.stream);
+    let rows = session.execute(statement).await?;
+    let seconds = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
+    Ok(seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()).map(|at| at.to_string()))
 }
 
 /// The shards of a stream with their positions and versions.
@@ -160,8 +177,14 @@ fn of_stream(staged: bool) -> &'static str {
 }
 
 /// Adds the row of a stream that has none, unless somebody else did meanwhile.
+///
+/// # Errors
+/// As [`ownership::check`], when somebody else began to write to the table meanwhile.
 pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target) -> Result<Head> {
     let table = place.table(STREAMS);
+    let shared = ownership::shares(target);
+    let (truth, unless) = if shared { ("TRUE", " AND NOT \"SHARED\"") } else { ("FALSE", "") };
+    let name = target.table.name.to_lowercase();
     let statements = [
         Statement::new("BEGIN TRANSACTION"),
         Statement::new(format!("UPDATE {table} SET \"VERSION\" = \"VERSION\" + 1 WHERE \"PIPELINE\" = ?"))
@@ -169,14 +192,16 @@ pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target)
         Statement::new(format!(
             "INSERT INTO {table} (\"PIPELINE\", \"STREAM\", \"TABLE_NAME\", \"MODE\", \"SHARED\", \"EPOCH\", \
              \"VERSION\", \"GENERATION\", \"UPDATED_AT\") \
-             SELECT ?, ?, ?, '', FALSE, 0, 0, 0, CURRENT_TIMESTAMP() \
-             WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ?)"
+             SELECT ?, ?, ?, '', {truth}, 0, 0, 0, CURRENT_TIMESTAMP() \
+             WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ?) \
+             AND NOT EXISTS (SELECT 1 FROM {table} WHERE \"TABLE_NAME\" = ?{unless})"
         ))
         .text(&target.pipeline)
         .text(&target.stream)
-        .text(target.table.name.to_lowercase())
+        .text(name.as_str())
         .text(&target.pipeline)
-        .text(&target.stream),
+        .text(&target.stream)
+        .text(name.as_str()),
         Statement::new("COMMIT"),
     ];
     for statement in statements {
@@ -184,7 +209,14 @@ pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target)
             return Err(rolled_back(session, error).await);
         }
     }
-    head(session, place, target).await?.ok_or_else(|| conflict(&target.stream))
+    match head(session, place, target).await? {
+        Some(head) => Ok(head),
+        None => {
+            let heads = heads(session, place).await?;
+            ownership::check(target, &place.table(&target.table.name), ownership::owners(&heads))?;
+            Err(conflict(&target.stream))
+        }
+    }
 }
 
 /// Undoes the open transaction; `error` is what matters.
@@ -251,11 +283,13 @@ pub(super) enum Provided {
     /// transaction that copied them, so progress cannot move without its rows,
     /// even if the server gave up the transaction on the way.
     Loaded(i64),
-    /// This SQL is true.
-    Sql(String),
+    /// This SQL is true of these values: parts of the table have no rows any more.
+    Cleared(String, Vec<String>),
+    /// This SQL is true, and the run is finished.
+    Finished(String),
 }
 
-/// Moves a stream's row to the next version, and, when its run is finished, to that.
+/// Moves a stream's row to the next version, and to the next generation when its run is finished.
 pub(super) async fn advance(
     session: &dyn Warehouse,
     place: &Place,
@@ -266,7 +300,8 @@ pub(super) async fn advance(
     let (finished, condition) = match &provided {
         Provided::Nothing => ("", String::new()),
         Provided::Loaded(_) => ("", format!(" AND (SELECT COUNT(*) FROM {}) = ?", ident(LOAD))),
-        Provided::Sql(sql) => {
+        Provided::Cleared(sql, _) => ("", format!(" AND {sql}")),
+        Provided::Finished(sql) => {
             (", \"GENERATION\" = \"NEXT_GENERATION\", \"NEXT_GENERATION\" = NULL", format!(" AND {sql}"))
         }
     };
@@ -276,8 +311,10 @@ pub(super) async fn advance(
         place.table(STREAMS)
     );
     let mut statement = Statement::new(sql).text(&target.pipeline).text(&target.stream).integer(version);
-    if let Provided::Loaded(lines) = provided {
-        statement = statement.integer(lines);
+    match provided {
+        Provided::Loaded(lines) => statement = statement.integer(lines),
+        Provided::Cleared(_, values) => statement = values.into_iter().fold(statement, Statement::text),
+        Provided::Nothing | Provided::Finished(_) => {}
     }
     moved(session, place, target, version, statement).await
 }
@@ -304,16 +341,19 @@ pub(super) async fn move_shards(
         session.execute(statement).await?;
     }
     let truth = if staged { "TRUE" } else { "FALSE" };
-    for some in shards.chunks(SHARDS_PER_STATEMENT) {
+    let kept =
+        |(moved, version): &Shard<'_>| Some((Arc::clone(&moved.shard), moved.position.clone()?, *version));
+    let kept: Vec<(Arc<str>, String, i64)> = shards.iter().filter_map(kept).collect();
+    for some in kept.chunks(SHARDS_PER_STATEMENT) {
         let row = format!("SELECT ?, ?, {truth}, ?, ?, ?, ?, CURRENT_TIMESTAMP()");
         let sql = format!(
             "INSERT INTO {table} (\"PIPELINE\", \"STREAM\", \"STAGED\", \"SHARD\", \"POSITION\", \"VERSION\", \
              \"EPOCH\", \"UPDATED_AT\") {}",
             vec![row.as_str(); some.len()].join(" UNION ALL ")
         );
-        let statement = some.iter().fold(Statement::new(sql), |statement, (moved, version)| {
-            let statement = statement.text(&target.pipeline).text(&target.stream).text(&*moved.shard);
-            statement.text(moved.position.as_str()).integer(version + 1).integer(epoch)
+        let statement = some.iter().fold(Statement::new(sql), |statement, (shard, position, version)| {
+            let statement = statement.text(&target.pipeline).text(&target.stream).text(&**shard);
+            statement.text(position.as_str()).integer(version + 1).integer(epoch)
         });
         session.execute(statement).await?;
     }
@@ -387,7 +427,13 @@ impl First {
         (is_first(SHARDS) || is_first(FIRST)).then(|| place.table(FIRST))
     }
 
-    /// Reads it.
+    /// Where it is, as long as nothing made room: see [`ensure`].
+    pub fn existing(place: &Place, tables: &Tables) -> Option<String> {
+        let name = [FIRST, SHARDS].into_iter().find(|name| tables.has_column(name, FIRST_KEY));
+        name.map(|name| place.table(name))
+    }
+
+    /// Reads it from where it is.
     pub async fn read(session: &dyn Warehouse, table: &str, key: &str) -> Result<Option<Self>> {
         let sql = format!(
             "SELECT CAST(\"PROGRESS\" AS VARCHAR), CAST(\"GENERATION\" AS VARCHAR), CAST(\"OVERWRITE\" AS VARCHAR) \
@@ -399,7 +445,7 @@ impl First {
         };
         let (Ok(generation), Some(staged)) = (generation.parse(), truth(overwrite)) else {
             return Err(Error::new(ErrorKind::State, format!("the progress in {table} cannot be read"))
-                .hint("restore the table as it was, or drop it to read its streams anew"));
+                .hint("restore the table as it was, or choose another `schema` to load everything anew"));
         };
         // After a finished run nothing is stored.
         let staged = staged && progress.is_some();

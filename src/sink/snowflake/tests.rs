@@ -239,3 +239,79 @@ async fn what_does_not_exist_is_named_by_its_field() {
         assert_eq!(error.to_string(), expected);
     }
 }
+
+/// The progress goes back only while the rows of the part are gone: a server that gave up
+/// the transaction in between has them still.
+#[tokio::test]
+async fn parts_go_without_rows_in_their_place() {
+    let (mut sink, stream, log) = written(usual()).await;
+    sink.rollback(stream).await.unwrap();
+    log.lock().unwrap().clear();
+    let part = Extent {
+        partition: Some(("ticker".to_owned(), "A".into())),
+        cursor: "day".to_owned(),
+        from: crate::batch::Bound::Day(jiff::civil::date(2024, 6, 28)),
+        until: None,
+    };
+    let batch = Batch {
+        table: table(),
+        rows: Rows::default(),
+        extracted_at: ExtractedAt::All(0),
+        replaces: vec![part],
+        ahead: false,
+    };
+    let _taken = sink.write(stream, batch).await.unwrap();
+    let moves = vec![
+        crate::sink::Move { shard: "A".into(), position: Some("back".to_owned()) },
+        crate::sink::Move { shard: "never there".into(), position: None },
+    ];
+    let text = String::new;
+    let receipt = sink.commit(&[Portion { stream, moves, text: &text }]).await.unwrap();
+    assert_eq!(receipt, Receipt::Durable);
+    let log = log.lock().unwrap();
+    let begins = |head: &str| log.iter().filter(|sql| sql.starts_with(head)).collect::<Vec<_>>();
+    let condition = "t.\"DAY\" >= '2024-06-28'::DATE AND t.\"TICKER\" IN (?)";
+    assert_eq!(
+        begins("DELETE FROM \"D\".\"S\".\"T\""),
+        [&format!("DELETE FROM \"D\".\"S\".\"T\" AS t WHERE {condition}")]
+    );
+    let [moved] = begins("UPDATE")[..] else { panic!("{log:?}") };
+    assert!(
+        moved.ends_with(&format!(" AND NOT EXISTS (SELECT 1 FROM \"D\".\"S\".\"T\" AS t WHERE {condition})")),
+        "{moved}"
+    );
+    assert!(begins("COPY").is_empty() && begins("PUT").is_empty(), "{log:?}");
+    let [added] = begins("INSERT INTO")[..] else { panic!("{log:?}") };
+    assert_eq!(added.matches("SELECT ?").count(), 1, "{added}");
+}
+
+/// A pipeline that began at the same time saw no owner either: the lock row's holder is first,
+/// and the other one is told whose the table is.
+#[tokio::test]
+async fn a_table_that_got_its_owner_meanwhile_is_refused() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let lists = Mutex::new(0);
+    let rule: Rule = Box::new(move |sql| {
+        if !sql.starts_with("SELECT CAST(\"PIPELINE\"") {
+            return None;
+        }
+        let mut lists = lists.lock().unwrap();
+        *lists += usize::from(sql.contains("<> ''"));
+        Some(Ok(if *lists == 2 { vec![row(1)] } else { Vec::new() }))
+    });
+    let session = Scripted { log: Arc::clone(&log), version: Mutex::new(7), rule };
+    let place = Place { database: "d".to_owned(), schema: "s".to_owned() };
+    let mut sink = SnowflakeSink::over(Box::new(session), place, "w").await.unwrap();
+    let target = Target::new("other", "t", table(), WriteMode::AppendDedup);
+    let error = sink.open_one(&target).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Table);
+    assert!(error.to_string().contains("is written by the pipeline p (stream t)"), "{error}");
+    let log = log.lock().unwrap();
+    let added = log.iter().find(|sql| sql.starts_with("INSERT INTO")).expect("a row is added");
+    assert!(
+        added.ends_with(
+            "AND NOT EXISTS (SELECT 1 FROM \"D\".\"S\".\"_TAPELINE_STREAMS\" WHERE \"TABLE_NAME\" = ?)"
+        ),
+        "{added}"
+    );
+}

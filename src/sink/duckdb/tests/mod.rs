@@ -2,6 +2,7 @@
 
 mod crash;
 mod failures;
+mod look;
 mod modes;
 mod runs;
 mod schema;

@@ -314,7 +314,7 @@ async fn streams_commit_together_and_rows_ahead_of_them_by_themselves() {
     sink.write(second, ahead).await.unwrap();
     write(&mut sink, first, &table, &[bar("A", 2, 2)]).await;
     let text = String::new;
-    let at = |position: &str| vec![Move { shard: "".into(), position: position.to_owned() }];
+    let at = |position: &str| vec![Move { shard: "".into(), position: Some(position.to_owned()) }];
     let portions = [
         Portion { stream: first, moves: at("first again"), text: &text },
         Portion { stream: second, moves: at("second"), text: &text },
@@ -338,7 +338,8 @@ async fn a_shard_is_a_row_that_moves_by_compare_and_set() {
     let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
     let text = String::new;
     let moves = |shards: std::ops::Range<u32>, position: &str| {
-        let moved = |shard: u32| Move { shard: format!("T{shard}'").into(), position: position.to_owned() };
+        let moved =
+            |shard: u32| Move { shard: format!("T{shard}'").into(), position: Some(position.to_owned()) };
         shards.map(moved).collect::<Vec<_>>()
     };
     for (shards, position) in [(0..450, "1"), (100..500, "2"), (3..4, "3")] {
@@ -369,4 +370,59 @@ async fn progress_of_a_table_that_was_dropped_is_void() {
     drop(sink);
     assert_eq!(load(&file, &table, WriteMode::Append, "2", &[&[bar("B", 1, 1)]]).await, None);
     assert_eq!(file.rows(ALL), ["B|00:01|1"]);
+}
+
+#[tokio::test]
+async fn a_shard_without_a_position_is_forgotten_and_can_come_again() {
+    let (file, table) = (File::new(), bars());
+    let mut sink = file.sink().await;
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
+    let text = String::new;
+    let moved = |shard: &str, position: Option<&str>| Move {
+        shard: shard.into(),
+        position: position.map(str::to_owned),
+    };
+    for moves in [
+        vec![moved("A", Some("1")), moved("B", Some("1"))],
+        vec![moved("A", None), moved("B", Some("2")), moved("never there", None)],
+        vec![moved("A", Some("3"))],
+        vec![moved("B", None)],
+    ] {
+        let portion = Portion { stream, moves, text: &text };
+        assert_eq!(sink.commit(&[portion]).await.unwrap(), Receipt::Durable);
+    }
+    drop(sink);
+    assert_eq!(
+        file.rows("SELECT shard, \"position\", version::VARCHAR FROM polygon._tapeline_progress ORDER BY 1"),
+        ["A|3|1"]
+    );
+}
+
+/// Progress goes back together with the rows that would come a second time.
+#[tokio::test]
+async fn parts_go_without_rows_in_their_place() {
+    let (file, table) = (File::new(), bars());
+    let lines = [bar("A", 1, 1), bar("A", 9, 1), bar("B", 9, 1)];
+    load(&file, &table, WriteMode::Append, "1", &[&lines]).await;
+    let part = Extent {
+        partition: Some(("ticker".to_owned(), "A".into())),
+        cursor: "timestamp".to_owned(),
+        from: Bound::Time("2024-06-28T00:05:00Z".parse().unwrap()),
+        until: None,
+    };
+    let parts = vec![part];
+    let mut sink = file.sink().await;
+    let target = target(&table, WriteMode::AppendDedup);
+    assert_eq!(sink.count(&target, &parts).await.unwrap(), 1);
+    assert_eq!(sink.count(&target, &[]).await.unwrap(), 3);
+    let (stream, _) = sink.open_one(&target).await.unwrap();
+    let empty = || Batch { replaces: parts.clone(), ..batch(&table, &[]) };
+    let _taken = sink.write(stream, empty()).await.unwrap();
+    sink.rollback(stream).await.unwrap();
+    assert_eq!(sink.count(&target, &[]).await.unwrap(), 3);
+    let _taken = sink.write(stream, empty()).await.unwrap();
+    commit(&mut sink, stream, "0").await;
+    drop(sink);
+    assert_eq!(file.rows(ALL), ["A|00:01|1", "B|00:09|1"]);
+    assert_eq!(file.rows("SELECT \"position\" FROM polygon._tapeline_progress"), ["0"]);
 }

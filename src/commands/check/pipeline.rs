@@ -1,0 +1,142 @@
+//! `check` of a pipeline: a line for each thing that was tried.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::commands::connect::{connect, peek, place};
+use crate::commands::looked::{Looked, look};
+use crate::commands::signals;
+use crate::config::pipeline::{Pipeline, SinkConfig};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Silent;
+use crate::outlet;
+use crate::polygon::PolygonSource;
+use crate::terminal::{Paint, counted, wrapped};
+
+/// Columns that nothing goes beyond but a word that is longer.
+const WIDTH: usize = 80;
+
+/// Columns before what is said of a thing.
+const INDENT: usize = 9;
+
+/// Tries everything that a run needs.
+///
+/// # Errors
+/// When the pipeline cannot be read.
+pub(super) async fn run(path: &Path, stop: &watch::Receiver<bool>) -> Result<ExitCode> {
+    signals::unless_stopped(stop, tell(path)).await
+}
+
+async fn tell(path: &Path) -> Result<ExitCode> {
+    let clock = Clock::from_environment()?;
+    let pipeline = Pipeline::read(path, clock)?;
+    let mut trial = Trial { paint: Paint::stdout(), failures: Vec::new() };
+    trial.ok("pipeline", &format!("{}, {}", pipeline.name, counted(pipeline.streams.len() as u64, "stream")));
+    let source = PolygonSource::new(pipeline.source.clone(), clock, Arc::new(Silent))?;
+    trial.key(&pipeline, &source).await;
+    if let Err(error) = trial.warehouse(&pipeline, &source).await {
+        trial.failed("sink", error);
+    }
+    let worst = trial.failures.iter().max_by_key(|error| error.kind().policy().scope);
+    Ok(worst.map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.kind().policy().exit_code)))
+}
+
+/// What was tried.
+struct Trial {
+    paint: Paint,
+    failures: Vec<Error>,
+}
+
+impl Trial {
+    /// A line on stdout. What it does not take is a failure, told once.
+    fn say(&mut self, line: &str) {
+        if let Err(error) = outlet::print(&format!("{line}\n"))
+            && self.failures.iter().all(|failure| failure.kind() != ErrorKind::Io)
+        {
+            outlet::tell(format_args!("error: {}", error.report()));
+            self.failures.push(error);
+        }
+    }
+
+    fn ok(&mut self, what: &str, how: &str) {
+        let text = wrapped(&format!("{what}: {how}"), WIDTH, INDENT);
+        self.say(&format!("{}       {text}", self.paint.green("ok")));
+    }
+
+    fn failed(&mut self, what: &str, error: Error) {
+        let text = wrapped(&format!("{what}: {}", error.user_message()), WIDTH, INDENT);
+        self.say(&format!("{}   {text}", self.paint.red("FAILED")));
+        self.failures.push(error);
+    }
+
+    /// The key, its tickers, and what its plan lacks.
+    async fn key(&mut self, pipeline: &Pipeline, source: &PolygonSource) {
+        let probe = match source.probe().await {
+            Ok(probe) => probe,
+            Err(error) => return self.failed("key", error),
+        };
+        self.ok("key", "the API takes it");
+        for (stream, error) in probe.lacking {
+            if pipeline.streams.iter().any(|choice| choice.stream.name == stream) {
+                self.failed(&stream, error);
+            }
+        }
+    }
+
+    /// The sink, the rights in it, and each table.
+    async fn warehouse(&mut self, pipeline: &Pipeline, source: &PolygonSource) -> Result<()> {
+        let mut sink = peek(&pipeline.sink).await?;
+        let looked = look(pipeline, source, &mut *sink).await?;
+        drop(sink);
+        self.ok("sink", &place(&pipeline.sink));
+        match try_rights(pipeline, &looked).await {
+            Ok(()) => self.ok("rights", "tables can be created"),
+            Err(error) => self.failed("rights", error),
+        }
+        for looked in looked {
+            self.table(looked, source).await;
+        }
+        Ok(())
+    }
+
+    async fn table(&mut self, mut looked: Looked<'_>, source: &PolygonSource) {
+        let name = &looked.choice.stream.name;
+        let table = &looked.target.table.name;
+        if let Some(error) = looked.look.obstacle.take() {
+            return self.failed(name, error);
+        }
+        let due = match looked.next() {
+            Ok(have) => looked.due(source, &have).await,
+            Err(error) => Err(error),
+        };
+        match due {
+            Err(error) => self.failed(name, error),
+            Ok(_) if looked.look.table => {
+                let rows = counted(looked.look.rows, "row");
+                self.ok(name, &format!("the table {table} can take its rows; it has {rows}"));
+            }
+            Ok(_) => self.ok(name, &format!("the table {table} is not there yet: sync creates it")),
+        }
+    }
+}
+
+/// Tries to create tables. A database file that was not there is gone afterwards.
+async fn try_rights(pipeline: &Pipeline, looked: &[Looked<'_>]) -> Result<()> {
+    let new_file = match &pipeline.sink {
+        SinkConfig::DuckDb(config) => Some(Path::new(&config.path)).filter(|path| !path.exists()),
+        SinkConfig::Snowflake(_) => None,
+    };
+    let targets: Vec<_> = looked.iter().take(1).map(|looked| looked.target.clone()).collect();
+    let mut sink = connect(&pipeline.sink).await?;
+    let tried = sink.try_rights(&targets).await;
+    drop(sink);
+    if let Some(path) = new_file {
+        // Nothing was in it; that it stays would do no harm.
+        let _ = std::fs::remove_file(path);
+    }
+    tried
+}

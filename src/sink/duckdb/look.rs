@@ -1,0 +1,158 @@
+//! Looking at tables and progress without changing anything.
+
+use duckdb::{Connection, OptionalExt, params};
+
+use super::client::{Database, execute, failed};
+use super::ddl::{self, Place, Tables};
+use super::merge;
+use super::progress::{First, Ledger};
+use crate::batch::Extent;
+use crate::error::Result;
+use crate::sink::lifecycle::Heads;
+use crate::sink::{Look, Stored, Target, ownership};
+
+/// What is known of the targets; see [`crate::sink::Sink::look`].
+pub(super) fn look(database: &Database, targets: &[Target]) -> Result<Vec<Look>> {
+    let connection = database.connect()?;
+    // All of it as of one moment.
+    execute(&connection, "BEGIN", || "could not begin a transaction".to_owned())?;
+    let tables = Tables::read(&connection)?;
+    let looked = targets.iter().map(|target| Looking::at(database, &connection, &tables, target)?.all());
+    let looked = looked.collect();
+    execute(&connection, "ROLLBACK", || "could not end a transaction".to_owned())?;
+    looked
+}
+
+/// Rows of a table in these parts; in all of it when none is named.
+pub(super) fn count(database: &Database, target: &Target, parts: &[Extent]) -> Result<u64> {
+    let connection = database.connect()?;
+    let place = place_of(database, target);
+    let tables = Tables::read(&connection)?;
+    if !tables.has(&place) {
+        return Ok(0);
+    }
+    let parts = merge::within(parts).join(" OR ");
+    rows(&connection, &place, if parts.is_empty() { "true" } else { &parts })
+}
+
+/// Creates a table in each schema, and the schema where it is missing, and takes it back.
+pub(super) fn try_rights(database: &Database, targets: &[Target]) -> Result<()> {
+    let connection = database.connect()?;
+    execute(&connection, "BEGIN", || "could not begin a transaction".to_owned())?;
+    let tried = targets.iter().try_for_each(|target| {
+        let Place { schema, .. } = place_of(database, target);
+        ddl::ensure_schema(&connection, &schema)?;
+        let place = Place { schema, name: "_tapeline_check".to_owned() };
+        ddl::drop_table(&connection, &place)?;
+        ddl::create(&connection, &place, &target.table, database.json)
+    });
+    let taken_back = execute(&connection, "ROLLBACK", || "could not roll back".to_owned());
+    tried.and(taken_back)
+}
+
+fn place_of(database: &Database, target: &Target) -> Place {
+    let schema = target.schema.as_ref().unwrap_or(&database.schema).clone();
+    Place { schema, name: target.table.name.clone() }
+}
+
+fn rows(connection: &Connection, place: &Place, condition: &str) -> Result<u64> {
+    let sql = format!("SELECT count(*) FROM {} AS held WHERE {condition}", place.sql());
+    connection
+        .query_row(&sql, [], |row| row.get(0))
+        .map_err(|error| failed(&format!("could not count the rows of {}", place.sql()), error))
+}
+
+/// A target that is looked at.
+struct Looking<'a> {
+    database: &'a Database,
+    connection: &'a Connection,
+    tables: &'a Tables,
+    target: &'a Target,
+    place: Place,
+    /// Where there is one of this version.
+    ledger: Option<Ledger>,
+    heads: Heads,
+    first: First,
+}
+
+impl<'a> Looking<'a> {
+    fn at(
+        database: &'a Database,
+        connection: &'a Connection,
+        tables: &'a Tables,
+        target: &'a Target,
+    ) -> Result<Self> {
+        let place = place_of(database, target);
+        let ledger = Ledger::existing(&place.schema, tables);
+        let heads = ledger.as_ref().map_or_else(|| Ok(Heads::new()), |ledger| ledger.heads(connection))?;
+        let first = match First::existing(&database.schema, tables) {
+            Some(first) => First::read(connection, &first, &target.first_key())?,
+            None => First::default(),
+        };
+        Ok(Self { database, connection, tables, target, place, ledger, heads, first })
+    }
+
+    fn all(&self) -> Result<Look> {
+        let key = (self.target.pipeline.clone(), self.target.stream.clone());
+        let head = self.heads.get(&key).map(|kept| kept.head).or(self.first.head());
+        let table = self.tables.has(&self.place);
+        let mut look = Look {
+            table,
+            obstacle: self.obstacle(),
+            owners: ownership::of_table(self.target, &self.heads),
+            rows: if table { rows(self.connection, &self.place, "true")? } else { 0 },
+            updated_at: self.updated_at()?,
+            ..Look::default()
+        };
+        if table && head.is_some() {
+            look.progress = self.stored(false)?;
+        }
+        let next = ddl::next(&self.place);
+        if self.target.mode.is_staged()
+            && head.is_some_and(|head| head.next.is_some())
+            && self.tables.has(&next)
+            && self.misfit(&next).is_none()
+        {
+            look.unfinished = Some(self.stored(true)?);
+        }
+        Ok(look)
+    }
+
+    fn obstacle(&self) -> Option<crate::error::Error> {
+        let Place { schema, name } = &self.place;
+        let owned =
+            ownership::check(self.target, &format!("{schema}.{name}"), ownership::owners(&self.heads));
+        let found = owned.and_then(|()| ddl::exists(self.tables, &self.place));
+        found.err().or_else(|| self.misfit(&self.place))
+    }
+
+    fn misfit(&self, place: &Place) -> Option<crate::error::Error> {
+        ddl::misfit(self.tables, place, &self.target.table, self.database.json)
+    }
+
+    fn stored(&self, staged: bool) -> Result<Stored> {
+        let shards = match &self.ledger {
+            Some(ledger) => ledger.shards(self.connection, self.target, staged)?,
+            None => std::collections::BTreeMap::new(),
+        };
+        let first = if staged { &self.first.next } else { &self.first.table };
+        let text = first.as_ref().and_then(|(text, _)| text.clone()).filter(|_| shards.is_empty());
+        let positions = shards.into_iter().map(|(shard, (position, _))| (shard, position)).collect();
+        Ok(Stored { positions, text })
+    }
+
+    fn updated_at(&self) -> Result<Option<String>> {
+        let Some(ledger) = &self.ledger else { return Ok(None) };
+        let sql = format!(
+            "SELECT epoch_ms(updated_at) FROM {} WHERE pipeline = ? AND stream = ?",
+            ledger.streams_sql()
+        );
+        let at: Option<i64> = self
+            .connection
+            .query_row(&sql, params![self.target.pipeline, self.target.stream], |row| row.get(0))
+            .optional()
+            .map_err(|error| failed("could not read the progress", error))?;
+        let text = |ms: i64| jiff::Timestamp::from_second(ms.div_euclid(1_000)).ok().map(|at| at.to_string());
+        Ok(at.and_then(text))
+    }
+}

@@ -1,0 +1,141 @@
+//! Looking at tables and progress without changing anything.
+
+use super::client::Warehouse;
+use super::ddl::{Lifetime, Place, Tables};
+use super::progress::{self, First, STREAMS};
+use super::statement::Statement;
+use super::{merge, next_table};
+use crate::batch::Extent;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::lifecycle::Heads;
+use crate::sink::{Look, Stored, Target, ownership};
+
+/// What is known of the targets; see [`crate::sink::Sink::look`].
+pub(super) async fn look(session: &dyn Warehouse, home: &Place, targets: &[Target]) -> Result<Vec<Look>> {
+    let mut looked = Vec::new();
+    let mut schema: Option<Schema> = None;
+    for target in targets {
+        let place = place_of(home, target);
+        let known = schema.take().filter(|schema| schema.place.schema == place.schema);
+        let here = match known {
+            Some(here) => here,
+            None => Schema::read(session, place).await?,
+        };
+        looked.push(here.look(session, home, target).await?);
+        schema = Some(here);
+    }
+    Ok(looked)
+}
+
+/// Rows of a table in these parts; in all of it when none is named.
+pub(super) async fn count(
+    session: &dyn Warehouse,
+    home: &Place,
+    target: &Target,
+    parts: &[Extent],
+) -> Result<u64> {
+    let place = place_of(home, target);
+    if !place.tables(session).await?.has(&target.table.name) {
+        return Ok(0);
+    }
+    let table = place.table(&target.table.name);
+    let mut statements = merge::count(&table, parts);
+    if parts.is_empty() {
+        statements.push(Statement::new(format!("SELECT CAST(COUNT(*) AS VARCHAR) FROM {table}")));
+    }
+    let mut rows = 0;
+    for statement in statements {
+        rows += number(&session.execute(statement).await?)?;
+    }
+    Ok(rows)
+}
+
+/// Creates a table in each schema and drops it again.
+pub(super) async fn try_rights(session: &dyn Warehouse, home: &Place, targets: &[Target]) -> Result<()> {
+    for target in targets {
+        let place = place_of(home, target);
+        let name = format!("_TAPELINE_CHECK_{}", uuid::Uuid::new_v4().simple());
+        place.create(session, &name, Lifetime::OneRun, &target.table).await?;
+        session.execute(Statement::new(format!("DROP TABLE {}", place.table(&name)))).await?;
+    }
+    Ok(())
+}
+
+fn place_of(home: &Place, target: &Target) -> Place {
+    let schema = target.schema.as_ref().unwrap_or(&home.schema).clone();
+    Place { schema, ..home.clone() }
+}
+
+fn number(answer: &[Vec<Option<String>>]) -> Result<u64> {
+    let text = answer.first().and_then(|row| row.first()?.as_deref());
+    let unreadable = || Error::new(ErrorKind::Sink, "snowflake's count of rows is not understood");
+    text.and_then(|text| text.parse().ok()).ok_or_else(unreadable)
+}
+
+/// A schema as it is.
+struct Schema {
+    place: Place,
+    tables: Tables,
+    heads: Heads,
+}
+
+impl Schema {
+    async fn read(session: &dyn Warehouse, place: Place) -> Result<Self> {
+        let tables = place.tables(session).await?;
+        let heads = match tables.has(STREAMS) {
+            true => progress::heads(session, &place).await?,
+            false => Heads::new(),
+        };
+        Ok(Self { place, tables, heads })
+    }
+
+    async fn look(&self, session: &dyn Warehouse, home: &Place, target: &Target) -> Result<Look> {
+        let Self { place, tables, heads } = self;
+        let kept = heads.get(&(target.pipeline.clone(), target.stream.clone()));
+        // Version 1 stored its progress in the sink's schema only.
+        let first = match First::existing(home, tables) {
+            Some(first) if home.schema == place.schema => {
+                First::read(session, &first, &target.first_key()).await?
+            }
+            _ => None,
+        };
+        let head = kept.map(|kept| kept.head).or(first.as_ref().map(First::head));
+        let name = place.table(&target.table.name);
+        let owned = ownership::check(target, &name, ownership::owners(heads));
+        let mut look = Look {
+            table: tables.has(&target.table.name),
+            obstacle: owned.and_then(|()| tables.must_hold(&target.table.name, &target.table)).err(),
+            owners: ownership::of_table(target, heads),
+            ..Look::default()
+        };
+        if kept.is_some() {
+            look.updated_at = progress::updated_at(session, place, target).await?;
+        }
+        if !look.table {
+            return Ok(look);
+        }
+        look.rows = count(session, home, target, &[]).await?;
+        let stored = async |staged: bool| -> Result<Stored> {
+            let shards = match kept {
+                Some(_) => progress::shards(session, place, target, staged).await?,
+                None => std::collections::BTreeMap::new(),
+            };
+            let is_meant = |first: &&First| first.staged == staged && shards.is_empty();
+            let text = first.as_ref().filter(is_meant).and_then(|first| first.progress.clone());
+            let positions = shards.into_iter().map(|(shard, (position, _))| (shard, position)).collect();
+            Ok(Stored { positions, text })
+        };
+        if head.is_some() {
+            look.progress = stored(false).await?;
+        }
+        let next = next_table(target);
+        if target.mode.is_staged()
+            && head.is_some_and(|head| head.next.is_some())
+            && tables.has(&next)
+            && tables.must_hold(&next, &target.table).is_ok()
+        {
+            look.unfinished = Some(stored(true).await?);
+        }
+        Ok(look)
+    }
+}
