@@ -144,7 +144,7 @@ async fn a_refused_stream_leaves_the_others_their_rows() {
         sink.write(ids[1], Batch { ahead, ..batch(&tables[1], &[broken()]) }).await.unwrap();
         write(&mut sink, ids[2], &tables[2], &[bar("A", 2, 2)]).await;
         let text = String::new;
-        let moves = || vec![Move { shard: "".into(), position: "1".to_owned() }];
+        let moves = || vec![Move { shard: "".into(), position: Some("1".to_owned()) }];
         let portions: Vec<Portion<'_>> =
             ids.iter().map(|id| Portion { stream: *id, moves: moves(), text: &text }).collect();
         let refused = sink.commit(&portions).await.unwrap();

@@ -389,7 +389,7 @@ async fn a_shard_without_a_position_is_forgotten_and_can_come_again() {
         vec![moved("B", None)],
     ] {
         let portion = Portion { stream, moves, text: &text };
-        assert_eq!(sink.commit(&[portion]).await.unwrap(), Receipt::Durable);
+        assert!(sink.commit(&[portion]).await.unwrap().is_empty());
     }
     drop(sink);
     assert_eq!(
