@@ -417,10 +417,10 @@ async fn parts_go_without_rows_in_their_place() {
     assert_eq!(sink.count(&target, &[]).await.unwrap(), 3);
     let (stream, _) = sink.open_one(&target).await.unwrap();
     let empty = || Batch { replaces: parts.clone(), ..batch(&table, &[]) };
-    let _taken = sink.write(stream, empty()).await.unwrap();
+    sink.write(stream, empty()).await.unwrap();
     sink.rollback(stream).await.unwrap();
     assert_eq!(sink.count(&target, &[]).await.unwrap(), 3);
-    let _taken = sink.write(stream, empty()).await.unwrap();
+    sink.write(stream, empty()).await.unwrap();
     commit(&mut sink, stream, "0").await;
     drop(sink);
     assert_eq!(file.rows(ALL), ["A|00:01|1", "B|00:09|1"]);
