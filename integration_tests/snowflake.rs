@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tapeline::batch::{Batch, Bound, Extent, ExtractedAt, Rows};
-use tapeline::catalog::{Column, ColumnType, Table};
+use tapeline::catalog::{Column, ColumnType, Table, Width};
 use tapeline::checkpoint::Cover;
 use tapeline::error::ErrorKind;
 use tapeline::sink::snowflake::{SnowflakeConfig, SnowflakeSink};
@@ -58,7 +58,7 @@ fn table() -> Table {
         columns: vec![
             column("ticker", ColumnType::Text),
             column("id", ColumnType::Integer),
-            column("price", ColumnType::Decimal),
+            column("price", ColumnType::Decimal(Width::new(38, 18))),
             column("day", ColumnType::Date),
             column("at", ColumnType::Timestamp),
             column("open", ColumnType::Boolean),

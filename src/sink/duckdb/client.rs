@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use duckdb::{AccessMode, Config, Connection};
 
-use super::DuckDbConfig;
+use super::{DuckDbConfig, ddl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 
@@ -31,6 +31,8 @@ static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 pub(super) struct Database {
     /// Before `_claim`, so that the file is closed before another one may open it.
     connection: Connection,
+    /// DuckDB's name of the file, which comes before the schema in full names.
+    pub catalog: String,
     /// The schema that holds the tables.
     pub schema: String,
     /// The type of JSON columns.
@@ -55,7 +57,16 @@ impl Database {
         let options = options(config).map_err(|error| failed("could not configure DuckDB", error))?;
         let connection = Connection::open_with_flags(path, options).map_err(|error| refused(path, error))?;
         let json = json_type(&connection)?;
-        Ok(Self { connection, schema: config.schema.clone(), json, _claim: claim })
+        let catalog = catalog(&connection)?;
+        let schema = config.schema.clone();
+        if ddl::is_ambiguous(&catalog, &schema) {
+            tracing::warn!(
+                "the schema {schema} is called like the database: queries find its tables as {}.{}.<table>",
+                quoted(&catalog),
+                quoted(&schema)
+            );
+        }
+        Ok(Self { connection, catalog, schema, json, _claim: claim })
     }
 
     /// A connection of its own, with its own transaction.
@@ -68,6 +79,10 @@ impl Database {
 fn check(config: &DuckDbConfig) -> Result<()> {
     if config.schema.is_empty() {
         return Err(Error::config("`schema` is empty").hint("leave it out for `polygon`"));
+    }
+    if ddl::OWN_SCHEMAS.iter().any(|own| own.eq_ignore_ascii_case(&config.schema)) {
+        return Err(Error::config(format!("`schema` {} is DuckDB's own", config.schema))
+            .hint("choose another name, or leave it out for `polygon`"));
     }
     if config.memory_limit_mb < MEMORY_LIMIT_MB_MIN {
         return Err(Error::config(format!("`memory_limit_mb` {} is too small", config.memory_limit_mb))
@@ -96,6 +111,11 @@ fn options(config: &DuckDbConfig) -> duckdb::Result<Config> {
 fn threads() -> i64 {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     i64::try_from(processors - 1).unwrap_or(1).max(1)
+}
+
+fn catalog(connection: &Connection) -> Result<String> {
+    let name = connection.query_row("SELECT current_database()", [], |row| row.get(0));
+    name.map_err(|error| failed("could not ask for the database's name", error))
 }
 
 /// JSON where the library has the extension, as DuckDB's own builds do.

@@ -53,6 +53,16 @@ impl Load {
         Self { columns, extracted_at, first_id: first_id(first), meta, plain_meta, replaces }
     }
 
+    /// The types of the columns as they are in this batch.
+    fn types(&self, columns: &[Column]) -> Vec<ColumnType> {
+        let ty = |(index, column): (usize, &Column)| match self.columns.values(index) {
+            Values::Decimal(width, _) | Values::WideDecimal(width, _) => ColumnType::Decimal(*width),
+            Values::Double(_) => ColumnType::Double,
+            _ => column.ty,
+        };
+        columns.iter().enumerate().map(ty).collect()
+    }
+
     /// Whether a row has changes.
     pub fn has_changes(&self) -> bool {
         !self.meta.is_empty()
@@ -115,6 +125,13 @@ impl Feed {
         format!("{}()", self.name)
     }
 
+    /// The call when it returns these columns. DuckDB keeps the plan of a statement by
+    /// its text, and in the plan the types of decimals.
+    pub fn sql_of(&self, columns: &Columns) -> String {
+        let widths = (0..columns.width()).filter_map(|column| columns.width_of(column));
+        format!("{} /* {} */", self.sql(), widths.map(|width| width.to_string()).collect::<String>())
+    }
+
     /// Sets what the function returns from now on.
     pub fn set(&self, load: Option<Arc<Load>>) {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
@@ -138,30 +155,36 @@ struct Scan {
 }
 
 impl VTab for Function {
-    type BindData = ();
+    type BindData = Vec<ColumnType>;
     type InitData = Scan;
 
-    fn bind(bind: &BindInfo) -> Result<(), Box<dyn StdError>> {
+    fn bind(bind: &BindInfo) -> Result<Self::BindData, Box<dyn StdError>> {
         // SAFETY: `register` set the extra info to an `Arc<Feed>`, which DuckDB
         // keeps as long as the function.
         let feed = unsafe { &*bind.get_extra_info::<Arc<Feed>>() };
-        for column in &feed.columns {
-            bind.add_result_column(&column.name, logical_type(column.ty));
+        let load = feed.get()?;
+        let types = load.types(&feed.columns);
+        for (column, ty) in feed.columns.iter().zip(&types) {
+            bind.add_result_column(&column.name, logical_type(*ty));
         }
         bind.add_result_column(RAW_ID, LogicalTypeId::Uuid.into());
         bind.add_result_column(EXTRACTED_AT, LogicalTypeId::TimestampTZ.into());
         bind.add_result_column(META, LogicalTypeId::Varchar.into());
-        if let Ok(load) = feed.get() {
-            bind.set_cardinality(load.columns.len() as u64, false);
-        }
-        Ok(())
+        bind.set_cardinality(load.columns.len() as u64, false);
+        Ok(types)
     }
 
     fn init(init: &InitInfo) -> Result<Scan, Box<dyn StdError>> {
         // SAFETY: as in `bind`.
         let feed = unsafe { &*init.get_extra_info::<Arc<Feed>>() };
+        let load = feed.get()?;
+        // SAFETY: DuckDB keeps what `bind` returned as long as the plan.
+        let planned = unsafe { &*init.get_bind_data::<Vec<ColumnType>>() };
+        if load.types(&feed.columns) != *planned {
+            return Err("the batch has other types than the plan".into());
+        }
         let projection = init.get_column_indices().into_iter().map(|index| index as usize).collect();
-        Ok(Scan { load: feed.get()?, projection, next: AtomicUsize::new(0) })
+        Ok(Scan { load, projection, next: AtomicUsize::new(0) })
     }
 
     fn func(
@@ -202,9 +225,9 @@ fn logical_type(ty: ColumnType) -> LogicalTypeHandle {
         ColumnType::Text | ColumnType::Json => LogicalTypeId::Varchar.into(),
         ColumnType::Boolean => LogicalTypeId::Boolean.into(),
         ColumnType::Integer => LogicalTypeId::Bigint.into(),
-        ColumnType::Decimal => {
-            LogicalTypeHandle::decimal(ColumnType::DECIMAL_PRECISION, ColumnType::DECIMAL_SCALE)
-        }
+        // In 64 bits up to 18 digits, else in 128.
+        ColumnType::Decimal(width) => LogicalTypeHandle::decimal(width.precision(), width.scale()),
+        ColumnType::Double => LogicalTypeId::Double.into(),
         ColumnType::Date => LogicalTypeId::Date.into(),
         ColumnType::Timestamp => LogicalTypeId::TimestampNs.into(),
     }
@@ -224,7 +247,9 @@ impl Chunk<'_> {
             Values::Text(texts) | Values::Json(texts) => self.texts(texts, validity),
             Values::Boolean(values) => self.copy(&values[rows]),
             Values::Integer(values) | Values::Timestamp(values) => self.copy(&values[rows]),
-            Values::Decimal(values) => self.copy(&values[rows]),
+            Values::Decimal(_, values) => self.copy(&values[rows]),
+            Values::WideDecimal(_, values) => self.copy(&values[rows]),
+            Values::Double(values) => self.copy(&values[rows]),
             Values::Date(values) => self.copy(&values[rows]),
         }
         self.validity(validity);
@@ -238,7 +263,7 @@ impl Chunk<'_> {
     fn copy<T: Copy>(&self, values: &[T]) {
         assert!(values.len() <= self.vector().capacity(), "a chunk is larger than DuckDB's vectors");
         // SAFETY: `logical_type` gives the column the type whose physical form is
-        // `T` (bool, i32, i64, i128 as two's complement), the vector has room for
+        // `T` (bool, i32, i64, f64, i128 as two's complement), the vector has room for
         // its capacity of them, and nothing else refers to its memory here. Bytes
         // are copied because DuckDB aligns 128-bit values to 8 only.
         unsafe {

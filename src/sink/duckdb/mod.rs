@@ -13,13 +13,15 @@
 //! place of the old one in a transaction when the run finishes.
 //!
 //! # Types
-//! Decimals are `DECIMAL(38, 18)`, times `TIMESTAMP_NS` in UTC. A time that 64
+//! Decimals are as narrow as the table says, in columns that widen in the transaction
+//! of the rows that need it; times `TIMESTAMP_NS` in UTC. A time that 64
 //! bits of nanoseconds do not reach (before 1677-09-22 or after 2262-04-11) is
 //! NULL in its column, kept in `additional_properties` and noted in
 //! `_airbyte_meta`; in a key column it is an error.
 
 mod client;
 mod ddl;
+mod evolve;
 mod feed;
 mod merge;
 mod progress;
@@ -170,7 +172,8 @@ impl Sink for DuckDbSink {
         let failed = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&failed);
         let target_copy = target.clone();
-        let progress = self.ask(|reply| Command::Open { target: target_copy, failed: flag, reply }).await?;
+        let (progress, held) =
+            self.ask(|reply| Command::Open { target: target_copy, failed: flag, reply }).await?;
         let table = &target.table;
         let key = match target.mode.replaces_by_key() {
             true => table.key.iter().filter_map(|name| table.position(name)).collect(),
@@ -178,7 +181,7 @@ impl Sink for DuckDbSink {
         };
         self.streams.push(Stream {
             target: Arc::new(target.clone()),
-            decoder: Arc::new(Decoder::new(table)),
+            decoder: Arc::new(Decoder::new(&held)),
             key,
             failed,
             is_torn: false,

@@ -30,8 +30,8 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Creates the table unless it exists.
-    pub fn open(connection: &Connection, schema: &str, key: &str) -> Result<Self> {
-        let table = Place { schema: schema.to_owned(), name: TABLE.to_owned() };
+    pub fn open(connection: &Connection, catalog: &str, schema: &str, key: &str) -> Result<Self> {
+        let table = Place { catalog: catalog.to_owned(), schema: schema.to_owned(), name: TABLE.to_owned() };
         let sql = format!(
             "CREATE TABLE IF NOT EXISTS {} (progress_key VARCHAR NOT NULL, staged BOOLEAN NOT NULL, \
              generation BIGINT NOT NULL, state VARCHAR, updated_at TIMESTAMP WITH TIME ZONE NOT NULL)",

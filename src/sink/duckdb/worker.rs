@@ -9,6 +9,7 @@ use super::client::Database;
 use super::feed::Load;
 use super::write::Stream;
 use super::{DuckDbConfig, StreamId, Target};
+use crate::catalog::Table;
 use crate::error::Result;
 
 /// Where the answer to a command goes.
@@ -20,7 +21,7 @@ pub(super) enum Command {
     Open {
         target: Target,
         failed: Arc<AtomicBool>,
-        reply: Reply<Option<String>>,
+        reply: Reply<(Option<String>, Table)>,
     },
     /// Answered by the next command that has a reply.
     Write {
@@ -60,8 +61,9 @@ pub(super) fn run(config: &DuckDbConfig, ready: Reply<()>, mut commands: mpsc::R
                 let name = target.table.name.clone();
                 let opened = Stream::open(&database, streams.len(), target, failed);
                 let opened = opened.map_err(|error| error.in_stream(&name)).map(|(stream, progress)| {
+                    let held = stream.held().clone();
                     streams.push(stream);
-                    progress
+                    (progress, held)
                 });
                 answer(reply, opened);
             }

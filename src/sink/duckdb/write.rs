@@ -7,11 +7,12 @@ use duckdb::{Connection, OptionalExt};
 
 use super::client::{Database, execute, failed, literal, quoted};
 use super::ddl::{self, Place};
+use super::evolve;
 use super::feed::{self, Feed, Load};
 use super::merge::{self, Key};
 use super::progress::{Progress, Stored};
 use super::{Target, WriteMode};
-use crate::catalog::ColumnType;
+use crate::catalog::{ColumnType, Table};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
@@ -28,6 +29,8 @@ pub(super) struct Stream {
     generation: i64,
     /// Whether rows go to a table that will replace the other.
     is_staged: bool,
+    /// `into` with the types that its columns have.
+    held: Table,
     feed: Arc<Feed>,
     key: Key,
     json: &'static str,
@@ -47,15 +50,18 @@ impl Stream {
     ) -> Result<(Self, Option<String>)> {
         let connection = database.connect()?;
         let schema = target.schema.as_ref().unwrap_or(&database.schema);
-        let table = Place { schema: schema.clone(), name: target.table.name.clone() };
+        let catalog = &database.catalog;
+        let name = target.table.name.clone();
+        let table = Place { catalog: catalog.clone(), schema: schema.clone(), name };
         let feed = Feed::register(&connection, index, &target.table)
             .map_err(|error| failed("could not register a table function", error))?;
         execute(&connection, "BEGIN", || "could not begin a transaction".to_owned())?;
-        ddl::ensure_schema(&connection, &database.schema)?;
-        ddl::ensure_schema(&connection, schema)?;
+        ddl::ensure_schema(&connection, catalog, &database.schema)?;
+        ddl::ensure_schema(&connection, catalog, schema)?;
         let mut stream = Self {
-            progress: Progress::open(&connection, &database.schema, &target.progress_key)?,
+            progress: Progress::open(&connection, catalog, &database.schema, &target.progress_key)?,
             key: Key::of(&target.table),
+            held: (*target.table).clone(),
             connection,
             into: table.clone(),
             table,
@@ -88,6 +94,11 @@ impl Stream {
         &self.target.table.name
     }
 
+    /// The table that rows go to, with the types that its columns have.
+    pub fn held(&self) -> &Table {
+        &self.held
+    }
+
     /// Progress speaks of rows: where the table is gone, it is void.
     fn resume_table(&mut self) -> Result<Option<String>> {
         if !ddl::exists(&self.connection, &self.table)? {
@@ -95,10 +106,7 @@ impl Stream {
             self.progress.forget(&self.connection, false)?;
             return Ok(None);
         }
-        if let Some(misfit) = ddl::misfit(&self.connection, &self.table, &self.target.table, self.json)? {
-            return Err(misfit);
-        }
-        ddl::widen(&self.connection, &self.table, &self.target.table, self.json)?;
+        self.held = evolve::fit(&self.connection, &self.table, &self.target.table, self.json)?;
         let stored = self.progress.read(&self.connection, false)?;
         if self.target.run.is_none() {
             self.generation = stored.as_ref().map_or(0, |stored| stored.generation);
@@ -128,9 +136,9 @@ impl Stream {
         if let Some(stored) = self.progress.read(&self.connection, true)?
             && run.is_none_or(|run| run == stored.generation)
             && ddl::exists(&self.connection, &self.into)?
-            && ddl::misfit(&self.connection, &self.into, &self.target.table, self.json)?.is_none()
+            && let Ok(held) = evolve::fit(&self.connection, &self.into, &self.target.table, self.json)
         {
-            ddl::widen(&self.connection, &self.into, &self.target.table, self.json)?;
+            self.held = held;
             self.generation = stored.generation;
             self.target.mode = self.target.mode_going_on();
             return Ok(stored.state);
@@ -157,6 +165,7 @@ impl Stream {
 
     fn load(&mut self, load: Load) -> Result<()> {
         self.ensure_transaction()?;
+        evolve::make_room(&self.connection, &self.into, &mut self.held, &load.columns)?;
         let load = Arc::new(load);
         self.feed.set(Some(Arc::clone(&load)));
         let loaded = self.load_fed(&load);
@@ -177,7 +186,7 @@ impl Stream {
             self.delete_where(&range, || self.key.delete(&self.into, &self.feed.sql(), &range))?;
         }
         failpoint::pass();
-        self.connection.prepare_cached(&self.insert(load.has_changes()))?.execute([])?;
+        self.connection.prepare_cached(&self.insert(load))?.execute([])?;
         Ok(())
     }
 
@@ -192,7 +201,7 @@ impl Stream {
         Ok(())
     }
 
-    fn insert(&self, has_changes: bool) -> String {
+    fn insert(&self, load: &Load) -> String {
         let columns = &self.target.table.columns;
         let own = columns.iter().map(|column| quoted(&column.name));
         let names: Vec<String> = own.chain([RAW_ID, EXTRACTED_AT, META, GENERATION].map(quoted)).collect();
@@ -204,7 +213,7 @@ impl Stream {
                 _ => quoted(&column.name),
             })
             .collect();
-        let meta = if has_changes { quoted(META) } else { literal(&feed::plain_meta(&self.target)) };
+        let meta = if load.has_changes() { quoted(META) } else { literal(&feed::plain_meta(&self.target)) };
         values.extend([
             quoted(RAW_ID),
             quoted(EXTRACTED_AT),
@@ -216,7 +225,7 @@ impl Stream {
             self.into.sql(),
             names.join(", "),
             values.join(", "),
-            self.feed.sql()
+            self.feed.sql_of(&load.columns)
         )
     }
 
@@ -243,6 +252,8 @@ impl Stream {
         self.failure = None;
         if std::mem::take(&mut self.in_transaction) {
             execute(&self.connection, "ROLLBACK", || "could not roll back".to_owned())?;
+            // With the rows went the room that was made for them.
+            self.held = evolve::fit(&self.connection, &self.into, &self.target.table, self.json)?;
         }
         self.failed.store(false, Ordering::Release);
         Ok(())

@@ -4,7 +4,13 @@
 //! in [`super::SnowflakeSink::connect`], `open` and after `finish`, never between
 //! BEGIN and COMMIT.
 
+use std::borrow::Cow;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
 use super::client::Warehouse;
+use super::evolve;
 use super::layer::server_code;
 use super::statement::Statement;
 use crate::catalog::{Column, ColumnType, Table};
@@ -39,9 +45,48 @@ pub(super) const METADATA: [(&str, &str); 4] = [
     (GENERATION, "NUMBER(38,0)"),
 ];
 
-/// A name as SQL: upper case, quoted. The one place that does it.
+/// Names that Snowflake takes for functions, also in quotes, where a column stands
+/// [Snowflake: Reserved keywords]; destination-snowflake has the same list.
+const RESERVED: [&str; 6] =
+    ["CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "CURRENT_USER", "LOCALTIME", "LOCALTIMESTAMP"];
+
+/// Characters that a name may have [Snowflake: Identifier requirements].
+const NAME_MAX: usize = 255;
+
+/// A name as Snowflake holds it: upper case; with an underscore before it where it is
+/// reserved; cut, with a hash of the whole at its end, where it is too long.
+pub(super) fn held_name(name: &str) -> String {
+    let upper = name.to_uppercase();
+    if RESERVED.contains(&upper.trim_start_matches('_')) {
+        // Also those that begin so already: no two names become one.
+        return format!("_{upper}");
+    }
+    if upper.chars().count() <= NAME_MAX {
+        return upper;
+    }
+    let hash: String = Sha256::digest(&upper).iter().take(8).map(|byte| format!("{byte:02X}")).collect();
+    let kept: String = upper.chars().take(NAME_MAX - hash.len() - 1).collect();
+    format!("{kept}_{hash}")
+}
+
+/// A name as SQL: as it is held, quoted. The one place that does it.
 pub(super) fn ident(name: &str) -> String {
-    format!("\"{}\"", name.to_uppercase().replace('"', "\"\""))
+    format!("\"{}\"", held_name(name).replace('"', "\"\""))
+}
+
+/// Says which columns of a table have another name than in its schema.
+pub(super) fn tell_names(table: &Table) {
+    for column in &table.columns {
+        let held = held_name(&column.name);
+        if held != column.name.to_uppercase() {
+            tracing::warn!(
+                table = table.name,
+                column = column.name,
+                held,
+                "Snowflake cannot have a column of this name"
+            );
+        }
+    }
 }
 
 /// Several names, with commas.
@@ -50,7 +95,7 @@ pub(super) fn idents<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// A text as SQL. Only for what cannot be a bound value: the comments of DDL.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let mut sql = String::with_capacity(text.len() + 2);
     sql.push('\'');
     for c in text.chars() {
@@ -67,7 +112,7 @@ fn literal(text: &str) -> String {
 }
 
 /// A column as CREATE and ALTER want it.
-fn definition(column: &Column) -> String {
+pub(super) fn definition(column: &Column) -> String {
     let comment =
         if column.doc.is_empty() { String::new() } else { format!(" COMMENT {}", literal(&column.doc)) };
     format!("{}{comment}", sql_type(column.ty))
@@ -123,7 +168,7 @@ impl Place {
             ident(&self.database)
         );
         let found = session
-            .execute(Statement::new(schemas).text(self.schema.to_uppercase()))
+            .execute(Statement::new(schemas).text(held_name(&self.schema)))
             .await
             .map_err(|error| missing(error, "database", &self.database))?;
         if !found.is_empty() {
@@ -151,7 +196,7 @@ impl Place {
              WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
             ident(&self.database)
         );
-        let statement = Statement::new(sql).text(self.schema.to_uppercase()).text(name.to_uppercase());
+        let statement = Statement::new(sql).text(held_name(&self.schema)).text(held_name(name));
         let rows = session.execute(statement).await?;
         let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         rows.iter()
@@ -170,52 +215,87 @@ impl Place {
             .collect()
     }
 
-    /// Creates `name` with the columns of `table`, or adds those that it lacks.
-    /// Returns whether the table was there before.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Sink`] when a column has a type that cannot take the rows.
-    pub async fn ensure(
+    /// Creates `name` with the columns of `table` unless it exists. Returns whether it
+    /// was there before; its columns are as they were then.
+    pub async fn create(
         &self,
         session: &dyn Warehouse,
         name: &str,
         lifetime: Lifetime,
         table: &Table,
     ) -> Result<bool> {
-        let existing = self.columns(session, name).await?;
-        if existing.is_empty() {
-            let columns: Vec<String> = table
-                .columns
-                .iter()
-                .map(|column| format!("{} {}", ident(&column.name), definition(column)))
-                .chain(METADATA.iter().map(|(name, ty)| format!("{} {ty}", ident(name))))
-                .collect();
-            let (kind, option) = match lifetime {
-                Lifetime::Lasting => ("TABLE", ""),
-                Lifetime::OneRun => ("TRANSIENT TABLE", NO_TIME_TRAVEL),
-            };
-            let sql =
-                format!("CREATE {kind} IF NOT EXISTS {} ({}) {option}", self.table(name), columns.join(", "));
-            session.execute(Statement::new(sql)).await?;
-            return Ok(false);
+        if !self.columns(session, name).await?.is_empty() {
+            return Ok(true);
         }
-        let find = |name: &str| existing.iter().find(|column| column.name == name.to_uppercase());
-        for column in &table.columns {
-            match find(&column.name) {
-                Some(found) => found.must_hold(column, name)?,
-                None => self.add_column(session, name, &column.name, &definition(column)).await?,
+        let columns: Vec<String> = table
+            .columns
+            .iter()
+            .map(|column| format!("{} {}", ident(&column.name), definition(column)))
+            .chain(METADATA.iter().map(|(name, ty)| format!("{} {ty}", ident(name))))
+            .collect();
+        let (kind, option) = match lifetime {
+            Lifetime::Lasting => ("TABLE", ""),
+            Lifetime::OneRun => ("TRANSIENT TABLE", NO_TIME_TRAVEL),
+        };
+        let sql =
+            format!("CREATE {kind} IF NOT EXISTS {} ({}) {option}", self.table(name), columns.join(", "));
+        session.execute(Statement::new(sql)).await?;
+        Ok(false)
+    }
+
+    /// Creates `name`, or makes it take rows of `table`. Returns whether it was there
+    /// before, and the table with the types that its columns have.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Sink`] when a column has a type that cannot become what the rows need.
+    pub async fn ensure(
+        &self,
+        session: &dyn Warehouse,
+        name: &str,
+        lifetime: Lifetime,
+        table: &Table,
+    ) -> Result<(bool, Table)> {
+        if !self.create(session, name, lifetime, table).await? {
+            return Ok((false, table.clone()));
+        }
+        match evolve::fit(session, self, name, table).await {
+            Ok(held) => Ok((true, held)),
+            // Rows of an unfinished run are ours to read again.
+            Err(error) if lifetime == Lifetime::OneRun && error.kind() == ErrorKind::Sink => {
+                tracing::info!(error = error.report(), table = name, "an unfinished run begins anew");
+                let sql = format!("DROP TABLE IF EXISTS {}", self.table(name));
+                session.execute(Statement::new(sql)).await?;
+                self.create(session, name, lifetime, table).await?;
+                Ok((false, table.clone()))
             }
+            Err(error) => Err(error),
         }
+    }
+
+    /// Adds those of our own columns that a table lacks.
+    pub async fn add_metadata(
+        &self,
+        session: &dyn Warehouse,
+        name: &str,
+        existing: &[Existing],
+    ) -> Result<()> {
         for (column, ty) in METADATA {
-            if find(column).is_none() {
+            if !existing.iter().any(|found| found.name == held_name(column)) {
                 // Rows that are there already have no value for it.
                 self.add_column(session, name, column, ty.trim_end_matches(" NOT NULL")).await?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    async fn add_column(&self, session: &dyn Warehouse, table: &str, column: &str, ty: &str) -> Result<()> {
+    /// Adds a column.
+    pub async fn add_column(
+        &self,
+        session: &dyn Warehouse,
+        table: &str,
+        column: &str,
+        ty: &str,
+    ) -> Result<()> {
         tracing::info!(table, column, "adding a column");
         let sql =
             format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {ty}", self.table(table), ident(column));
@@ -226,58 +306,58 @@ impl Place {
 /// A column that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Existing {
+    /// As Snowflake holds it.
     pub name: String,
-    ty: String,
-    precision: Option<u32>,
-    scale: Option<u32>,
+    pub ty: String,
+    precision: Option<u8>,
+    scale: Option<u8>,
 }
 
 impl Existing {
-    /// Whether every value of `column` fits without loss.
-    fn must_hold(&self, column: &Column, table: &str) -> Result<()> {
-        let (precision, scale) = (self.precision.unwrap_or(38), self.scale.unwrap_or(0));
-        let holds = match column.ty {
-            ColumnType::Text => matches!(self.ty.as_str(), "TEXT" | "VARCHAR"),
-            ColumnType::Boolean => self.ty == "BOOLEAN",
-            ColumnType::Integer => self.ty == "NUMBER" && scale == 0 && precision >= 19,
-            ColumnType::Decimal => {
-                self.ty == "NUMBER"
-                    && scale >= u32::from(ColumnType::DECIMAL_SCALE)
-                    && precision >= u32::from(ColumnType::DECIMAL_PRECISION)
-            }
-            ColumnType::Date => self.ty == "DATE",
-            ColumnType::Timestamp => matches!(self.ty.as_str(), "TIMESTAMP_TZ" | "TIMESTAMP_LTZ"),
-            ColumnType::Json => self.ty == "VARIANT",
-        };
-        if holds {
-            return Ok(());
-        }
-        let number = if self.ty == "NUMBER" { format!("({precision},{scale})") } else { String::new() };
-        Err(Error::new(
-            ErrorKind::Sink,
-            format!(
-                "column {} of table {} is {}{number}, the rows need {}",
-                self.name,
-                table.to_uppercase(),
-                self.ty,
-                sql_type(column.ty)
-            ),
-        )
-        .hint("rename or drop the column or the table, or choose another `schema`"))
+    /// A column of decimals of ours.
+    pub fn number(column: &str, precision: u8, scale: u8) -> Self {
+        let name = held_name(column);
+        Self { name, ty: "NUMBER".to_owned(), precision: Some(precision), scale: Some(scale) }
+    }
+
+    /// Digits after the point.
+    pub fn scale(&self) -> u8 {
+        self.scale.unwrap_or(0)
+    }
+
+    /// Digits before it.
+    pub fn whole(&self) -> u8 {
+        self.precision.unwrap_or(38).saturating_sub(self.scale())
+    }
+
+    #[cfg(test)]
+    pub fn of(name: &str, ty: &str, precision: u8, scale: u8) -> Self {
+        Self { ty: ty.to_owned(), ..Self::number(name, precision, scale) }
     }
 }
 
-/// The type of a column.
-pub(super) fn sql_type(ty: ColumnType) -> &'static str {
-    match ty {
+impl fmt::Display for Existing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ty.as_str() {
+            "NUMBER" => write!(f, "NUMBER({},{})", self.precision.unwrap_or(38), self.scale()),
+            ty => f.write_str(ty),
+        }
+    }
+}
+
+/// The type of a column. A number's precision costs nothing in Snowflake and could grow;
+/// its scale could not, and says how many digits a product has.
+pub(super) fn sql_type(ty: ColumnType) -> Cow<'static, str> {
+    Cow::Borrowed(match ty {
         ColumnType::Text => "VARCHAR",
         ColumnType::Boolean => "BOOLEAN",
         ColumnType::Integer => "NUMBER(38,0)",
-        ColumnType::Decimal => "NUMBER(38,18)",
+        ColumnType::Decimal(width) => return Cow::Owned(format!("NUMBER(38,{})", width.scale())),
+        ColumnType::Double => "FLOAT",
         ColumnType::Date => "DATE",
         ColumnType::Timestamp => "TIMESTAMP_TZ(9)",
         ColumnType::Json => "VARIANT",
-    }
+    })
 }
 
 /// Says of "does not exist or not authorized" which field of the configuration it is about.
@@ -315,17 +395,14 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_would_round_is_refused() {
-        let column = Column { name: "price".to_owned(), ty: ColumnType::Decimal, doc: String::new() };
-        let existing = |ty: &str, precision, scale| Existing {
-            name: "PRICE".to_owned(),
-            ty: ty.to_owned(),
-            precision,
-            scale,
-        };
-        existing("NUMBER", Some(38), Some(18)).must_hold(&column, "t").unwrap();
-        let error = existing("NUMBER", Some(38), Some(9)).must_hold(&column, "t").unwrap_err();
-        assert_eq!(error.to_string(), "column PRICE of table T is NUMBER(38,9), the rows need NUMBER(38,18)");
-        assert!(existing("FLOAT", None, None).must_hold(&column, "t").is_err());
+    fn names_that_snowflake_cannot_have_are_others_and_stay_apart() {
+        assert_eq!(ident("current_date"), "\"_CURRENT_DATE\"");
+        assert_eq!(ident("_LocalTime"), "\"__LOCALTIME\"");
+        assert_eq!(ident("row_number"), "\"ROW_NUMBER\"");
+        let long = |end: &str| held_name(&format!("{}{end}", "ä".repeat(255)));
+        assert_eq!(long("").chars().count(), 255);
+        assert_eq!(long("a").chars().count(), 255);
+        assert_ne!(long("a"), long("b"));
+        assert_eq!(long("a"), long("A"));
     }
 }

@@ -17,11 +17,14 @@
 mod client;
 mod config;
 mod ddl;
+mod evolve;
 mod layer;
 mod merge;
 mod progress;
 mod statement;
 mod write;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -58,7 +61,11 @@ pub struct SnowflakeSink {
 }
 
 struct Stream {
+    /// Its table has the types that the columns of `into` have.
     target: Target,
+    /// Where its tables are, and the name of the one that rows go to.
+    place: Place,
+    name: String,
     /// Full name of the table that readers see.
     table: String,
     /// Full name of the table that rows go to until `finish`.
@@ -168,6 +175,19 @@ impl SnowflakeSink {
         }
     }
 
+    /// Widens the columns that the rows of a stream need wider: before the transaction
+    /// begins, because it is DDL.
+    async fn widen(&mut self, id: StreamId) -> Result<()> {
+        let stream = self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))?;
+        let widths = stream.writer.as_ref().ok_or_else(broken)?.widths();
+        let (session, table) = (self.session.as_ref(), &stream.target.table);
+        let held = evolve::make_room(session, &stream.place, &stream.name, table, widths).await?;
+        if let Some(held) = held {
+            self.stream(id)?.target.table = Arc::new(held);
+        }
+        Ok(())
+    }
+
     /// Keeps the sum of all waiting bytes within its bound.
     async fn make_room(&mut self) -> Result<()> {
         loop {
@@ -269,22 +289,26 @@ impl Sink for SnowflakeSink {
         let session = self.session.as_ref();
         let table = &target.table;
         let place = self.place_of(target).await?;
-        let mut kept = place.ensure(session, &table.name, Lifetime::Lasting, table).await?;
         let full_name = place.table(&table.name);
-        let mut into = full_name.clone();
-        let is_replaced = target.mode.is_staged() && self.is_replaced(target, &into).await?;
-        let staged = target.mode.is_staged() && !is_replaced;
-        if staged {
-            let next = next_table(target);
-            kept = place.ensure(session, &next, Lifetime::OneRun, table).await?;
-            into = place.table(&next);
-        }
+        let staged = target.mode.is_staged() && {
+            place.create(session, &table.name, Lifetime::Lasting, table).await?;
+            !self.is_replaced(target, &full_name).await?
+        };
+        let is_replaced = target.mode.is_staged() && !staged;
+        let (name, lifetime) = match staged {
+            // The table itself takes the new types when the run is finished.
+            true => (next_table(target), Lifetime::OneRun),
+            false => (table.name.clone(), Lifetime::Lasting),
+        };
+        ddl::tell_names(table);
+        let (kept, held) = place.ensure(session, &name, lifetime, table).await?;
+        let into = place.table(&name);
         let takeover = Takeover { staged, generation: target.run.map(|run| run.generation), kept };
         let claim = progress::claim(session, &self.place, &target.progress_key, takeover).await?;
         if claim.fresh {
             self.run(format!("DELETE FROM {into}")).await?;
         }
-        let mut target = target.clone();
+        let mut target = Target { table: Arc::new(held), ..target.clone() };
         if is_replaced || (staged && !claim.fresh) {
             target.mode = target.mode_going_on();
         }
@@ -299,6 +323,8 @@ impl Sink for SnowflakeSink {
             generation: claim.generation,
             writer: Some(Writer::new(&target)),
             target,
+            place,
+            name,
             lines: 0,
             files: 0,
             replaced: Vec::new(),
@@ -333,6 +359,7 @@ impl Sink for SnowflakeSink {
             let session = self.session.as_ref();
             progress::advance(session, &self.place, &key, version, Some(progress), Provided::Nothing).await?;
         } else {
+            self.widen(stream).await?;
             self.load_or_fall_back(stream, progress).await?;
             progress::must_be_at(self.session.as_ref(), &self.place, &key, version + 1).await?;
             self.clean(&files).await;
@@ -366,11 +393,26 @@ impl Sink for SnowflakeSink {
         }
         let (key, version, generation) = (open.target.progress_key.clone(), open.version, open.generation);
         let (table, next, target) = (open.target.table.clone(), open.into.clone(), open.table.clone());
+        let (place, name) = (open.place.clone(), table.name.clone());
         open.version += 1;
         let session = self.session.as_ref();
+        let existing = place.columns(session, &name).await?;
+        let retypes = !evolve::fits(&existing, &table);
+        if retypes {
+            // Nobody else's: what follows is no part of the transaction that would tell.
+            progress::must_be_at(session, &self.place, &key, version).await?;
+            self.run(evolve::republish(&target, &next, &table)).await?;
+            for comment in evolve::comments(&target, &table) {
+                self.run(comment).await?;
+            }
+        } else {
+            place.ensure(session, &name, Lifetime::Lasting, &table).await?;
+        }
         let replaced = async {
             self.run("BEGIN TRANSACTION").await?;
-            self.run(merge::replace(&target, &next, &table)).await?;
+            if !retypes {
+                self.run(merge::replace(&target, &next, &table)).await?;
+            }
             let provided = Provided::Sql(merge::is_replaced(&target, &next, generation));
             progress::advance(session, &self.place, &key, version, None, provided).await?;
             self.run("COMMIT").await

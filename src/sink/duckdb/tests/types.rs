@@ -8,7 +8,7 @@ const TYPES: [(&str, ColumnType); 7] = [
     ("t", ColumnType::Text),
     ("b", ColumnType::Boolean),
     ("i", ColumnType::Integer),
-    ("n", ColumnType::Decimal),
+    ("n", DECIMAL),
     ("d", ColumnType::Date),
     ("w", ColumnType::Timestamp),
     ("j", ColumnType::Json),

@@ -1,0 +1,96 @@
+//! Columns of decimals that widen, and queries that multiply them.
+
+use super::*;
+
+fn of_numbers(name: &str) -> Arc<Table> {
+    Arc::new(Table {
+        name: "numbers".to_owned(),
+        columns: vec![
+            column("id", ColumnType::Integer),
+            column(name, ColumnType::Decimal(Width::PRICE)),
+            column(EXTRA_COLUMN, ColumnType::Json),
+        ],
+        key: vec!["id".to_owned()],
+        cursor: None,
+    })
+}
+
+fn rows(numbers: &[(i64, &str)]) -> Vec<String> {
+    numbers.iter().map(|(id, number)| format!(r#"{{"id":{id},"v":{number}}}"#)).collect()
+}
+
+const STORED: &str = "SELECT id::VARCHAR, v::VARCHAR FROM polygon.numbers ORDER BY id";
+const TYPE: &str =
+    "SELECT data_type, comment FROM duckdb_columns() WHERE table_name = 'numbers' AND column_name = 'v'";
+
+#[tokio::test]
+async fn a_column_widens_in_the_transaction_of_the_rows_that_need_it() {
+    for mode in [WriteMode::Append, WriteMode::AppendDedup, WriteMode::Overwrite] {
+        let (file, table) = (File::new(), of_numbers("v"));
+        let mut sink = file.sink().await;
+        let (stream, _) = sink.open(&target(&table, mode)).await.unwrap();
+        write(&mut sink, stream, &table, &rows(&[(1, "1.5"), (2, "999999999")])).await;
+        commit(&mut sink, stream, "1").await;
+        // Twice in one transaction, with rows of the narrower column in it; then it is undone.
+        for _ in 0..2 {
+            write(&mut sink, stream, &table, &rows(&[(3, "2")])).await;
+            write(&mut sink, stream, &table, &rows(&[(4, "0.00000000000025")])).await;
+            write(&mut sink, stream, &table, &rows(&[(5, "12345678901")])).await;
+            write(&mut sink, stream, &table, &rows(&[(6, "3")])).await;
+            sink.rollback(stream).await.unwrap();
+        }
+        write(&mut sink, stream, &table, &rows(&[(3, "2"), (4, "0.00000000000025")])).await;
+        write(&mut sink, stream, &table, &rows(&[(5, "12345678901"), (1, "1.75")])).await;
+        commit(&mut sink, stream, "2").await;
+        sink.finish(stream).await.unwrap();
+        drop(sink);
+        assert_eq!(file.rows(TYPE), ["DECIMAL(25,14)|It's v."]);
+        let kept = file.rows(STORED);
+        let expected = [
+            "1|1.75000000000000",
+            "2|999999999.00000000000000",
+            "3|2.00000000000000",
+            "4|0.00000000000025",
+            "5|12345678901.00000000000000",
+        ];
+        match mode.replaces_by_key() {
+            true => assert_eq!(kept, expected),
+            false => {
+                assert_eq!(kept.len(), 6);
+                assert_eq!(kept[2..], expected[1..]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_wider_is_loaded_into_as_it_is() {
+    let (file, table) = (File::new(), of_numbers("v"));
+    let mut before = (*table).clone();
+    before.columns[1].ty = DECIMAL;
+    load(&file, &Arc::new(before), WriteMode::AppendDedup, "1", &[&rows(&[(1, "1.5")])]).await;
+    load(&file, &table, WriteMode::AppendDedup, "2", &[&rows(&[(2, "2"), (1, "0.000000000000000001")])])
+        .await;
+    assert_eq!(file.rows(TYPE), ["DECIMAL(38,18)|It's v."]);
+    assert_eq!(file.rows(STORED), ["1|0.000000000000000001", "2|2.000000000000000000"]);
+    load(&file, &table, WriteMode::AppendDedup, "3", &[&rows(&[(3, "0.0000000000000000001")])]).await;
+    assert_eq!(file.rows(TYPE), ["DECIMAL(38,18)|It's v."], "no decimal has 20 and 19 digits");
+    let kept = file.rows("SELECT v::VARCHAR, additional_properties::VARCHAR, _airbyte_meta::VARCHAR FROM polygon.numbers WHERE id = 3");
+    assert_eq!(
+        kept,
+        [
+            r#"NULL|{"v":0.0000000000000000001}|{"changes":[{"field":"v","change":"NULLED","reason":"DESTINATION_TYPECAST_ERROR"}]}"#
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_table_that_is_narrower_is_widened_when_it_is_opened() {
+    let (file, table) = (File::new(), of_numbers("v"));
+    load(&file, &table, WriteMode::Append, "1", &[&rows(&[(1, "1.5")])]).await;
+    let mut other = (*table).clone();
+    other.columns[1].ty = ColumnType::Decimal(Width::SIZE);
+    load(&file, &Arc::new(other), WriteMode::Append, "2", &[&rows(&[(2, "100000000000")])]).await;
+    assert_eq!(file.rows(TYPE), ["DECIMAL(21,9)|It's v."]);
+    assert_eq!(file.rows(STORED), ["1|1.500000000", "2|100000000000.000000000"]);
+}
