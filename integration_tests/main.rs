@@ -3,5 +3,6 @@
 mod demo;
 mod image;
 mod memory;
+mod queries;
 mod snowflake;
 mod sync;

@@ -20,12 +20,12 @@ use tapeline::sink::{Receipt, Sink, StreamId, Target, WriteMode};
 const PASSWORD: &str = "hunter2-hunter2";
 
 /// A schema that no other test uses.
-fn schema() -> String {
+pub(crate) fn schema() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn config(schema: &str) -> SnowflakeConfig {
+pub(crate) fn config(schema: &str) -> SnowflakeConfig {
     config_at("TAPELINE_FAKESNOW", schema)
 }
 

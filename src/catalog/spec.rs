@@ -193,6 +193,9 @@ impl Field {
     pub(super) const fn size(source: &'static str, name: &'static str, doc: &'static str) -> Self {
         Self::decimal(source, name, Width::SIZE, doc)
     }
+    pub(super) const fn volume(source: &'static str, name: &'static str, doc: &'static str) -> Self {
+        Self::decimal(source, name, Width::VOLUME, doc)
+    }
     pub(super) const fn date(source: &'static str, name: &'static str, doc: &'static str) -> Self {
         Self { source, name, kind: Kind::Date, doc }
     }

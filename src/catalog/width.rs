@@ -28,14 +28,21 @@ impl Width {
     /// As many digits as 64 bits hold, the least that a column has: fewer save nothing.
     pub const NARROW: u8 = 18;
 
-    /// Prices, amounts a share and ratios of listed securities: as far as a billion, in
-    /// the fixed point that market data commonly has.
+    /// Prices, amounts a share and ratios of listed securities: up to a billion, in the
+    /// fixed point that market data commonly has.
+    ///
+    /// DuckDB multiplies two narrow decimals in 18 digits, unless their scales add up to
+    /// 18 or more: two of these have room, one of these and one of scale 6 have not.
     pub const PRICE: Self = Self::new(18, 9);
-    /// Shares traded, of a trade or a day: as far as a trillion, with fractions of the
-    /// sixth digit. Coins have more after the point and are declared by [`Width::new`].
-    pub const SIZE: Self = Self::new(18, 6);
+    /// Shares of a trade, with their fractions.
+    pub const SIZE: Self = Self::PRICE;
+    /// Shares of a day or of a bar: sums, of which people take percentages. Coins have
+    /// more after the point and need a width of their own.
+    pub const VOLUME: Self = Self::new(24, 6);
     /// Values of whole companies, and their shares.
-    pub const AMOUNT: Self = Self::new(18, 4);
+    pub const AMOUNT: Self = Self::new(24, 4);
+    /// Numbers of which nothing is known.
+    pub const UNKNOWN: Self = Self::new(24, 9);
 
     /// `precision` digits in all, [`Width::NARROW`] to [`Width::PRECISION_MAX`], `scale`
     /// of them after the point.
@@ -131,7 +138,7 @@ mod tests {
         assert_eq!(Width::PRICE.with(need("123456789.123456789")), Some(Width::PRICE));
         assert_eq!(Width::PRICE.with(need("0.00000000010")), Some(Width::new(19, 10)));
         assert_eq!(Width::PRICE.with(need("-1234567890")), Some(Width::new(19, 9)));
-        assert_eq!(Width::SIZE.with(need("100000000000000000000")), Some(Width::new(27, 6)));
+        assert_eq!(Width::VOLUME.with(need("100000000000000000000")), Some(Width::new(27, 6)));
         assert_eq!(Width::PRICE.with(need("100000000000000000000000000000")), None);
         assert_eq!(Need::of(b"1e300"), None);
         assert_eq!(need("0.0"), Need { whole: 0, scale: 0 });

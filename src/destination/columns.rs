@@ -21,9 +21,6 @@ const METADATA: [&str; 4] = [RAW_ID, EXTRACTED_AT, META, GENERATION];
 /// Beginnings of names that are ours and Airbyte's.
 const RESERVED: [&str; 2] = ["_airbyte_", "_tapeline_"];
 
-/// What a column of numbers begins as: nothing is known of them, and most are prices.
-const NUMBER: Width = Width::PRICE;
-
 /// The table of a stream with this schema.
 pub(super) fn table(name: &str, schema: &Value, key: Vec<String>) -> Table {
     let none = Map::new();
@@ -62,7 +59,7 @@ pub(super) fn transcoder(table: &Table) -> Transcoder {
             ColumnType::Boolean => Kind::Boolean,
             ColumnType::Integer => Kind::Integer,
             ColumnType::Decimal(width) => Kind::Decimal(width),
-            ColumnType::Double => Kind::Decimal(NUMBER),
+            ColumnType::Double => Kind::Decimal(Width::UNKNOWN),
             ColumnType::Date => Kind::Date,
             ColumnType::Timestamp => Kind::Time(TimeUnit::Iso8601),
             ColumnType::Json => Kind::Json,
@@ -100,7 +97,7 @@ fn column_type(schema: &Value) -> ColumnType {
         "boolean" => ColumnType::Boolean,
         "integer" => ColumnType::Integer,
         "number" if said("airbyte_type") == "integer" && !integers => ColumnType::Integer,
-        "number" => ColumnType::Decimal(NUMBER),
+        "number" => ColumnType::Decimal(Width::UNKNOWN),
         _ => ColumnType::Json,
     }
 }
@@ -145,8 +142,8 @@ mod tests {
             ),
             (json!({"type": ["null", "integer"]}), ColumnType::Integer),
             (json!({"type": "number", "airbyte_type": "integer"}), ColumnType::Integer),
-            (json!({"type": ["null", "number"]}), ColumnType::Decimal(NUMBER)),
-            (json!({"type": ["integer", "number"]}), ColumnType::Decimal(NUMBER)),
+            (json!({"type": ["null", "number"]}), ColumnType::Decimal(Width::UNKNOWN)),
+            (json!({"type": ["integer", "number"]}), ColumnType::Decimal(Width::UNKNOWN)),
             (json!({"type": "boolean"}), ColumnType::Boolean),
             (json!({"type": "object"}), ColumnType::Json),
             (json!({"type": ["null", "array", "object"]}), ColumnType::Json),

@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 
 use super::merge::{LINE_EXTRACTED_AT, LINE_META, LINE_NUMBER};
 use crate::batch::{Batch, Cause, Change};
-use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Need, Table, Width};
+use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sink::{META_TAIL, Run, Target, change_text};
 
@@ -210,24 +210,31 @@ fn push_item(line: &mut Vec<u8>, head: usize, item: &str) {
     line.extend_from_slice(item.as_bytes());
 }
 
+/// [`crate::catalog::EXTRA_COLUMN`] as JSON writes it.
+const EXTRA_KEY: &[u8] = b"\"additional_properties\"";
+
 /// Appends the members of the object `row`, each with a comma before it. A number that
-/// its column cannot hold goes into [`EXTRA_COLUMN`].
+/// its column cannot hold goes into [`EXTRA_KEY`].
 fn push_members(line: &mut Vec<u8>, row: &[u8], numbers: &mut Numbers) -> Result<()> {
     numbers.beside.clear();
-    let mut extra: &[u8] = b"{}";
+    let mut extra = None;
     each_member(row, |key, value| {
         let column = numbers.by_name.get(key).copied();
-        if is_extra(key) {
-            extra = value;
+        if key == EXTRA_KEY {
+            extra = Some(value);
         } else if column.is_none_or(|column| numbers.take(column, value)) {
             push_member(line, key, value, column.is_some());
         }
     })?;
-    if numbers.beside.is_empty() && extra == b"{}" {
+    if numbers.beside.is_empty() {
+        extra.into_iter().for_each(|extra| push_member(line, EXTRA_KEY, extra, false));
         return Ok(());
     }
-    let Some(head) = extra.strip_suffix(b"}") else { return Err(not_canonical()) };
-    line.extend_from_slice(format!(",\"{EXTRA_COLUMN}\":").as_bytes());
+    let extra = extra.unwrap_or(b"{}");
+    let head = extra.strip_suffix(b"}").filter(|head| head.starts_with(b"{")).ok_or_else(not_canonical)?;
+    line.push(b',');
+    line.extend_from_slice(EXTRA_KEY);
+    line.push(b':');
     line.extend_from_slice(head);
     let mut separator: &[u8] = if head == b"{" { b"" } else { b"," };
     for (column, number) in &numbers.beside {
@@ -240,10 +247,6 @@ fn push_members(line: &mut Vec<u8>, row: &[u8], numbers: &mut Numbers) -> Result
     }
     line.push(b'}');
     Ok(())
-}
-
-fn is_extra(key: &[u8]) -> bool {
-    key.strip_prefix(b"\"").and_then(|key| key.strip_suffix(b"\"")) == Some(EXTRA_COLUMN.as_bytes())
 }
 
 fn push_member(line: &mut Vec<u8>, key: &[u8], value: &[u8], quotes: bool) {

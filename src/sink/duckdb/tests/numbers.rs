@@ -89,7 +89,7 @@ async fn a_table_that_is_narrower_is_widened_when_it_is_opened() {
     let (file, table) = (File::new(), of_numbers("v"));
     load(&file, &table, WriteMode::Append, "1", &[&rows(&[(1, "1.5")])]).await;
     let mut other = (*table).clone();
-    other.columns[1].ty = ColumnType::Decimal(Width::SIZE);
+    other.columns[1].ty = ColumnType::Decimal(Width::new(18, 6));
     load(&file, &Arc::new(other), WriteMode::Append, "2", &[&rows(&[(2, "100000000000")])]).await;
     assert_eq!(file.rows(TYPE), ["DECIMAL(21,9)|It's v."]);
     assert_eq!(file.rows(STORED), ["1|1.500000000", "2|100000000000.000000000"]);
