@@ -5,6 +5,7 @@
 //! schema of its own.
 
 mod crash;
+mod evolve;
 mod platform;
 
 use std::sync::Arc;

@@ -164,6 +164,7 @@ mod tests {
             "base_url:",
             "memory_limit_mb:",
             "threads:",
+            "numbers:",
             "- ",
             "commit:",
             "  rows:",

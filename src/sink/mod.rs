@@ -21,6 +21,7 @@ pub use crate::mode::WriteMode;
 
 pub mod columns;
 pub mod duckdb;
+pub mod numbers;
 pub mod snowflake;
 
 /// A stream as the sink has to hold it.

@@ -10,6 +10,7 @@ use duckdb::{AccessMode, Config, Connection};
 use super::{DuckDbConfig, ddl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
+use crate::sink::numbers::Numbers;
 
 /// How large the log grows before it is worked into the file. Twice DuckDB's
 /// default: commits of 50,000 rows write 7 MB each, and working in rewrites the
@@ -35,6 +36,8 @@ pub(super) struct Database {
     pub catalog: String,
     /// The schema that holds the tables.
     pub schema: String,
+    /// As what numbers are kept.
+    pub numbers: Numbers,
     /// The type of JSON columns.
     pub json: &'static str,
     _claim: Claim,
@@ -66,7 +69,7 @@ impl Database {
                 quoted(&schema)
             );
         }
-        Ok(Self { connection, catalog, schema, json, _claim: claim })
+        Ok(Self { connection, catalog, schema, numbers: config.numbers, json, _claim: claim })
     }
 
     /// A connection of its own, with its own transaction.

@@ -38,6 +38,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::columns::Decoder;
+use super::numbers::Numbers;
 use super::{Receipt, Sink, StreamId, Target, WriteMode};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -67,6 +68,10 @@ pub struct DuckDbConfig {
     #[serde(default)]
     #[schemars(title = "Threads", range(min = 1), extend("order" = 3))]
     pub threads: Option<u16>,
+    /// As what numbers with a fraction are kept: `decimal`, exact, or `double`, rounded.
+    #[serde(default)]
+    #[schemars(title = "Numbers", extend("order" = 4))]
+    pub numbers: Numbers,
 }
 
 fn default_schema() -> String {
@@ -87,6 +92,7 @@ impl DuckDbConfig {
             schema: default_schema(),
             memory_limit_mb: default_memory_limit_mb(),
             threads: None,
+            numbers: Numbers::Decimal,
         }
     }
 }

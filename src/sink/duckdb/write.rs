@@ -49,6 +49,7 @@ impl Stream {
         failed_flag: Arc<AtomicBool>,
     ) -> Result<(Self, Option<String>)> {
         let connection = database.connect()?;
+        let target = Target { table: database.numbers.table(&target.table), ..target };
         let schema = target.schema.as_ref().unwrap_or(&database.schema);
         let catalog = &database.catalog;
         let name = target.table.name.clone();

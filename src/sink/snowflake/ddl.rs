@@ -10,6 +10,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::client::Warehouse;
+use super::config::writable_schema;
 use super::evolve;
 use super::layer::server_code;
 use super::statement::Statement;
@@ -51,7 +52,7 @@ const RESERVED: [&str; 6] =
     ["CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "CURRENT_USER", "LOCALTIME", "LOCALTIMESTAMP"];
 
 /// Characters that a name may have [Snowflake: Identifier requirements].
-const NAME_MAX: usize = 255;
+pub(super) const NAME_MAX: usize = 255;
 
 /// A name as Snowflake holds it: upper case; with an underscore before it where it is
 /// reserved; cut, with a hash of the whole at its end, where it is too long.
@@ -74,16 +75,17 @@ pub(super) fn ident(name: &str) -> String {
     format!("\"{}\"", held_name(name).replace('"', "\"\""))
 }
 
-/// Says which columns of a table have another name than in its schema.
+/// Says which names are others in Snowflake: of a table and of its columns.
 pub(super) fn tell_names(table: &Table) {
-    for column in &table.columns {
-        let held = held_name(&column.name);
-        if held != column.name.to_uppercase() {
+    let columns = table.columns.iter().map(|column| &column.name);
+    for name in columns.chain([&table.name]) {
+        let held = held_name(name);
+        if held != name.to_uppercase() {
             tracing::warn!(
                 table = table.name,
-                column = column.name,
+                name,
                 held,
-                "Snowflake cannot have a column of this name"
+                "Snowflake cannot have this name, so it is another"
             );
         }
     }
@@ -163,6 +165,7 @@ impl Place {
     /// Creates the schema unless it exists; returns whether it did so, after which it
     /// is the session's schema [Snowflake: CREATE SCHEMA].
     pub async fn ensure_schema(&self, session: &dyn Warehouse) -> Result<bool> {
+        writable_schema(&self.schema)?;
         let schemas = format!(
             "SELECT CAST(SCHEMA_NAME AS VARCHAR) FROM {}.INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = ?",
             ident(&self.database)

@@ -39,6 +39,7 @@ use self::merge::Upsert;
 use self::progress::{Provided, Takeover};
 use self::statement::Statement;
 use self::write::{File, Writer};
+use super::numbers::Numbers;
 use super::{Receipt, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -53,6 +54,7 @@ pub struct SnowflakeSink {
     place: Place,
     streams: Vec<Stream>,
     upsert: Upsert,
+    numbers: Numbers,
     /// Keeps this session's files apart from everybody else's on servers whose
     /// temporary stages are not private.
     folder: String,
@@ -90,7 +92,9 @@ impl SnowflakeSink {
     pub async fn connect(config: &SnowflakeConfig) -> Result<Self> {
         config.validate()?;
         let place = Place { database: config.database.clone(), schema: config.schema.clone() };
-        Self::over(Box::new(Client::new(config, retry::policy())?), place, &config.warehouse).await
+        let client = Box::new(Client::new(config, retry::policy())?);
+        let sink = Self::over(client, place, &config.warehouse).await?;
+        Ok(Self { numbers: config.numbers, ..sink })
     }
 
     async fn over(session: Box<dyn Warehouse>, place: Place, warehouse: &str) -> Result<Self> {
@@ -101,6 +105,7 @@ impl SnowflakeSink {
             place,
             streams: Vec::new(),
             upsert: Upsert::Merge,
+            numbers: Numbers::Decimal,
             folder: Uuid::new_v4().simple().to_string(),
             cleans_stage: true,
         })
@@ -287,7 +292,7 @@ fn next_table(target: &Target) -> String {
 impl Sink for SnowflakeSink {
     async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)> {
         let session = self.session.as_ref();
-        let table = &target.table;
+        let table = &self.numbers.table(&target.table);
         let place = self.place_of(target).await?;
         let full_name = place.table(&table.name);
         let staged = target.mode.is_staged() && {

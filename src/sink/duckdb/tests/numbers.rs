@@ -1,6 +1,7 @@
 //! Columns of decimals that widen, and queries that multiply them.
 
 use super::*;
+use crate::sink::numbers::Numbers;
 
 fn of_numbers(name: &str) -> Arc<Table> {
     Arc::new(Table {
@@ -93,4 +94,24 @@ async fn a_table_that_is_narrower_is_widened_when_it_is_opened() {
     load(&file, &Arc::new(other), WriteMode::Append, "2", &[&rows(&[(2, "100000000000")])]).await;
     assert_eq!(file.rows(TYPE), ["DECIMAL(21,9)|It's v."]);
     assert_eq!(file.rows(STORED), ["1|1.500000000", "2|100000000000.000000000"]);
+}
+
+#[tokio::test]
+async fn doubles_are_there_where_a_person_chooses_them() {
+    let (file, table) = (File::new(), of_numbers("v"));
+    let config = DuckDbConfig { numbers: Numbers::Double, ..file.config() };
+    let sent = ["5e-05", "0.0012345678901234567", "1e20", "1.7976931348623157e308", "-0.5", "1e999"];
+    let lines: Vec<(i64, &str)> = (0..).zip(sent).collect();
+    for progress in ["1", "2"] {
+        let mut sink = DuckDbSink::connect(&config).await.unwrap();
+        let (stream, _) = sink.open(&target(&table, WriteMode::AppendDedup)).await.unwrap();
+        write(&mut sink, stream, &table, &rows(&lines)).await;
+        commit(&mut sink, stream, progress).await;
+    }
+    assert_eq!(file.rows(TYPE), ["DOUBLE|It's v."]);
+    let stored = file.rows("SELECT v::VARCHAR FROM polygon.numbers ORDER BY id");
+    let expected = ["5e-05", "0.0012345678901234567", "1e+20", "1.7976931348623157e+308", "-0.5", "NULL"];
+    assert_eq!(stored, expected);
+    let beside = file.rows("SELECT additional_properties::VARCHAR FROM polygon.numbers WHERE id = 5");
+    assert_eq!(beside, [r#"{"v":1e999}"#]);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::batch::{Cause, ExtractedAt, Rows};
-use crate::catalog::{Column, Table};
+use crate::catalog::{Column, EXTRA_COLUMN, Table};
 use crate::checkpoint::Cover;
 use crate::sink::WriteMode;
 
