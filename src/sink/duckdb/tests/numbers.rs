@@ -115,3 +115,52 @@ async fn doubles_are_there_where_a_person_chooses_them() {
     let beside = file.rows("SELECT additional_properties::VARCHAR FROM polygon.numbers WHERE id = 5");
     assert_eq!(beside, [r#"{"v":1e999}"#]);
 }
+
+/// A million bars with columns as they are, and as they were before they had widths.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn bars_a_second() {
+    let stream = crate::catalog::streams(&["1minute".parse().unwrap()])
+        .into_iter()
+        .find(|stream| stream.name == "stock_bars_1_minute")
+        .unwrap();
+    let mut wide = (*stream.table).clone();
+    for column in &mut wide.columns {
+        if let ColumnType::Decimal(_) = column.ty {
+            column.ty = DECIMAL;
+        }
+    }
+    let line = |n: u64| {
+        let (hour, minute) = (n / 60 % 24, n % 60);
+        let day = n / 1440 % 28 + 1;
+        let cent = |k: u64| (n * 7919 + k) % 99_999;
+        format!(
+            r#"{{"ticker":"T{:03}","timestamp":"2024-06-{day:02}T{hour:02}:{minute:02}:00Z","volume":{},"vwap":{}.{:04},"open":{}.{:02},"close":{}.{:02},"high":{}.{:02},"low":{}.{:02},"transactions":{}}}"#,
+            n / 40_320,
+            cent(1) * 10,
+            100 + cent(2) / 999,
+            cent(3) % 9999,
+            100 + cent(2) / 999,
+            cent(4) % 99,
+            100 + cent(2) / 999,
+            cent(5) % 99,
+            101 + cent(2) / 999,
+            cent(6) % 99,
+            99 + cent(2) / 999,
+            cent(7) % 99,
+            cent(8) % 500
+        )
+    };
+    let batches: Vec<Vec<String>> =
+        (0..20).map(|batch| (batch * 50_000..(batch + 1) * 50_000).map(line).collect()).collect();
+    for round in 0..3 {
+        for (what, table) in [("wide", Arc::new(wide.clone())), ("narrow", Arc::clone(&stream.table))] {
+            let file = File::new();
+            let began = std::time::Instant::now();
+            let batches: Vec<&[String]> = batches.iter().map(Vec::as_slice).collect();
+            load(&file, &table, WriteMode::AppendDedup, "1", &batches).await;
+            let size = std::fs::metadata(file.path()).unwrap().len() / 1000;
+            println!("{round} {what}: {:?} for a million bars, {size} kB", began.elapsed());
+        }
+    }
+}
