@@ -100,10 +100,14 @@ class Destination:
     program: Program
     workspace: Workspace
     database: Path
+    # As what numbers are kept; none leaves it to the program.
+    numbers: str | None = None
 
     @property
     def config(self) -> Path:
         sink = {"type": "duckdb", "path": str(self.database), "schema": SCHEMA}
+        if self.numbers:
+            sink["numbers"] = self.numbers
         return self.workspace.input("destination.json", {"sink": sink})
 
     def write(self, catalog: Catalog, lines: Iterable[str], **more: Any) -> Outcome:

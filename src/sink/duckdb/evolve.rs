@@ -92,7 +92,7 @@ pub(super) fn make_room(
 }
 
 fn change(connection: &Connection, place: &Place, column: &str, to: &str, using: Option<&str>) -> Result<()> {
-    tracing::info!(table = place.sql(), column, to, "changing the type of a column");
+    tracing::info!("making {to} of the column {column} of {}", place.sql());
     let using = using.map(|using| format!(" USING {using}")).unwrap_or_default();
     let sql = format!("ALTER TABLE {} ALTER {} TYPE {to}{using}", place.sql(), quoted(column));
     execute(connection, &sql, || format!("could not make {to} of the column {column} of {}", place.sql()))

@@ -174,7 +174,7 @@ async fn copy(
     column: &Column,
     values: &str,
 ) -> Result<()> {
-    tracing::info!(table = name, column = column.name, to = %sql_type(column.ty), "changing the type of a column");
+    tracing::info!("making {} of the column {} of {name}", sql_type(column.ty), column.name);
     let (table, old) = (place.table(name), ident(&column.name));
     let next = quoted(&format!("{NEXT}{}", held_name(&column.name)));
     for sql in [
