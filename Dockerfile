@@ -9,6 +9,8 @@ COPY spec ./spec
 COPY catalogs ./catalogs
 COPY integration_tests/main.rs ./integration_tests/main.rs
 # DuckDB is compiled in, so that the image needs no library beside the program.
+# What `--version` says of it: --build-arg TAPELINE_COMMIT=$(git rev-parse HEAD)
+ARG TAPELINE_COMMIT=
 RUN cargo build --release --locked --bin tapeline
 
 FROM debian:bookworm-slim AS base

@@ -2,11 +2,20 @@
 
 import sys
 
-from . import free_plan, measure, read, spec, sync, write
+from . import free_plan, many_streams, measure, quick, read, spec, sync, write
 
-BENCHMARKS = {"read": read.run, "sync": sync.run, "write": write.run, "spec": spec.run, "free-plan": free_plan.run}
+BENCHMARKS = {
+    "read": read.run,
+    "sync": sync.run,
+    "write": write.run,
+    "many-streams": many_streams.run,
+    "spec": spec.run,
+    "scale": quick.run_scale,
+    "latency": quick.run_latency,
+    "free-plan": free_plan.run,
+}
 # It waits for five minutes and says nothing about speed.
-BY_DEFAULT = ["spec", "read", "sync", "write"]
+BY_DEFAULT = ["spec", "scale", "latency", "read", "sync", "write", "many-streams"]
 
 
 def main():

@@ -59,14 +59,17 @@ def ours(database, base_url, tickers):
     return [scene.TAPELINE, "sync", str(path)], database
 
 
-def fresh(command, log, database, wanted, server):
-    """A function that runs the command once into a database that is not there yet, and counts the rows."""
+def fresh(command, log, database, wanted, server, counted=None, **more):
+    """A function that runs the command once into a database that is not there yet, and counts the rows.
+
+    `counted` says how, if not as in tables of bars; what is in `more` goes to `measure.once`.
+    """
 
     def go():
         for leftover in database.parent.glob(f"{database.name}*"):
             leftover.unlink()
-        run = measure.once(command, log=log, server=server)
-        found = count(database)
+        run = measure.once(command, log=log, server=server, **more)
+        found = (counted or count)(database)
         if found != wanted:
             raise measure.Failed(f"{command[1]} left {found} rows, not {wanted}")
         return run

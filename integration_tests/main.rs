@@ -2,6 +2,7 @@
 
 mod demo;
 mod image;
+mod install;
 mod memory;
 mod queries;
 mod snowflake;

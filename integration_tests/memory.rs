@@ -5,27 +5,29 @@
 use std::fmt::Write;
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use axum::Router;
+use axum::http::Uri;
 use axum::routing::get;
+use jiff::civil::Date;
 use serde_json::json;
 
 /// What the documentation promises.
 const PEAK_KB_MAX: u64 = 100_000_000 / 1024;
 
-/// A year of minutes is six pages for each.
-const TICKERS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];
+/// A bar less than fill a page: a full one would have another behind it.
+const BARS: i64 = 49_999;
 
-/// Slices that are read at the same time.
-const SLICES_AHEAD: usize = 3;
-
-/// A page of 50,000 bars, longer than bars usually are.
-fn page() -> String {
-    let mut page = r#"{"ticker":"A","status":"OK","results":["#.to_owned();
-    for index in 0..50_000_u64 {
+/// A page of minutes of a ticker from a day on, longer than bars usually are.
+fn page(ticker: &str, from: Date, bars: i64) -> String {
+    let mut page = format!(r#"{{"ticker":"{ticker}","status":"OK","results":["#);
+    let start = from.in_tz("America/New_York").unwrap().timestamp().as_millisecond();
+    for index in 0..bars {
         let comma = if index == 0 { "" } else { "," };
-        let time = 1_577_955_600_000 + index * 60_000;
+        let time = start + index * 60_000;
         let price = format!("{}.{:04}", 400 + index % 90, index % 10_000);
         write!(page, r#"{comma}{{"v":{index}.0,"vw":{price},"o":{price},"c":{price},"h":{price},"l":{price},"t":{time},"n":{index}}}"#)
             .unwrap();
@@ -34,14 +36,18 @@ fn page() -> String {
     page
 }
 
-/// Serves the page whatever is asked for, and tells of each request.
-async fn serve() -> (String, mpsc::Receiver<()>) {
-    let page = axum::body::Bytes::from(page());
+/// Serves so many pages of one bar and then pages of [`BARS`], of the ticker and days that
+/// are asked for, each after `latency`, and tells of each request.
+async fn serve(small: usize, latency: Duration) -> (String, mpsc::Receiver<()>) {
+    let served = Arc::new(AtomicUsize::new(0));
     let (tell, requests) = mpsc::channel();
-    let answer = move || async move {
-        // Nobody listens any more once all slices are under way.
+    let answer = move |uri: Uri| async move {
+        // Nobody listens any more once enough slices are under way.
         let _ = tell.send(());
-        page
+        tokio::time::sleep(latency).await;
+        let is_small = served.fetch_add(1, Ordering::Relaxed) < small;
+        let parts: Vec<&str> = uri.path().split('/').collect();
+        page(parts[4], parts[8].parse().unwrap(), if is_small { 1 } else { BARS })
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -57,13 +63,16 @@ fn peak_kb(pid: u32) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn read_stays_below_100_mb_while_its_reader_waits_and_then_reads_everything() {
+/// Reads a year of minutes of each ticker, six pages, after small ones; nothing is
+/// taken from `read` before it has asked for `ahead` pages. Returns the bytes of its
+/// records and its peak in kilobytes.
+async fn read(tickers: usize, small: usize, latency: Duration, ahead: usize) -> (usize, u64) {
     let folder = tempfile::tempdir().unwrap();
-    let (url, requests) = serve().await;
+    let (url, requests) = serve(small, latency).await;
+    let tickers: Vec<String> = (0..tickers).map(|number| format!("T{number}")).collect();
     let config = json!({
         "api_key": "key-of-no-one", "base_url": url, "plan": {"type": "custom", "requests_per_minute": 6_000_000},
-        "start_date": "2022-01-03", "end_date": "2022-12-30", "tickers": TICKERS, "bar_sizes": ["1minute"],
+        "start_date": "2022-01-03", "end_date": "2022-12-30", "tickers": tickers, "bar_sizes": ["1minute"],
     });
     let stream =
         json!({"name": "stock_bars_1_minute", "json_schema": {}, "supported_sync_modes": ["full_refresh"]});
@@ -85,8 +94,7 @@ async fn read_stays_below_100_mb_while_its_reader_waits_and_then_reads_everythin
         let (mut bytes, mut peak) = (0, 0);
         let mut stdout = child.stdout.take().unwrap();
         let mut buffer = vec![0; 1 << 20];
-        // Nothing is taken before everything that is read ahead was asked for.
-        (0..SLICES_AHEAD).for_each(|_| requests.recv().unwrap());
+        (0..ahead).for_each(|_| requests.recv().unwrap());
         while let count @ 1.. = stdout.read(&mut buffer).unwrap() {
             bytes += count;
             peak = peak_kb(child.id()).unwrap_or(peak);
@@ -94,7 +102,21 @@ async fn read_stays_below_100_mb_while_its_reader_waits_and_then_reads_everythin
         assert!(child.wait().unwrap().success());
         (bytes, peak)
     };
-    let (bytes, peak) = tokio::task::spawn_blocking(measure).await.unwrap();
+    tokio::task::spawn_blocking(measure).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_stays_below_100_mb_while_its_reader_waits_and_then_reads_everything() {
+    let (bytes, peak) = read(8, 0, Duration::ZERO, 3).await;
+    assert!(bytes > 400_000_000, "{bytes} bytes of records");
+    assert!(peak > 10_000 && peak < PEAK_KB_MAX, "{peak} kB");
+}
+
+/// Many small pages are read at once. When all that follow them are large, those
+/// that are under way are larger than anyone could know.
+#[tokio::test(flavor = "multi_thread")]
+async fn read_stays_below_100_mb_when_pages_turn_out_a_thousand_times_larger_than_before() {
+    let (bytes, peak) = read(24, 80, Duration::from_millis(100), 80 + 16).await;
     assert!(bytes > 400_000_000, "{bytes} bytes of records");
     assert!(peak > 10_000 && peak < PEAK_KB_MAX, "{peak} kB");
 }

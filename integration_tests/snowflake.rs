@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tapeline::batch::{Batch, Bound, Extent, ExtractedAt, Rows};
 use tapeline::catalog::{Column, ColumnType, Table, Width};
-use tapeline::checkpoint::Cover;
 use tapeline::error::ErrorKind;
 use tapeline::sink::snowflake::{SnowflakeConfig, SnowflakeSink};
-use tapeline::sink::{Receipt, Sink, StreamId, Target, WriteMode};
+use tapeline::sink::{OneStream, Sink, StreamId, Target, WriteMode};
 
 const PASSWORD: &str = "hunter2-hunter2";
 
@@ -71,7 +70,7 @@ fn table() -> Table {
 }
 
 fn target(mode: WriteMode) -> Target {
-    Target::new("pipeline/trades", Arc::new(table()), mode)
+    Target::new("pipeline", "trades", Arc::new(table()), mode)
 }
 
 fn batch(rows: &[String]) -> Batch {
@@ -83,8 +82,8 @@ fn batch(rows: &[String]) -> Batch {
         table: Arc::new(table()),
         rows: all,
         extracted_at: ExtractedAt::All(1_704_164_645_123),
-        covers: Cover::Part,
-        replaces: None,
+        replaces: Vec::new(),
+        ahead: false,
     }
 }
 
@@ -93,12 +92,12 @@ fn row(ticker: &str, id: i64, price: &str) -> String {
 }
 
 async fn write(sink: &mut SnowflakeSink, stream: StreamId, rows: &[String]) {
-    assert_eq!(sink.write(stream, batch(rows)).await.unwrap(), Receipt::Accepted);
+    sink.write(stream, batch(rows)).await.unwrap();
 }
 
 async fn commit(sink: &mut SnowflakeSink, stream: StreamId, rows: &[String], progress: &str) {
     write(sink, stream, rows).await;
-    assert_eq!(sink.commit(stream, progress).await.unwrap(), Receipt::Durable);
+    sink.commit_one(stream, progress).await.unwrap();
 }
 
 /// `ticker/id/price` of every row, sorted.
@@ -120,7 +119,7 @@ async fn one(sink: &SnowflakeSink, sql: &str) -> Option<String> {
 async fn values_arrive_exactly() {
     let schema = schema();
     let mut sink = connect(&schema).await;
-    let (stream, progress) = sink.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let (stream, progress) = sink.open_one(&target(WriteMode::AppendDedup)).await.unwrap();
     assert_eq!(progress, None);
     let rows = [
         r#"{"ticker":"NA","id":9007199254740993,"price":12345678901234567890.123456789012345678,"day":"2024-02-29","at":"2024-02-29T23:59:59.123456789Z","open":true,"additional_properties":{"a":[1,null,"x"]}}"#,
@@ -188,7 +187,7 @@ async fn values_arrive_exactly() {
     let meta = sink.query(&meta).await.unwrap().remove(0);
     assert_eq!(meta, [text("6"), text("2024-01-02 03:04:05.123+00"), text(r#"{"changes":[]}"#), text("0")]);
     drop(sink);
-    let (_, progress) = connect(&schema).await.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let (_, progress) = connect(&schema).await.open_one(&target(WriteMode::AppendDedup)).await.unwrap();
     assert_eq!(progress.as_deref(), Some("{\"o'clock\": \"\\\\ 1\"}"));
 }
 
@@ -197,7 +196,7 @@ async fn values_arrive_exactly() {
 async fn rows_that_the_source_has_no_more_go_with_the_part_that_is_replaced() {
     let schema = schema();
     let mut sink = connect(&schema).await;
-    let (stream, _) = sink.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(WriteMode::AppendDedup)).await.unwrap();
     let at = |ticker: &str, id: i64, second: i64| {
         format!(r#"{{"ticker":"{ticker}","id":{id},"price":1,"at":"2024-02-29T10:00:0{second}Z"}}"#)
     };
@@ -213,8 +212,8 @@ async fn rows_that_the_source_has_no_more_go_with_the_part_that_is_replaced() {
     let parts = [("A", at("A", 7, 2)), ("O'B", at("O'B", 8, 2))];
     for rollback in [true, false] {
         for (ticker, row) in &parts {
-            let batch = Batch { replaces: Some(extent(ticker)), ..batch(std::slice::from_ref(row)) };
-            assert_eq!(sink.write(stream, batch).await.unwrap(), Receipt::Accepted);
+            let batch = Batch { replaces: vec![extent(ticker)], ..batch(std::slice::from_ref(row)) };
+            sink.write(stream, batch).await.unwrap();
         }
         if rollback {
             sink.rollback(stream).await.unwrap();
@@ -233,7 +232,7 @@ async fn rows_that_the_source_has_no_more_go_with_the_part_that_is_replaced() {
 async fn the_last_row_of_a_key_wins() {
     let schema = schema();
     let mut sink = connect(&schema).await;
-    let (stream, _) = sink.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(WriteMode::AppendDedup)).await.unwrap();
     let null_key = |price: &str| format!(r#"{{"ticker":null,"id":1,"price":{price}}}"#);
     write(&mut sink, stream, &[row("A", 1, "1"), row("A", 2, "1"), row("A", 1, "2"), null_key("1")]).await;
     commit(&mut sink, stream, &[row("A", 1, "3"), row("a", 1, "1"), null_key("2")], "p1").await;
@@ -241,7 +240,7 @@ async fn the_last_row_of_a_key_wins() {
     commit(&mut sink, stream, &[row("A", 2, "9"), null_key("7"), row("B", 1, "1"), row("A", 2, "10")], "p2")
         .await;
     assert_eq!(prices(&sink, &schema).await, ["-/1/7.0", "A/1/3.0", "A/2/10.0", "B/1/1.0", "a/1/1.0"]);
-    sink.finish(stream).await.unwrap();
+    sink.finish(&[stream]).await.unwrap();
 }
 
 #[tokio::test]
@@ -249,7 +248,7 @@ async fn the_last_row_of_a_key_wins() {
 async fn append_keeps_every_row() {
     let schema = schema();
     let mut sink = connect(&schema).await;
-    let (stream, _) = sink.open(&target(WriteMode::Append)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(WriteMode::Append)).await.unwrap();
     commit(&mut sink, stream, &[row("A", 1, "1"), row("A", 1, "1")], "p1").await;
     commit(&mut sink, stream, &[row("A", 1, "2")], "p2").await;
     assert_eq!(prices(&sink, &schema).await, ["A/1/1.0", "A/1/1.0", "A/1/2.0"]);
@@ -260,17 +259,17 @@ async fn append_keeps_every_row() {
 async fn rows_and_progress_move_together_or_not_at_all() {
     let schema = schema();
     let mut sink = connect(&schema).await;
-    let (stream, _) = sink.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(WriteMode::AppendDedup)).await.unwrap();
     commit(&mut sink, stream, &[row("A", 1, "1")], "p1").await;
     write(&mut sink, stream, &[row("A", 2, "1")]).await;
     sink.rollback(stream).await.unwrap();
     commit(&mut sink, stream, &[row("A", 3, "1")], "p2").await;
-    assert_eq!(sink.commit(stream, "p3").await.unwrap(), Receipt::Durable);
+    sink.commit_one(stream, "p3").await.unwrap();
     // This one is never committed: the process dies.
     write(&mut sink, stream, &[row("A", 4, "1")]).await;
     drop(sink);
     let mut sink = connect(&schema).await;
-    let (stream, progress) = sink.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let (stream, progress) = sink.open_one(&target(WriteMode::AppendDedup)).await.unwrap();
     assert_eq!(progress.as_deref(), Some("p3"));
     assert_eq!(prices(&sink, &schema).await, ["A/1/1.0", "A/3/1.0"]);
     commit(&mut sink, stream, &[row("A", 4, "1")], "p4").await;
@@ -282,17 +281,17 @@ async fn rows_and_progress_move_together_or_not_at_all() {
 async fn a_process_that_was_overtaken_cannot_commit() {
     let schema = schema();
     let mut first = connect(&schema).await;
-    let (old, _) = first.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let (old, _) = first.open_one(&target(WriteMode::AppendDedup)).await.unwrap();
     commit(&mut first, old, &[row("A", 1, "1")], "p1").await;
     write(&mut first, old, &[row("A", 2, "1")]).await;
     let mut second = connect(&schema).await;
-    let (new, progress) = second.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let (new, progress) = second.open_one(&target(WriteMode::AppendDedup)).await.unwrap();
     assert_eq!(progress.as_deref(), Some("p1"));
-    let error = first.commit(old, "zombie").await.unwrap_err();
+    let error = first.commit_one(old, "zombie").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());
     commit(&mut second, new, &[row("A", 3, "1")], "p2").await;
     assert_eq!(prices(&second, &schema).await, ["A/1/1.0", "A/3/1.0"]);
-    let (_, progress) = connect(&schema).await.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let (_, progress) = connect(&schema).await.open_one(&target(WriteMode::AppendDedup)).await.unwrap();
     assert_eq!(progress.as_deref(), Some("p2"));
 }
 
@@ -306,20 +305,17 @@ async fn several_processes_that_begin_at_once_leave_one_progress() {
         let schema = schema.clone();
         tokio::spawn(async move {
             let mut sink = SnowflakeSink::connect(&config(&schema)).await?;
-            let (stream, _) = sink.open(&target(WriteMode::Append)).await?;
+            let (stream, _) = sink.open_one(&target(WriteMode::Append)).await?;
             let rows = [row("A", i64::try_from(number).unwrap(), "1")];
-            let _accepted = sink.write(stream, batch(&rows)).await?;
-            sink.commit(stream, &format!("p{number}")).await
+            sink.write(stream, batch(&rows)).await?;
+            sink.commit_one(stream, &format!("p{number}")).await
         })
     };
     let tasks: Vec<_> = (0..6).map(begin).collect();
     let mut winners = Vec::new();
     for (number, task) in tasks.into_iter().enumerate() {
         match task.await.unwrap() {
-            Ok(receipt) => {
-                assert_eq!(receipt, Receipt::Durable);
-                winners.push(format!("A/{number}/1.0"));
-            }
+            Ok(()) => winners.push(format!("A/{number}/1.0")),
             Err(error) => {
                 let kind = error.kind();
                 assert!(
@@ -335,7 +331,7 @@ async fn several_processes_that_begin_at_once_leave_one_progress() {
     assert!(winners.iter().all(|row| there.contains(row)), "{winners:?} {there:?}");
     assert!(there.windows(2).all(|pair| pair[0] != pair[1]), "{there:?}");
     let count = format!(
-        "SELECT CAST(COUNT(*) AS VARCHAR) FROM \"INTEGRATION\".\"{}\".\"_TAPELINE_PROGRESS\" WHERE \"PROGRESS_KEY\" <> ''",
+        "SELECT CAST(COUNT(*) AS VARCHAR) FROM \"INTEGRATION\".\"{}\".\"_TAPELINE_STREAMS\" WHERE \"PIPELINE\" <> ''",
         schema.to_uppercase()
     );
     assert_eq!(one(&first, &count).await.as_deref(), Some("1"));
@@ -350,31 +346,31 @@ async fn overwriting_shows_the_old_rows_until_it_is_finished() {
         schema.to_uppercase()
     );
     let mut sink = connect(&schema).await;
-    let (stream, _) = sink.open(&target(WriteMode::Overwrite)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(WriteMode::Overwrite)).await.unwrap();
     commit(&mut sink, stream, &[row("A", 1, "1"), row("A", 2, "1")], "p1").await;
     assert!(prices(&sink, &schema).await.is_empty());
-    sink.finish(stream).await.unwrap();
+    sink.finish(&[stream]).await.unwrap();
     assert_eq!(prices(&sink, &schema).await, ["A/1/1.0", "A/2/1.0"]);
     assert_eq!(one(&sink, &generation).await.as_deref(), Some("1"));
 
-    let (stream, progress) = sink.open(&target(WriteMode::Overwrite)).await.unwrap();
+    let (stream, progress) = sink.open_one(&target(WriteMode::Overwrite)).await.unwrap();
     assert_eq!(progress, None);
     commit(&mut sink, stream, &[row("B", 1, "1")], "p2").await;
     drop(sink);
     let mut sink = connect(&schema).await;
-    let (stream, progress) = sink.open(&target(WriteMode::Overwrite)).await.unwrap();
+    let (stream, progress) = sink.open_one(&target(WriteMode::Overwrite)).await.unwrap();
     assert_eq!(progress.as_deref(), Some("p2"), "an unfinished run goes on");
     commit(&mut sink, stream, &[row("B", 2, "1")], "p3").await;
     assert_eq!(prices(&sink, &schema).await, ["A/1/1.0", "A/2/1.0"]);
-    sink.finish(stream).await.unwrap();
+    sink.finish(&[stream]).await.unwrap();
     assert_eq!(prices(&sink, &schema).await, ["B/1/1.0", "B/2/1.0"]);
     assert_eq!(one(&sink, &generation).await.as_deref(), Some("2"));
 
     // A run that finds nothing empties the table.
-    let (stream, progress) = sink.open(&target(WriteMode::Overwrite)).await.unwrap();
+    let (stream, progress) = sink.open_one(&target(WriteMode::Overwrite)).await.unwrap();
     assert_eq!(progress, None);
-    assert_eq!(sink.commit(stream, "p4").await.unwrap(), Receipt::Durable);
-    sink.finish(stream).await.unwrap();
+    sink.commit_one(stream, "p4").await.unwrap();
+    sink.finish(&[stream]).await.unwrap();
     assert!(prices(&sink, &schema).await.is_empty());
 }
 
@@ -383,12 +379,12 @@ async fn overwriting_shows_the_old_rows_until_it_is_finished() {
 async fn progress_of_another_mode_is_not_continued() {
     let schema = schema();
     let mut sink = connect(&schema).await;
-    let (stream, _) = sink.open(&target(WriteMode::Append)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(WriteMode::Append)).await.unwrap();
     commit(&mut sink, stream, &[row("A", 1, "1")], "p1").await;
-    let (stream, progress) = sink.open(&target(WriteMode::Overwrite)).await.unwrap();
+    let (stream, progress) = sink.open_one(&target(WriteMode::Overwrite)).await.unwrap();
     assert_eq!(progress, None, "the rows of an append are not in the table that will replace it");
     commit(&mut sink, stream, &[row("B", 1, "1")], "p2").await;
-    sink.finish(stream).await.unwrap();
+    sink.finish(&[stream]).await.unwrap();
     assert_eq!(prices(&sink, &schema).await, ["B/1/1.0"]);
 }
 
@@ -401,9 +397,9 @@ async fn tables_are_widened_and_wrong_ones_refused() {
     narrow.columns.retain(|column| column.name != "price" && column.name != "additional_properties");
     let mut first = target(WriteMode::Append);
     first.table = Arc::new(narrow);
-    let (stream, _) = sink.open(&first).await.unwrap();
+    let (stream, _) = sink.open_one(&first).await.unwrap();
     commit(&mut sink, stream, &[r#"{"ticker":"A","id":1}"#.to_owned()], "p1").await;
-    let (stream, progress) = sink.open(&target(WriteMode::Append)).await.unwrap();
+    let (stream, progress) = sink.open_one(&target(WriteMode::Append)).await.unwrap();
     assert_eq!(progress.as_deref(), Some("p1"));
     commit(&mut sink, stream, &[row("A", 2, "1.5")], "p2").await;
     let full = format!("\"INTEGRATION\".\"{}\".\"TRADES\"", schema.to_uppercase());
@@ -412,11 +408,11 @@ async fn tables_are_widened_and_wrong_ones_refused() {
 
     sink.query(&format!("DROP TABLE {full}")).await.unwrap();
     sink.query(&format!("CREATE TABLE {full} (\"TICKER\" VARCHAR, \"PRICE\" FLOAT)")).await.unwrap();
-    let error = sink.open(&target(WriteMode::Append)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Sink);
+    let error = sink.open_one(&target(WriteMode::Append)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Table);
     assert_eq!(error.to_string(), "column PRICE of table TRADES is FLOAT, the rows need NUMBER(38,18)");
     sink.query(&format!("DROP TABLE {full}")).await.unwrap();
-    let (_, progress) = sink.open(&target(WriteMode::Append)).await.unwrap();
+    let (_, progress) = sink.open_one(&target(WriteMode::Append)).await.unwrap();
     assert_eq!(progress, None, "a table that was dropped is read anew");
 }
 
@@ -425,7 +421,7 @@ async fn tables_are_widened_and_wrong_ones_refused() {
 async fn a_large_commit_goes_in_several_files() {
     let schema = schema();
     let mut sink = connect(&schema).await;
-    let (stream, _) = sink.open(&target(WriteMode::AppendDedup)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(WriteMode::AppendDedup)).await.unwrap();
     let mut random = 88_172_645_463_325_252_u64;
     let mut noise = || {
         random ^= random << 13;
@@ -442,7 +438,7 @@ async fn a_large_commit_goes_in_several_files() {
             .collect();
         write(&mut sink, stream, &rows).await;
     }
-    assert_eq!(sink.commit(stream, "p1").await.unwrap(), Receipt::Durable);
+    sink.commit_one(stream, "p1").await.unwrap();
     let sql = format!(
         "SELECT CAST(COUNT(DISTINCT \"ID\") AS VARCHAR) FROM \"INTEGRATION\".\"{}\".\"TRADES\"",
         schema.to_uppercase()

@@ -44,7 +44,11 @@ impl World {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tapeline"));
+        self.command_of(env!("CARGO_BIN_EXE_tapeline"), arguments)
+    }
+
+    fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .current_dir(self.folder.path())
@@ -222,6 +226,21 @@ async fn mistakes_are_one_sentence_and_an_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bars_are_drawn_where_and_when_they_are_asked_for() {
+    let world = World::new(Config::default()).await;
+    let drawn = |outcome: &Outcome| (outcome.stderr.contains("\x1b["), outcome.stderr.contains(" slices · "));
+    for (when, expected) in [("always", (true, true)), ("auto", (false, false)), ("never", (false, false))] {
+        let outcome = world.run(&["sync", "p.yaml", "--progress", when]).await;
+        assert_eq!((outcome.code, drawn(&outcome)), (Some(0), expected), "{when}: {outcome:?}");
+        assert!(!outcome.stdout.contains('\x1b'), "{when}: {outcome:?}");
+    }
+    let both = world.run(&["sync", "p.yaml", "--progress", "always", "--log-format", "json"]).await;
+    assert_eq!(both.code, Some(2), "{both:?}");
+    assert!(both.stderr.contains("`--progress always`"), "{both:?}");
+    world.market.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn init_writes_what_sync_reads() {
     let world = World::new(Config::default()).await;
     let outcome = world.run(&["init"]).await;
@@ -235,8 +254,11 @@ async fn init_writes_what_sync_reads() {
             .replace("{type: free}\n", "{type: paid}\n"),
     )
     .unwrap();
-    let outcome = world.run(&["sync", "pipeline.yaml"]).await;
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    // What it told to go on with is a command that can be typed.
+    let typed = outcome.stdout.lines().find(|line| line.ends_with(" sync pipeline.yaml")).unwrap().to_owned();
+    let mut command = world.command_of("sh", &["-c", &typed]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{typed}: {output:?}");
     assert!(world.rows("stock_daily_bars") > 0 && Path::exists(&path));
     world.market.shutdown().await;
 }

@@ -6,19 +6,19 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::catalog::Table;
-use crate::checkpoint::Cover;
 
 /// Rows of one table in their canonical form.
 ///
 /// Canonical means: one JSON object a row without line breaks; every key is a
 /// column of the table; an absent key or `null` is SQL's NULL; each value is of
 /// its column's type exactly as [`crate::catalog::ColumnType`] says, so a sink
-/// need not check it; numbers are the text that the API sent (an exponent
+/// need not check it; text is UTF-8 without half a surrogate pair, no object has a key
+/// twice, and numbers within JSON are near a double; numbers are the text that the API sent (an exponent
 /// written out), so none was ever rounded.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Rows {
-    // In parts of one size, whatever the size of a page: they are free one by one and
-    // used again.
+    // In parts of one size but for the first, whatever the size of a page: they are free
+    // one by one and used again.
     parts: Vec<Part>,
     len: usize,
     changes: Vec<Change>,
@@ -34,11 +34,18 @@ struct Part {
 /// Bytes of text after which a new part begins.
 const PART_BYTES: usize = 1 << 20;
 
+/// And the first part: few rows take little, also where many pages are under way.
+const FIRST_PART_BYTES: usize = 120 << 10;
+
 /// What the last row of a part may have beyond that without another allocation.
 const PART_SLACK: usize = 4 << 10;
 
 /// Bytes of a bar, the shortest of the rows that come in great numbers.
 const BAR_BYTES: usize = 150;
+
+/// Rows of less than this are copied into a part that is there: half of a part would
+/// lie empty behind them at most.
+const COPIED_MAX: usize = PART_BYTES / 2;
 
 /// Parts that wait to be used again. Given back to the allocator they cost a tenth
 /// of the time of reading, in memory that the system clears anew, and at times
@@ -58,6 +65,14 @@ impl Part {
         Self { text, ends }
     }
 
+    /// The first of several, or the only one.
+    fn first() -> Self {
+        Self {
+            text: Vec::with_capacity(FIRST_PART_BYTES + PART_SLACK),
+            ends: Vec::with_capacity(FIRST_PART_BYTES / BAR_BYTES),
+        }
+    }
+
     fn rows(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.text[start..end - 1])
@@ -67,7 +82,8 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         let (mut text, mut ends) = (std::mem::take(&mut self.text), std::mem::take(&mut self.ends));
-        // A row longer than a part made it grow, or it is a copy and as long as its text.
+        // It was the first, a row longer than a part made it grow, or it is a copy and as
+        // long as its text.
         if text.capacity() != PART_BYTES + PART_SLACK {
             return;
         }
@@ -80,8 +96,8 @@ impl Drop for Part {
     }
 }
 
-/// A value that did not fit its column: the column is NULL, and the value, as
-/// it was sent, is in `additional_properties`.
+/// A value that is not in its column as it was sent: the column is NULL and the value,
+/// as it was sent, in `additional_properties`, or the value was [mended](Cause::Mended).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Index of the row in its [`Rows`].
@@ -99,14 +115,26 @@ pub enum Cause {
     Source,
     /// The warehouse's column cannot hold it.
     Destination,
+    /// The source sent what JSON or no warehouse has, and what is nearest to it is
+    /// there: of a field that came twice the last value, U+FFFD for what is no
+    /// character, text for what is no number or nests too deep.
+    Mended,
 }
 
 impl Cause {
     /// Airbyte's word for it [airbyte_protocol.yaml, AirbyteRecordMessageMetaChange].
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Source => "SOURCE_SERIALIZATION_ERROR",
+            Self::Source | Self::Mended => "SOURCE_SERIALIZATION_ERROR",
             Self::Destination => "DESTINATION_TYPECAST_ERROR",
+        }
+    }
+
+    /// Airbyte's word for what became of the value.
+    pub fn change(self) -> &'static str {
+        match self {
+            Self::Source | Self::Destination => "NULLED",
+            Self::Mended => "TRUNCATED",
         }
     }
 }
@@ -184,17 +212,18 @@ impl Rows {
     #[inline]
     fn last(&mut self) -> &mut Part {
         if self.parts.is_empty() {
-            self.parts.push(Part::new());
+            self.parts.push(Part::first());
         }
         self.parts.last_mut().expect("one was pushed")
     }
 
     /// Ends the row whose text was appended to [`Rows::buffer`].
     pub fn end_row(&mut self) {
+        let full = if self.parts.len() > 1 { PART_BYTES } else { FIRST_PART_BYTES };
         let part = self.last();
         part.text.push(b'\n');
         part.ends.push(part.text.len());
-        if part.text.len() >= PART_BYTES {
+        if part.text.len() >= full {
             self.parts.push(Part::new());
         }
         self.len += 1;
@@ -207,6 +236,19 @@ impl Rows {
         }
         while self.changes.pop_if(|change| change.row >= self.len).is_some() {}
         while self.notes.pop_if(|note| note.row >= self.len).is_some() {}
+    }
+
+    /// Takes back the text of a row that began at `start` of [`Rows::buffer`], and what
+    /// was noted of its values; what its source said of it stays.
+    pub fn restart_row(&mut self, start: usize) {
+        self.buffer().truncate(start);
+        while self.changes.pop_if(|change| change.row >= self.len).is_some() {}
+    }
+
+    /// The text of the last row.
+    pub fn last_row(&self) -> Option<&[u8]> {
+        let part = self.parts.iter().rev().find(|part| !part.ends.is_empty())?;
+        part.rows().last()
     }
 
     /// Takes back the last whole row.
@@ -245,6 +287,22 @@ impl Rows {
         rest
     }
 
+    /// Appends all rows of `more`. Many are moved, few are copied, so that the rows of
+    /// a thousand small pages do not take a thousand parts.
+    pub fn append(&mut self, mut more: Self) {
+        let before = self.len;
+        if more.bytes() < COPIED_MAX {
+            more.iter().for_each(|row| self.push(row));
+        } else {
+            self.parts.pop_if(|part| part.ends.is_empty());
+            self.parts.append(&mut more.parts);
+            self.len += more.len;
+        }
+        self.changes
+            .extend(more.changes.drain(..).map(|change| Change { row: before + change.row, ..change }));
+        self.notes.extend(more.notes.drain(..).map(|note| Note { row: before + note.row, ..note }));
+    }
+
     /// Appends one whole row given as text.
     pub fn push(&mut self, row: &[u8]) {
         self.buffer().extend_from_slice(row);
@@ -252,7 +310,7 @@ impl Rows {
     }
 }
 
-/// Rows of one table and what of the source they cover.
+/// Rows of one table on their way into a sink.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Whose rows these are.
@@ -261,12 +319,11 @@ pub struct Batch {
     pub rows: Rows,
     /// When they were fetched.
     pub extracted_at: ExtractedAt,
-    /// What is complete once these rows are durable. Progress moves by this and
-    /// nothing else.
-    pub covers: Cover,
-    /// On the first batch of a slice: the part of the table that the slice's rows
-    /// are the whole of.
-    pub replaces: Option<Extent>,
+    /// The parts of the table that slices are the whole of whose first rows are here.
+    pub replaces: Vec<Extent>,
+    /// Whether the source has not said yet that it will not send these rows again:
+    /// they may have to be taken back on their own.
+    pub ahead: bool,
 }
 
 /// When rows were fetched, milliseconds since the UNIX epoch.
@@ -279,12 +336,47 @@ pub enum ExtractedAt {
 }
 
 impl ExtractedAt {
+    /// Adds when `more` rows were fetched that come after the first `rows` ones.
+    pub fn append(&mut self, rows: usize, more: Self, more_rows: usize) {
+        match (&mut *self, more) {
+            (_, _) if more_rows == 0 => {}
+            (all, more) if rows == 0 => *all = more,
+            (Self::All(at), Self::All(other)) if *at == other => {}
+            (_, more) => {
+                let mut each = std::mem::take(self).into_each(rows);
+                each.append(&mut more.into_each(more_rows));
+                *self = Self::Each(each);
+            }
+        }
+    }
+
+    /// Takes off the moments from the `at`th row on.
+    pub fn split_off(&mut self, at: usize) -> Self {
+        match self {
+            Self::All(all) => Self::All(*all),
+            Self::Each(each) => Self::Each(each.split_off(at)),
+        }
+    }
+
+    fn into_each(self, rows: usize) -> Vec<i64> {
+        match self {
+            Self::All(at) => vec![at; rows],
+            Self::Each(each) => each,
+        }
+    }
+
     /// When the row with this index was fetched.
     pub fn of(&self, row: usize) -> i64 {
         match self {
             Self::All(at) => *at,
             Self::Each(each) => each[row],
         }
+    }
+}
+
+impl Default for ExtractedAt {
+    fn default() -> Self {
+        Self::All(0)
     }
 }
 
@@ -317,7 +409,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_lie_in_parts_of_one_size_and_none_is_cut() {
+    fn rows_lie_in_parts_and_none_is_cut() {
         let row = |index: usize| format!("{index:04}{}", "x".repeat(996)).into_bytes();
         let mut rows = Rows::default();
         assert!(rows.is_empty() && rows.iter().next().is_none());
@@ -327,7 +419,8 @@ mod tests {
         assert_eq!((rows.len(), rows.bytes()), (2500, 2500 * 1001));
         assert!(rows.iter().eq((0..2500).map(row)));
         let parts: Vec<&[u8]> = rows.texts().collect();
-        assert_eq!(parts.len(), 3);
+        assert_eq!(parts.len(), 4);
+        assert!(parts[0].len() <= FIRST_PART_BYTES + PART_SLACK, "few rows take little");
         assert!(parts.iter().all(|part| part.ends_with(b"x\n") && part.len() <= PART_BYTES + PART_SLACK));
     }
 
@@ -346,10 +439,10 @@ mod tests {
         let told = |piece: &Rows| -> Vec<(usize, usize)> {
             piece.changes().iter().map(|change| (change.row, change.column)).collect()
         };
-        assert_eq!(pieces.iter().map(Rows::len).collect::<Vec<_>>(), [2, 2, 1]);
+        assert_eq!(pieces.iter().map(Rows::len).collect::<Vec<_>>(), [1, 2, 2, 0]);
         assert_eq!(
             pieces.iter().map(told).collect::<Vec<_>>(),
-            [vec![(0, 0), (1, 1)], vec![(1, 3)], vec![(0, 4)]]
+            [vec![(0, 0)], vec![(0, 1)], vec![(0, 3), (1, 4)], vec![]]
         );
         assert!(pieces.iter().flat_map(Rows::iter).all(|text| text == row));
     }
@@ -377,6 +470,44 @@ mod tests {
             (told(&rows), told(&rest)),
             (vec![(0, 0, 0), (1, 1, 1), (2, 2, 2)], vec![(0, 3, 0), (1, 4, 1)])
         );
+    }
+
+    #[test]
+    fn few_rows_are_copied_and_many_moved_and_what_was_said_goes_along() {
+        let page = |count: usize, bytes: usize| {
+            let mut rows = Rows::default();
+            for index in 0..count {
+                rows.buffer().extend(std::iter::repeat_n(b'x', bytes));
+                rows.note_change(index, Cause::Source);
+                rows.note("{}");
+                rows.end_row();
+            }
+            rows
+        };
+        let mut all = Rows::default();
+        let mut sizes = Vec::new();
+        for (count, bytes) in [(2, 10), (0, 0), (3, COPIED_MAX), (1, 20), (1, PART_BYTES)] {
+            all.append(page(count, bytes));
+            sizes.extend(std::iter::repeat_n(bytes, count));
+        }
+        assert_eq!(all.len(), sizes.len());
+        assert!(all.iter().map(<[u8]>::len).eq(sizes));
+        let rows: Vec<usize> = all.changes().iter().map(|change| change.row).collect();
+        assert_eq!(rows, (0..7).collect::<Vec<_>>());
+        assert!(all.notes().iter().map(|note| note.row).eq(rows));
+    }
+
+    #[test]
+    fn moments_are_one_as_long_as_they_are_the_same() {
+        let mut at = ExtractedAt::default();
+        at.append(0, ExtractedAt::All(5), 2);
+        at.append(2, ExtractedAt::All(5), 1);
+        assert_eq!(at, ExtractedAt::All(5));
+        at.append(3, ExtractedAt::Each(vec![7, 8]), 2);
+        at.append(5, ExtractedAt::All(9), 1);
+        at.append(6, ExtractedAt::All(10), 0);
+        assert_eq!(at, ExtractedAt::Each(vec![5, 5, 5, 7, 8, 9]));
+        assert_eq!(at.split_off(4), ExtractedAt::Each(vec![8, 9]));
     }
 
     #[test]

@@ -6,9 +6,10 @@
 //! read too soon after they happened are read again by later runs, because rows
 //! come late; [`Position::resume_after`] says where that begins.
 //!
-//! Stored as text, `{floor, ahead}`: the position that every partition has
-//! reached, and the partitions beyond it, grouped by position, so that ten
-//! thousand tickers take a few bytes each.
+//! Stored as a position a shard in a warehouse, and as one text in Airbyte's STATE.
+
+mod names;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,15 +17,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
-use serde_json::error::Category;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
-/// The version of the stored form. Another one is refused, never guessed at.
-pub const STATE_VERSION: u32 = 1;
+pub use stored::STATE_VERSION;
+use stored::Stored;
 
 /// The way out that is always there: in Airbyte, and in a pipeline.
-const READ_ANEW: &str = "read the stream anew: clear it in Airbyte, or delete its row of _tapeline_progress";
+const READ_ANEW: &str = "read the stream anew: clear it in Airbyte, or use `tapeline reset`";
 
 /// How far one partition was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ pub enum Cover {
         /// As in [`Span`].
         as_of: Timestamp,
     },
+    /// A whole stream of a foreign source, whose progress is this text, never interpreted.
+    Foreign(Arc<str>),
 }
 
 /// Options that shape a stream's rows. Progress made with others is not continued.
@@ -85,6 +87,7 @@ pub struct Checkpoint {
     options: Options,
     positions: BTreeMap<Arc<str>, Position>,
     whole: BTreeMap<Arc<str>, Timestamp>,
+    foreign: Option<Arc<str>>,
 }
 
 impl Checkpoint {
@@ -108,16 +111,21 @@ impl Checkpoint {
         self.whole.get(partition).copied()
     }
 
-    /// Adds what became durable.
+    /// Adds what became durable; returns the shard that moved, if one did.
     ///
     /// # Errors
     /// [`ErrorKind::Bug`] when the slice leaves a gap to what was read before:
     /// progress would claim days that nobody read. The checkpoint is unchanged.
-    pub fn apply(&mut self, cover: &Cover) -> Result<()> {
-        match cover {
-            Cover::Part => {}
+    pub fn apply(&mut self, cover: &Cover) -> Result<Option<Arc<str>>> {
+        let shard = match cover {
+            Cover::Part => return Ok(None),
+            Cover::Foreign(text) => {
+                self.foreign = Some(Arc::clone(text));
+                Arc::from("")
+            }
             Cover::Whole { partition, as_of } => {
                 self.whole.insert(Arc::clone(partition), *as_of);
+                Arc::clone(partition)
             }
             Cover::Slice(span) => {
                 let merged = match self.positions.get(&span.partition) {
@@ -125,35 +133,56 @@ impl Checkpoint {
                     Some(position) => extended(position, span)?,
                 };
                 self.positions.insert(Arc::clone(&span.partition), merged);
+                Arc::clone(&span.partition)
+            }
+        };
+        Ok(Some(shard))
+    }
+
+    /// The shards that have a position.
+    pub fn shards(&self) -> impl Iterator<Item = Arc<str>> {
+        self.positions.keys().chain(self.whole.keys()).cloned()
+    }
+
+    /// A shard's position as a sink stores it; none before it has one.
+    pub fn stored_position(&self, shard: &str) -> Option<String> {
+        if let Some(text) = &self.foreign {
+            return Some(text.to_string());
+        }
+        match (self.positions.get(shard), self.whole.get(shard)) {
+            (Some(position), _) => Some(stored::write_position(position, &self.options)),
+            (None, Some(as_of)) => Some(stored::write_whole(*as_of, &self.options)),
+            (None, None) => None,
+        }
+    }
+
+    /// Reads the positions of shards that [`Checkpoint::stored_position`] wrote.
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] when one is none, or was made under other options than `options`.
+    pub fn from_positions(stored: &BTreeMap<Arc<str>, String>, options: Options) -> Result<Self> {
+        let mut checkpoint = Self::new(options);
+        for (shard, text) in stored {
+            match stored::read_position(text, &checkpoint.options)? {
+                Stored::Span(position) => drop(checkpoint.positions.insert(Arc::clone(shard), position)),
+                Stored::Whole(as_of) => drop(checkpoint.whole.insert(Arc::clone(shard), as_of)),
             }
         }
-        Ok(())
+        Ok(checkpoint)
     }
 
     /// The stored form.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&Stored::from(self)).expect("dates, strings and maps always serialise")
+        stored::write(self)
     }
 
-    /// Reads the stored form.
+    /// Reads the stored form, of this version or an older one.
     ///
     /// # Errors
-    /// [`ErrorKind::State`] when the text is not a state of this version, or was
-    /// made under other options than `options`.
+    /// [`ErrorKind::State`] when the text is not a state that this program knows, or
+    /// was made under other options than `options`.
     pub fn from_json(text: &str, options: Options) -> Result<Self> {
-        let version: Version = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-        if version.version != STATE_VERSION {
-            return Err(Error::new(
-                ErrorKind::State,
-                format!(
-                    "the state has version {}, this program reads version {STATE_VERSION}",
-                    version.version
-                ),
-            )
-            .hint(format!("use the program that wrote it, or {READ_ANEW}")));
-        }
-        let stored: Stored = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-        stored.into_checkpoint(options)
+        stored::read(text, options)
     }
 }
 
@@ -182,110 +211,6 @@ fn extended(position: &Position, span: &Span) -> Result<Position> {
         "slice {}..{} of partition {:?} does not join {}..{}",
         span.from, span.through, span.partition, position.from, position.through
     )))
-}
-
-fn malformed(error: &serde_json::Error) -> Error {
-    let said = error.to_string();
-    let place = format!("line {} column {}", error.line(), error.column());
-    unusable(&match error.classify() {
-        Category::Syntax | Category::Eof | Category::Io => format!("it is not JSON at {place}"),
-        // serde names Rust's types when a value has another type.
-        Category::Data if said.starts_with("invalid ") => format!("a value has another type at {place}"),
-        Category::Data => said,
-    })
-}
-
-fn unusable(what: &str) -> Error {
-    Error::new(ErrorKind::State, format!("the state is not one that this program wrote: {what}"))
-        .hint(format!("restore the state of the last sync, or {READ_ANEW}"))
-}
-
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    version: u32,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    options: Options,
-    /// What every one of `partitions` has reached at least.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    floor: Option<Position>,
-    /// The partitions that `floor` speaks of; `[""]` when there are none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    partitions: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ahead: Vec<Group>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    complete: BTreeMap<String, Timestamp>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Group {
-    position: Position,
-    partitions: Vec<String>,
-}
-
-impl From<&Checkpoint> for Stored {
-    fn from(checkpoint: &Checkpoint) -> Self {
-        let mut groups: BTreeMap<Position, Vec<String>> = BTreeMap::new();
-        for (partition, position) in &checkpoint.positions {
-            groups.entry(*position).or_default().push(partition.to_string());
-        }
-        let mut groups = groups.into_iter();
-        let (floor, partitions) = match groups.next() {
-            Some((position, partitions)) => (Some(position), partitions),
-            None => (None, Vec::new()),
-        };
-        Self {
-            version: STATE_VERSION,
-            options: checkpoint.options.clone(),
-            floor,
-            partitions,
-            ahead: groups.map(|(position, partitions)| Group { position, partitions }).collect(),
-            complete: checkpoint
-                .whole
-                .iter()
-                .map(|(partition, as_of)| (partition.to_string(), *as_of))
-                .collect(),
-        }
-    }
-}
-
-impl Stored {
-    fn into_checkpoint(self, options: Options) -> Result<Checkpoint> {
-        if self.options != options {
-            let show = |options: &Options| {
-                let list: Vec<_> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                if list.is_empty() { "no options".to_owned() } else { list.join(", ") }
-            };
-            return Err(Error::new(
-                ErrorKind::State,
-                format!(
-                    "the state was made with {}, the configuration says {}",
-                    show(&self.options),
-                    show(&options)
-                ),
-            )
-            .hint(format!("set the option back, or {READ_ANEW}")));
-        }
-        let mut positions = BTreeMap::new();
-        let floor = self.floor.map(|position| Group { position, partitions: self.partitions });
-        for group in floor.into_iter().chain(self.ahead) {
-            if group.position.from > group.position.through {
-                return Err(unusable("a span ends before it begins"));
-            }
-            for partition in group.partitions {
-                positions.insert(partition.into(), group.position);
-            }
-        }
-        let whole = self.complete.into_iter().map(|(partition, as_of)| (partition.into(), as_of)).collect();
-        Ok(Checkpoint { options, positions, whole })
-    }
 }
 
 #[cfg(test)]

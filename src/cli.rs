@@ -4,14 +4,15 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands;
 use crate::error::Result;
+use crate::version;
 
 /// Market data from Polygon.io (now Massive) into a warehouse, exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "tapeline", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "tapeline", version = version::text(), arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -37,6 +38,10 @@ enum Command {
     Simulate(commands::simulate::Args),
     /// Show what it does: no key, no network, a minute.
     Demo(commands::demo::Args),
+    /// Print the completions of a shell.
+    Completions(commands::completions::Args),
+    /// Write manual pages.
+    Man(commands::man::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -52,6 +57,8 @@ pub fn main() -> ExitCode {
         Command::Init(args) => commands::init::run(&args),
         Command::Simulate(args) => block_on(commands::simulate::run(args)),
         Command::Demo(args) => block_on(commands::demo::run(args)),
+        Command::Completions(args) => commands::completions::run(&args, Cli::command()),
+        Command::Man(args) => commands::man::run(&args, Cli::command()),
     };
     match outcome {
         Ok(code) => code,
@@ -71,7 +78,8 @@ const DESTINATION_NAME: &str = "tapeline-destination";
 fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = given.collect();
     let name = arguments.first().map(Path::new).and_then(Path::file_stem);
-    if name.is_some_and(|name| name == DESTINATION_NAME) {
+    let asks_version = arguments.get(1).is_some_and(|argument| argument == "--version" || argument == "-V");
+    if name.is_some_and(|name| name == DESTINATION_NAME) && !asks_version {
         arguments.insert(1, "destination".into());
     }
     arguments
@@ -94,17 +102,18 @@ mod tests {
 
     #[test]
     fn the_programs_name_can_be_its_role() {
-        let arguments = |name: &str| arguments([name, "spec"].into_iter().map(OsString::from));
+        let given = |name: &str, verb: &str| arguments([name, verb].into_iter().map(OsString::from));
+        let arguments = |name: &str| given(name, "spec");
         assert_eq!(
             arguments("/airbyte/tapeline-destination"),
             ["/airbyte/tapeline-destination", "destination", "spec"]
         );
         assert_eq!(arguments("tapeline"), ["tapeline", "spec"]);
+        assert_eq!(given(DESTINATION_NAME, "--version"), [DESTINATION_NAME, "--version"]);
     }
 
     #[test]
     fn the_command_line_is_sound() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

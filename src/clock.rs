@@ -7,6 +7,10 @@ use crate::error::{Error, Result};
 /// The variable that fixes the clock: an RFC 3339 moment.
 pub const NOW_VARIABLE: &str = "TAPELINE_NOW";
 
+/// The header in which the simulator's answers say what time it is in its market: what
+/// a fixed clock is compared with. Their `Date` is the machine's, like the other clock.
+pub(crate) const SIMULATED_NOW: &str = "x-simulated-now";
+
 /// Tells what time it is for the data: which days are over, which are young.
 /// Waiting and time-outs use the machine's monotonic clock instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,46 +1,62 @@
-//! The one loop: slices from a source become batches of a sink, and progress
-//! follows what is durable.
+//! The one loop: what sources say of their streams becomes batches of a sink, and
+//! progress follows what is durable.
 //!
 //! # Guarantees
-//! Slices are read concurrently and committed in the order of the plan. Progress
-//! moves only in [`Sink::commit`], past slices of which every row was written
-//! before. A slice that fails leaves nothing behind: a small one is held back
-//! until it is complete; a large one is written in a transaction of its own,
-//! which is rolled back.
+//! Progress moves only in [`Sink::commit`], past rows of which every one was written
+//! before, and all streams' together. What a source took back or failed to end leaves
+//! nothing behind: little of it is held back until it is covered; much is written in a
+//! transaction of its own, which is rolled back. No stream waits for another one's
+//! source.
 
+mod feed;
 mod fetch;
+mod held;
+mod report;
+mod slices;
+mod stream;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::civil::Date;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::batch::{Batch, ExtractedAt};
+use crate::batch::Batch;
 use crate::catalog::Stream;
-use crate::checkpoint::{Checkpoint, Cover};
+use crate::checkpoint::{Checkpoint, Cover, Options};
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::failpoint;
-use crate::observe::{Event, Observer};
-use crate::sink::{Sink, StreamId, Target, WriteMode};
-use crate::source::{Page, Reading, Source};
+use crate::observe::{self, Observer};
+use crate::sink::{Portion, Sink, Stored, StreamId, Target, WriteMode};
+use crate::source::{Reading, Source};
 
-use fetch::{Fetched, Fetcher};
+pub use feed::{Arrival, Event, Feed};
+pub use report::{Report, StreamReport};
 
-/// Bytes of a slice that are held back until it is complete; beyond it the slice
-/// is written as it comes. 50,000 bars have 7 to 9 MB, and are better one
+use held::Spill;
+use slices::{Slices, Wanted};
+use stream::{StreamRun, text_of};
+
+/// Bytes of a stream's rows that wait until they are covered; beyond it they are
+/// written as they come. 50,000 bars have 7 to 9 MB, and are better one
 /// transaction with those before them.
-const SLICE_HELD_MAX: usize = 12 << 20;
+const STREAM_HELD_MAX: usize = 12 << 20;
 
-/// Bytes of progress that a row is worth: with ten thousand partitions the text of
-/// the progress has a hundred kilobytes, and a commit after each small slice would
-/// write more of it than of rows. 4 are 2 % of a row of 200.
-const PROGRESS_BYTES_PER_ROW: usize = 4;
+/// And of all streams together.
+const HELD_MAX: usize = 24 << 20;
 
-/// Failed partitions that a message names; a log has them all.
-const FAILED_NAMED_MAX: usize = 5;
+/// Covered rows of this size are worth a batch of their own: the sink works on it while
+/// the next ones come. Fewer wait for company, or for the commit.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Streams that one commit holds rows of: what a warehouse keeps of an open transaction
+/// grows with its tables, however few their rows.
+const STREAMS_PER_COMMIT: usize = 100;
+
+/// Bytes of rows that several streams have in one transaction: a sink that has to leave
+/// one of them out loads those of the others again.
+const SHARED_BYTES_MAX: usize = 32 << 20;
 
 /// A stream to run: what is read and how it is kept.
 #[derive(Debug, Clone)]
@@ -51,367 +67,513 @@ pub struct Job {
     pub target: Target,
 }
 
-/// When rows are committed, besides at the end of a stream. Always between slices.
+/// When rows are committed, besides at the end of a run. Always of what is covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitPolicy {
     /// After this many rows, or more where the progress itself is large.
     pub rows: u64,
-    /// Or after this long.
+    /// Or this long after the first of them.
     pub interval: Duration,
 }
 
-/// What became of a run.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// In the order of the jobs; streams that were not begun are missing.
-    pub streams: Vec<StreamReport>,
-    /// What ended the run before its end.
-    pub error: Option<Error>,
-}
-
-/// What became of a stream.
+/// Runs streams into a sink.
 #[derive(Debug)]
-pub struct StreamReport {
-    /// Its name.
-    pub stream: String,
-    /// Rows made durable by this run.
-    pub rows: u64,
-    /// Slices made durable by this run.
-    pub slices: u64,
-    /// The day that every partition with progress has reached, this run's or an
-    /// earlier one's; none for a stream without days.
-    pub reached: Option<Date>,
-    /// Failures: of partitions, or of the whole stream.
-    pub errors: Vec<Error>,
-}
-
-impl Report {
-    /// The failure that decides the exit code: the one that reaches furthest.
-    pub fn worst(&self) -> Option<&Error> {
-        let streams = self.streams.iter().flat_map(|stream| &stream.errors);
-        self.error.iter().chain(streams).max_by_key(|error| error.kind().policy().scope)
-    }
-
-    /// As [`Report::worst`], keeping only that.
-    pub fn into_worst(self) -> Option<Error> {
-        let streams = self.streams.into_iter().flat_map(|stream| stream.errors);
-        self.error.into_iter().chain(streams).max_by_key(|error| error.kind().policy().scope)
-    }
-
-    /// Rows made durable by this run.
-    pub fn rows(&self) -> u64 {
-        self.streams.iter().map(|stream| stream.rows).sum()
-    }
-}
-
-/// Runs streams from a source into a sink.
-#[derive(Debug)]
-pub struct Engine<'a, S: ?Sized> {
-    source: &'a S,
+pub struct Engine {
     observer: Arc<dyn Observer>,
     policy: CommitPolicy,
     stop: watch::Receiver<bool>,
+    /// [`STREAM_HELD_MAX`], but in tests.
+    stream_held_max: usize,
 }
 
-impl<'a, S: Source + ?Sized> Engine<'a, S> {
-    /// An engine that ends at the next slice once `stop` becomes true.
-    pub fn new(
-        source: &'a S,
-        observer: Arc<dyn Observer>,
-        policy: CommitPolicy,
-        stop: watch::Receiver<bool>,
-    ) -> Self {
-        Self { source, observer, policy, stop }
+impl Engine {
+    /// An engine that ends as soon as `stop` becomes true, with what is covered.
+    pub fn new(observer: Arc<dyn Observer>, policy: CommitPolicy, stop: watch::Receiver<bool>) -> Self {
+        Self { observer, policy, stop, stream_held_max: STREAM_HELD_MAX }
     }
 
-    /// Runs the jobs in order. A stream that fails does not stop the others unless
-    /// its failure concerns all of them.
-    pub async fn run(&self, sink: &mut dyn Sink, jobs: &[Job]) -> Report {
-        let mut report = Report::default();
-        for job in jobs {
-            let name = &job.stream.name;
-            let mut stream_report =
-                StreamReport { stream: name.clone(), rows: 0, slices: 0, reached: None, errors: Vec::new() };
-            let outcome = self.run_stream(sink, job, &mut stream_report).await;
-            let fatal = outcome.map_err(|error| error.in_stream(name)).err();
-            if let Some(error) = &fatal {
-                self.observer.event(&Event::StreamFailed { stream: name, error });
-            }
-            let ends_run = fatal.as_ref().is_some_and(|error| error.kind().policy().scope == Scope::Run);
-            if ends_run {
-                report.error = fatal;
-            } else {
-                stream_report.errors.extend(fatal);
-            }
-            report.streams.push(stream_report);
-            if ends_run {
-                break;
-            }
-        }
-        report
+    /// Holds back less of a stream, so that a test need not write megabytes.
+    #[cfg(test)]
+    pub(crate) fn holding(self, stream_held_max: usize) -> Self {
+        Self { stream_held_max, ..self }
     }
 
-    async fn run_stream(&self, sink: &mut dyn Sink, job: &Job, report: &mut StreamReport) -> Result<()> {
-        let name = &job.stream.name;
-        let (id, stored) = sink.open(&job.target).await?;
-        let options = self.source.options(&job.stream);
-        let checkpoint = match stored {
-            None => Checkpoint::new(options),
-            Some(text) => Checkpoint::from_json(&text, options)?,
+    /// Reads the jobs' streams from a source, all at the same time. One that fails does
+    /// not stop the others unless its failure concerns all of them.
+    pub async fn read(&self, source: &Arc<dyn Source>, sink: &mut dyn Sink, jobs: &[Job]) -> Report {
+        let targets: Vec<Target> = jobs.iter().map(|job| job.target.clone()).collect();
+        let mut run = Run::new(self, sink, jobs.iter().map(|job| job.stream.name.as_str()));
+        let opened = match run.sink.open(&targets).await {
+            Ok(opened) => opened,
+            Err(error) => return run.broken(error),
         };
-        report.reached = checkpoint.reached();
-        let reading = match job.target.mode {
-            WriteMode::Append => Reading::Once,
-            WriteMode::AppendDedup => Reading::Mutable,
-            WriteMode::Overwrite | WriteMode::OverwriteDedup => Reading::Snapshot,
-        };
-        let slices = self.source.slices(&job.stream, &checkpoint, reading).await?;
-        self.observer.event(&Event::StreamStarted {
-            stream: name,
-            slices: slices.len(),
-            rows_estimate: slices.iter().map(|slice| slice.rows_estimate()).sum(),
-        });
-
-        let mut run = StreamRun {
-            sink,
-            id,
-            job,
-            checkpoint,
-            observer: &*self.observer,
-            policy: self.policy,
-            report,
-            progress_bytes: 0,
-            written: 0,
-            uncommitted: Uncommitted::default(),
-            failed: HashSet::new(),
-        };
-        let mut fetcher = Fetcher::new(slices, self.source.concurrency());
-        let outcome = run.take_slices(&mut fetcher, self.stop.clone()).await;
-        fetcher.abort().await;
-        match outcome {
-            // What was complete before the failure is kept, unless the sink is what failed.
-            Err(Failure::Fetch(error)) => {
-                run.commit().await?;
-                Err(error)
+        let mut wanted = Vec::new();
+        for (index, (job, opened)) in jobs.iter().zip(opened).enumerate() {
+            let options = source.options(&job.stream);
+            let have = opened.and_then(|opened| {
+                let have = checkpoint(&opened.progress, options)?;
+                run.begin(index, opened.id, &job.target, have.clone(), opened.progress.text.is_some());
+                Ok(have)
+            });
+            match have {
+                Ok(have) => wanted.push(Wanted {
+                    index,
+                    stream: job.stream.clone(),
+                    have,
+                    reading: reading(job.target.mode),
+                }),
+                Err(error) => {
+                    if let Err(error) = run.fail(index, error) {
+                        return run.broken(error);
+                    }
+                }
             }
-            Err(Failure::Sink(error)) => Err(error),
-            Ok(()) => run.finish().await,
         }
+        run.must_end = true;
+        run.to_the_end(&mut Slices::start(source, wanted), self.stop.clone()).await
+    }
+
+    /// Takes what a feed says of streams that the sink has opened already.
+    pub async fn take(
+        &self,
+        feed: &mut dyn Feed,
+        sink: &mut dyn Sink,
+        streams: &[(StreamId, &str, &Target)],
+    ) -> Report {
+        let mut run = Run::new(self, sink, streams.iter().map(|(_, name, _)| *name));
+        for (index, (id, _, target)) in streams.iter().enumerate() {
+            run.begin(index, *id, target, Checkpoint::default(), false);
+        }
+        run.to_the_end(feed, self.stop.clone()).await
+    }
+}
+
+fn checkpoint(stored: &Stored, options: Options) -> Result<Checkpoint> {
+    match &stored.text {
+        Some(text) => Checkpoint::from_json(text, options),
+        None => Checkpoint::from_positions(&stored.positions, options),
+    }
+}
+
+fn reading(mode: WriteMode) -> Reading {
+    match mode {
+        WriteMode::Append => Reading::Once,
+        WriteMode::AppendDedup => Reading::Mutable,
+        WriteMode::Overwrite | WriteMode::OverwriteDedup => Reading::Snapshot,
     }
 }
 
 enum Failure {
-    Fetch(Error),
+    /// The source failed, or was asked to stop: what is covered is kept.
+    Feed(Error),
+    /// The sink failed: it is not to be used any more.
     Sink(Error),
 }
 
-/// Rows and covers that the sink was given and has not made durable.
-#[derive(Debug)]
-struct Uncommitted {
-    rows: u64,
-    covers: Vec<Cover>,
-    since: Instant,
-}
-
-impl Default for Uncommitted {
-    fn default() -> Self {
-        Self { rows: 0, covers: Vec::new(), since: Instant::now() }
-    }
-}
-
-/// A stream under way.
-struct StreamRun<'a> {
+/// Streams under way.
+struct Run<'a> {
+    engine: &'a Engine,
     sink: &'a mut dyn Sink,
-    id: StreamId,
-    job: &'a Job,
-    checkpoint: Checkpoint,
-    observer: &'a dyn Observer,
-    policy: CommitPolicy,
-    report: &'a mut StreamReport,
-    /// Bytes of the progress that was committed last.
-    progress_bytes: usize,
-    /// Rows of the current slice that the sink was given before the slice's end.
-    written: u64,
-    uncommitted: Uncommitted,
-    /// Partitions that failed: their later slices would leave a gap.
-    failed: HashSet<Arc<str>>,
+    names: Vec<String>,
+    streams: Vec<Option<StreamRun>>,
+    reports: Vec<StreamReport>,
+    /// Bytes that wait in all streams.
+    held: usize,
+    /// Covered rows that are not committed, and streams that ended and are not finished.
+    uncommitted: u64,
+    /// How many streams they are of, and the bytes of them that the sink has.
+    dirty: usize,
+    sunk: usize,
+    ended: BTreeSet<usize>,
+    /// When the first of them came.
+    since: Option<Instant>,
+    /// Streams of which it was told how they ended.
+    told: BTreeSet<usize>,
+    /// Whether the feed says of every stream how it ended.
+    must_end: bool,
 }
 
-impl StreamRun<'_> {
-    async fn take_slices(
-        &mut self,
-        fetcher: &mut Fetcher,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(), Failure> {
-        while fetcher.start_next(&self.failed) {
-            let partition = Arc::clone(fetcher.partition());
-            match self.take_slice(fetcher, &mut stop).await {
-                Ok(()) => {}
-                Err(Failure::Fetch(error)) if error.kind().policy().scope == Scope::Partition => {
-                    let error = error.in_stream(&self.job.stream.name);
-                    self.observer.event(&Event::PartitionFailed {
-                        stream: &self.job.stream.name,
-                        partition: &partition,
-                        error: &error,
-                    });
-                    self.report.errors.push(error);
-                    self.failed.insert(partition);
-                }
-                Err(failure) => return Err(failure),
-            }
-            let worth_it = (self.progress_bytes / PROGRESS_BYTES_PER_ROW) as u64;
-            let due = self.uncommitted.rows >= self.policy.rows.max(worth_it)
-                || self.uncommitted.since.elapsed() >= self.policy.interval;
-            if due {
-                self.commit().await.map_err(Failure::Sink)?;
-            }
+impl<'a> Run<'a> {
+    fn new<'n>(engine: &'a Engine, sink: &'a mut dyn Sink, names: impl Iterator<Item = &'n str>) -> Self {
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        Self {
+            engine,
+            sink,
+            streams: names.iter().map(|_| None).collect(),
+            reports: names.iter().map(|name| StreamReport::new(name)).collect(),
+            names,
+            held: 0,
+            uncommitted: 0,
+            dirty: 0,
+            sunk: 0,
+            ended: BTreeSet::new(),
+            since: None,
+            told: BTreeSet::new(),
+            must_end: false,
         }
-        Ok(())
     }
 
-    /// Takes the pages of the current slice until its end.
-    async fn take_slice(
-        &mut self,
-        fetcher: &mut Fetcher,
-        stop: &mut watch::Receiver<bool>,
-    ) -> Result<(), Failure> {
-        let partition = Arc::clone(fetcher.partition());
-        let mut held: Vec<Page> = Vec::new();
-        let mut held_bytes = 0;
-        let mut rows = 0;
-        self.written = 0;
+    fn begin(&mut self, index: usize, id: StreamId, target: &Target, have: Checkpoint, is_text: bool) {
+        self.reports[index].reached = have.reached();
+        self.streams[index] = Some(StreamRun::new(id, &target.table, have, is_text));
+    }
+
+    fn event(&self, event: &observe::Event<'_>) {
+        self.engine.observer.event(event);
+    }
+
+    fn stream(&mut self, index: usize) -> Result<&mut StreamRun, Failure> {
+        let name = &self.names[index];
+        let gone = || Failure::Sink(Error::bug(format!("stream {name} goes on after its end")));
+        self.streams[index].as_mut().ok_or_else(gone)
+    }
+
+    /// Takes events until nothing more comes, then says what became of it all.
+    async fn to_the_end(mut self, feed: &mut dyn Feed, mut stop: watch::Receiver<bool>) -> Report {
+        let mut outcome = self.take(feed, &mut stop).await;
+        if !matches!(outcome, Err(Failure::Sink(_))) {
+            let kept = self.keep_covered(feed).await;
+            if let (Ok(()), Err(failure)) | (Err(Failure::Feed(_)), Err(failure @ Failure::Sink(_))) =
+                (&outcome, kept)
+            {
+                outcome = Err(failure);
+            }
+        }
+        match outcome {
+            Ok(()) if self.must_end && self.told.len() < self.names.len() => {
+                self.broken(Error::bug("reading a stream ended unexpectedly"))
+            }
+            Ok(()) => Report { streams: self.reports, error: None },
+            Err(Failure::Feed(error) | Failure::Sink(error)) => self.broken(error),
+        }
+    }
+
+    /// Ends the run before its end, and with it every stream that did not end before: one
+    /// of them tells why.
+    fn broken(self, error: Error) -> Report {
+        let open: Vec<usize> = (0..self.names.len()).filter(|index| !self.told.contains(index)).collect();
+        let is_named = |index: &&usize| error.stream() == Some(self.names[**index].as_str());
+        let teller = open.iter().find(is_named).or(open.first()).copied();
+        for index in open {
+            let stream = &self.names[index];
+            self.event(&match teller == Some(index) {
+                true => observe::Event::StreamFailed { stream, error: &error },
+                false => observe::Event::StreamStopped { stream, error: &error },
+            });
+        }
+        Report { streams: self.reports, error: Some(error) }
+    }
+
+    async fn take(&mut self, feed: &mut dyn Feed, stop: &mut watch::Receiver<bool>) -> Result<(), Failure> {
         loop {
-            let fetched = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                () = stopped(stop) => Err(interrupted()),
-                fetched = fetcher.next() => fetched,
+                () = stopped(stop) => return Err(Failure::Feed(interrupted())),
+                () = due(self.since, self.engine.policy.interval) => {
+                    self.settle(feed, true).await?;
+                    continue;
+                }
+                event = feed.next() => event.map_err(Failure::Feed)?,
             };
-            match fetched {
-                Ok(Fetched::Page(page)) => {
-                    rows += page.rows.len() as u64;
-                    held_bytes += page.rows.bytes();
-                    held.push(page);
-                    if held_bytes > SLICE_HELD_MAX {
-                        self.write_parts(&mut held).await.map_err(Failure::Sink)?;
-                        held_bytes = 0;
-                    }
+            let Some((index, event)) = event else { return Ok(()) };
+            self.on(index, event, feed).await?;
+        }
+    }
+
+    async fn on(&mut self, index: usize, event: Event, feed: &mut dyn Feed) -> Result<(), Failure> {
+        match event {
+            // Of a stream that the sink refused.
+            event if self.told.contains(&index) && !matches!(event, Event::Passed) => Ok(()),
+            Event::Started(estimate) => {
+                let stream = &self.names[index];
+                let (slices, rows_estimate) = (estimate.slices, estimate.rows);
+                self.event(&observe::Event::StreamStarted { stream, slices, rows_estimate });
+                Ok(())
+            }
+            Event::Rows(arrival) => {
+                let (more, held) = self.stream(index)?.add(arrival);
+                self.held += more;
+                if held > self.engine.stream_held_max {
+                    self.make_room(index, feed).await?;
+                } else if self.held > HELD_MAX.max(2 * self.engine.stream_held_max) {
+                    let largest = |index: &usize| self.streams[*index].as_ref().map_or(0, StreamRun::held);
+                    let largest = (0..self.streams.len()).max_by_key(largest).unwrap_or(index);
+                    self.make_room(largest, feed).await?;
                 }
-                Ok(Fetched::End(cover)) => {
-                    self.write_end(held, cover).await.map_err(Failure::Sink)?;
-                    self.observer.event(&Event::SliceRead {
-                        stream: &self.job.stream.name,
-                        partition: &partition,
-                        rows,
-                    });
-                    return Ok(());
-                }
-                Err(error) => {
-                    if self.written > 0 {
-                        self.sink.rollback(self.id).await.map_err(Failure::Sink)?;
-                        self.uncommitted = Uncommitted::default();
-                    }
-                    return Err(Failure::Fetch(error));
-                }
+                Ok(())
+            }
+            Event::Passed if self.streams.iter().flatten().any(StreamRun::is_dirty) => {
+                self.since.get_or_insert_with(Instant::now);
+                Ok(())
+            }
+            Event::Passed => feed.committed().map_err(Failure::Feed),
+            Event::Covered { partition, cover } => self.covered(index, &partition, cover, feed).await,
+            Event::PartitionFailed { partition, error, given_up } => {
+                self.forget_uncovered(index).await?;
+                let error = error.in_stream(&self.names[index]);
+                let stream = &self.names[index];
+                self.event(&observe::Event::PartitionFailed { stream, partition: &partition, error: &error });
+                self.reports[index].errors.push(error);
+                self.stream(index)?.partition_failed(partition, given_up);
+                Ok(())
+            }
+            Event::Ended(outcome) => self.ended(index, outcome, feed).await,
+        }
+    }
+
+    async fn covered(
+        &mut self,
+        index: usize,
+        partition: &str,
+        cover: Cover,
+        feed: &mut dyn Feed,
+    ) -> Result<(), Failure> {
+        let stream = self.stream(index)?;
+        let was_ahead = stream.is_ahead();
+        if was_ahead && let Some(batch) = stream.take_ahead() {
+            self.write(index, batch).await?;
+        }
+        let stream = self.stream(index)?;
+        let was_clean = !stream.is_dirty();
+        let rows = stream.cover(cover);
+        let is_worth_a_batch = stream.covered_bytes() >= BATCH_BYTES;
+        self.uncommitted += rows.added;
+        self.dirty += usize::from(was_clean);
+        self.since.get_or_insert_with(Instant::now);
+        let name = &self.names[index];
+        self.event(&observe::Event::SliceRead { stream: name, partition, rows: rows.of_slice });
+        if is_worth_a_batch && let Some(batch) = self.stream(index)?.take_covered() {
+            self.write(index, batch).await?;
+        }
+        let is_much = self.dirty > 1 && self.sunk > SHARED_BYTES_MAX;
+        // A transaction of a stream's own holds nothing else.
+        if was_ahead || is_much || self.is_due(index) {
+            self.settle(feed, was_ahead || is_much).await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn ended(&mut self, index: usize, outcome: Result<()>, feed: &mut dyn Feed) -> Result<(), Failure> {
+        self.forget_uncovered(index).await?;
+        match outcome {
+            Ok(()) => {
+                self.stream(index)?.give_up();
+                self.ended.insert(index);
+                self.since.get_or_insert_with(Instant::now);
+                if self.is_due(index) { self.settle(feed, false).await } else { Ok(()) }
+            }
+            Err(error) => {
+                // What was complete before the failure is kept.
+                self.settle(feed, true).await?;
+                self.fail(index, error).map_err(Failure::Feed)
             }
         }
     }
 
-    /// Writes pages of a slice that is too large to hold back. The slices before it
-    /// are committed first, so that a rollback takes back nothing else.
-    async fn write_parts(&mut self, held: &mut Vec<Page>) -> Result<()> {
-        if self.written == 0 && !self.uncommitted.covers.is_empty() {
-            self.commit().await?;
+    /// Ends a stream with its failure, which is returned if it concerns all of them.
+    fn fail(&mut self, index: usize, error: Error) -> Result<()> {
+        let error = error.in_stream(&self.names[index]);
+        if error.kind().policy().scope == Scope::Run {
+            return Err(error);
         }
-        for page in held.drain(..) {
-            self.write(page, Cover::Part).await?;
-        }
+        self.end_failed(index, error);
         Ok(())
     }
 
-    async fn write_end(&mut self, held: Vec<Page>, cover: Cover) -> Result<()> {
-        let last = held.len().saturating_sub(1);
-        for (index, page) in held.into_iter().enumerate() {
-            let covers = if index == last { cover.clone() } else { Cover::Part };
-            self.write(page, covers).await?;
-        }
-        self.uncommitted.rows += self.written;
-        self.uncommitted.covers.push(cover);
-        self.written = 0;
-        Ok(())
+    fn end_failed(&mut self, index: usize, error: Error) {
+        self.event(&observe::Event::StreamFailed { stream: &self.names[index], error: &error });
+        self.told.insert(index);
+        self.ended.remove(&index);
+        let held = self.streams[index].take().map_or(0, |stream| stream.held());
+        self.held = self.held.saturating_sub(held);
+        self.reports[index].errors.push(error);
     }
 
-    async fn write(&mut self, page: Page, covers: Cover) -> Result<()> {
-        self.written += page.rows.len() as u64;
-        if page.rows.is_empty() {
-            return Ok(());
-        }
-        let batch = Batch {
-            table: Arc::clone(&self.job.stream.table),
-            rows: page.rows,
-            extracted_at: ExtractedAt::All(page.extracted_at_ms),
-            covers,
-            replaces: page.replaces,
+    fn is_due(&self, index: usize) -> bool {
+        let waiting = self.uncommitted + self.ended.len() as u64;
+        let is_worth = |stream: &StreamRun| {
+            stream.uncommitted() >= self.sink.worth(stream.id).max(1) || self.ended.contains(&index)
         };
+        (waiting >= self.engine.policy.rows || self.dirty >= STREAMS_PER_COMMIT)
+            && self.streams[index].as_ref().is_some_and(is_worth)
+    }
+
+    /// Hands the rows of a stream that wait to the sink.
+    async fn make_room(&mut self, index: usize, feed: &mut dyn Feed) -> Result<(), Failure> {
+        while self.stream(index)?.held() > 0 {
+            match self.stream(index)?.spill() {
+                Spill::Write(batch) => self.write(index, batch).await?,
+                Spill::Commit => self.settle(feed, true).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, index: usize, batch: Batch) -> Result<(), Failure> {
+        let bytes = batch.rows.bytes();
+        self.held = self.held.saturating_sub(bytes);
+        self.sunk += if batch.ahead { 0 } else { bytes };
+        let id = self.stream(index)?.id;
         failpoint::pass();
-        let _taken = self.sink.write(self.id, batch).await?;
+        let taken = self.sink.write(id, batch).await;
+        taken.map_err(|error| Failure::Sink(error.in_stream(&self.names[index])))?;
         failpoint::pass();
         Ok(())
     }
 
-    /// Makes what was written durable together with the progress past it.
-    async fn commit(&mut self) -> Result<()> {
-        if self.uncommitted.covers.is_empty() {
+    /// Takes back the rows of a stream that are not covered.
+    async fn forget_uncovered(&mut self, index: usize) -> Result<u64, Failure> {
+        let stream = self.stream(index)?;
+        let (id, before, is_ahead) = (stream.id, stream.held(), stream.is_ahead());
+        let forgotten = stream.forget_uncovered();
+        let after = stream.held();
+        self.held = self.held.saturating_sub(before - after);
+        if is_ahead {
+            let rolled_back = self.sink.rollback(id).await;
+            rolled_back.map_err(|error| Failure::Sink(error.in_stream(&self.names[index])))?;
+        }
+        Ok(forgotten)
+    }
+
+    /// Commits what is covered, of streams that are worth it or of all, and finishes the
+    /// streams that ended.
+    async fn settle(&mut self, feed: &mut dyn Feed, all: bool) -> Result<(), Failure> {
+        let is_due = |stream: &StreamRun, index: usize, run: &Self| {
+            stream.is_dirty()
+                && (all || run.ended.contains(&index) || stream.uncommitted() >= run.sink.worth(stream.id))
+        };
+        let dirty: Vec<usize> = (0..self.streams.len())
+            .filter(|index| self.streams[*index].as_ref().is_some_and(|stream| is_due(stream, *index, self)))
+            .collect();
+        self.commit(&dirty, feed).await?;
+        self.finish_ended().await?;
+        let left: Vec<u64> = self
+            .streams
+            .iter()
+            .flatten()
+            .filter(|stream| stream.is_dirty())
+            .map(StreamRun::uncommitted)
+            .collect();
+        self.uncommitted = left.iter().sum();
+        self.dirty = left.len();
+        self.sunk = 0;
+        if !left.is_empty() {
+            self.since.get_or_insert_with(Instant::now);
             return Ok(());
         }
-        let mut checkpoint = self.checkpoint.clone();
-        for cover in &self.uncommitted.covers {
-            checkpoint.apply(cover)?;
+        self.since = None;
+        feed.committed().map_err(Failure::Feed)
+    }
+
+    /// Makes what is covered of these streams durable together with the progress past it.
+    async fn commit(&mut self, dirty: &[usize], feed: &mut dyn Feed) -> Result<(), Failure> {
+        if dirty.is_empty() {
+            return Ok(());
         }
-        let progress = checkpoint.to_json();
-        self.progress_bytes = progress.len();
+        for index in dirty {
+            if let Some(batch) = self.stream(*index)?.take_covered() {
+                self.write(*index, batch).await?;
+            }
+            let name = self.names[*index].clone();
+            let moved = self.stream(*index)?.move_checkpoint();
+            moved.map_err(|error| Failure::Sink(error.in_stream(&name)))?;
+        }
         failpoint::pass();
-        self.sink.commit(self.id, &progress).await?.durable()?;
+        let committed = {
+            let streams: Vec<&StreamRun> =
+                dirty.iter().filter_map(|index| self.streams[*index].as_ref()).collect();
+            let texts: Vec<_> = streams.iter().map(|stream| text_of(&stream.checkpoint)).collect();
+            let portion =
+                |(stream, text): (&&StreamRun, _)| Portion { stream: stream.id, moves: stream.moves(), text };
+            let portions: Vec<Portion<'_>> =
+                streams.iter().zip(texts.iter().map(|text| text as _)).map(portion).collect();
+            self.sink.commit(&portions).await
+        };
+        let refused = committed.map_err(Failure::Sink)?;
         failpoint::pass();
-        self.checkpoint = checkpoint;
-        self.report.reached = self.checkpoint.reached();
-        let done = std::mem::take(&mut self.uncommitted);
-        self.report.rows += done.rows;
-        self.report.slices += done.covers.len() as u64;
-        self.observer.event(&Event::Committed { stream: &self.job.stream.name, rows: done.rows });
+        for (id, error) in refused {
+            let is = |index: &&usize| self.streams[**index].as_ref().is_some_and(|stream| stream.id == id);
+            if let Some(index) = dirty.iter().find(is).copied() {
+                feed.dropped(index);
+                self.end_failed(index, error.in_stream(&self.names[index].clone()));
+            }
+        }
+        for index in dirty {
+            if self.told.contains(index) {
+                continue;
+            }
+            let (rows, slices) = self.stream(*index)?.committed();
+            self.reports[*index].rows += rows;
+            self.reports[*index].slices += slices;
+            self.event(&observe::Event::Committed { stream: &self.names[*index], rows });
+        }
         Ok(())
     }
 
-    async fn finish(&mut self) -> Result<()> {
-        self.commit().await?;
-        if self.failed.is_empty() {
-            self.sink.finish(self.id).await?;
-            self.observer
-                .event(&Event::StreamFinished { stream: &self.job.stream.name, rows: self.report.rows });
-        } else {
-            let error = self.partitions_failed();
-            self.observer.event(&Event::StreamFailed { stream: &self.job.stream.name, error: &error });
+    /// Ends the runs of streams that were read to their end and committed.
+    async fn finish_ended(&mut self) -> Result<(), Failure> {
+        let is_committed =
+            |index: &usize| self.streams[*index].as_ref().is_none_or(|stream| !stream.is_dirty());
+        let ended: Vec<usize> = self.ended.iter().copied().filter(is_committed).collect();
+        ended.iter().for_each(|index| {
+            self.ended.remove(index);
+        });
+        let whole = |index: &&usize| {
+            self.streams[**index].as_ref().filter(|stream| stream.is_whole()).map(|stream| stream.id)
+        };
+        let finished: Vec<StreamId> = ended.iter().filter_map(|index| whole(&index)).collect();
+        if !finished.is_empty() {
+            failpoint::pass();
+            self.sink.finish(&finished).await.map_err(Failure::Sink)?;
+        }
+        for index in ended {
+            let Some(stream) = self.streams[index].take() else { continue };
+            self.reports[index].reached = stream.checkpoint.reached();
+            self.told.insert(index);
+            let name = &self.names[index];
+            let rows = self.reports[index].rows;
+            if stream.is_whole() {
+                self.event(&observe::Event::StreamFinished { stream: name, rows });
+            }
+            if let Some(error) = stream.failure(name, &self.reports[index].errors) {
+                self.event(&observe::Event::StreamFailed { stream: name, error: &error });
+            }
         }
         Ok(())
     }
 
-    /// The failures of partitions as one: each was told when it happened.
-    fn partitions_failed(&self) -> Error {
-        let mut names: Vec<&str> = self.failed.iter().map(AsRef::as_ref).collect();
-        names.sort_unstable();
-        let more = names.len().saturating_sub(FAILED_NAMED_MAX);
-        names.truncate(FAILED_NAMED_MAX);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        // They differ in the partition and hardly in the reason: the last one tells it.
-        let last = self.report.errors.last();
-        let kind = last.map_or(ErrorKind::NotFound, Error::kind);
-        let reason = last.map(|error| format!(": {}", error.user_message())).unwrap_or_default();
-        Error::new(kind, format!("{}{more} could not be read{reason}", names.join(", ")))
-            .in_stream(&self.job.stream.name)
+    /// At the end of a run: commits what is covered and takes back everything else.
+    async fn keep_covered(&mut self, feed: &mut dyn Feed) -> Result<(), Failure> {
+        for index in 0..self.streams.len() {
+            if self.streams[index].is_none() || self.ended.contains(&index) {
+                continue;
+            }
+            let rows = self.forget_uncovered(index).await?;
+            if rows > 0 {
+                self.event(&observe::Event::Forgotten { stream: &self.names[index], rows });
+            }
+        }
+        self.settle(feed, true).await?;
+        for index in 0..self.streams.len() {
+            if let Some(stream) = &self.streams[index] {
+                self.reports[index].reached = stream.checkpoint.reached();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns when what waits has waited long enough; never when nothing waits.
+async fn due(since: Option<Instant>, interval: Duration) {
+    match since {
+        Some(since) => tokio::time::sleep_until(since + interval).await,
+        None => std::future::pending().await,
     }
 }
 
 /// Returns once `stop` is true; never when nobody can set it any more.
-pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -39,10 +39,17 @@ pub enum ErrorKind {
     /// The server answered with something that is not what it promises: a cut
     /// page, invalid JSON, a page that repeats for ever.
     Response,
+    /// The server answered, whole and readable, with something else than what was
+    /// asked for: another ticker, other days, a text where rows are due. Asking again
+    /// will hardly change that.
+    Mismatch,
     /// The server refuses the request itself (HTTP 400). Asking again gives the same answer.
     Refused,
     /// The warehouse cannot be opened or used as configured.
     Sink,
+    /// A table of the warehouse cannot take its stream's rows as it is, or is somebody
+    /// else's; the others go on.
+    Table,
     /// The warehouse failed in a way that may pass.
     SinkUnavailable,
     /// The machine refuses: a full disk, a missing permission.
@@ -88,11 +95,25 @@ pub enum Scope {
     Run,
 }
 
+/// Whether the same request may succeed when it is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It will not.
+    Never,
+    /// It might, by luck: it is tried a few times.
+    Few,
+    /// It may: it is tried as often as [`crate::retry::policy`] says.
+    Patient,
+}
+
 /// What follows from an [`ErrorKind`].
+///
+/// What fails a partition alone ([`Scope::Partition`]) does not pass by itself; a
+/// failure that may pass reaches at least its stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
     /// Whether the same request may succeed when it is sent again.
-    pub retry: bool,
+    pub retry: Retry,
     /// Airbyte's classification.
     pub failure_type: FailureType,
     /// Exit code of the process: 1 system, 2 configuration, 3 transient, 130 interrupted.
@@ -104,7 +125,7 @@ pub struct Policy {
 impl ErrorKind {
     /// The one table that decides retry, failure type, exit code and scope.
     pub const fn policy(self) -> Policy {
-        const fn row(retry: bool, failure_type: FailureType, scope: Scope) -> Policy {
+        const fn row(retry: Retry, failure_type: FailureType, scope: Scope) -> Policy {
             let exit_code = match failure_type {
                 FailureType::System => 1,
                 FailureType::Config => 2,
@@ -113,21 +134,25 @@ impl ErrorKind {
             Policy { retry, failure_type, exit_code, scope }
         }
         use FailureType::{Config, System, Transient};
+        use Retry::{Few, Never, Patient};
         match self {
-            Self::Config | Self::Credentials => row(false, Config, Scope::Run),
-            Self::StreamConfig | Self::NotEntitled | Self::State => row(false, Config, Scope::Stream),
-            Self::NotFound => row(false, Config, Scope::Partition),
-            Self::NotYet => row(false, Transient, Scope::Partition),
-            Self::Unreachable => row(true, Transient, Scope::Run),
-            Self::RateLimited | Self::Unavailable => row(true, Transient, Scope::Stream),
-            Self::Response => row(true, System, Scope::Stream),
-            Self::Refused => row(false, System, Scope::Stream),
-            Self::Sink => row(false, Config, Scope::Run),
-            Self::SinkUnavailable => row(true, Transient, Scope::Run),
-            Self::Io | Self::Bug => row(false, System, Scope::Run),
-            Self::Conflict => row(false, Transient, Scope::Run),
+            Self::Config | Self::Credentials => row(Never, Config, Scope::Run),
+            Self::StreamConfig | Self::NotEntitled | Self::State | Self::Table => {
+                row(Never, Config, Scope::Stream)
+            }
+            Self::NotFound => row(Never, Config, Scope::Partition),
+            Self::NotYet => row(Never, Transient, Scope::Partition),
+            Self::Unreachable => row(Patient, Transient, Scope::Run),
+            Self::RateLimited | Self::Unavailable => row(Patient, Transient, Scope::Stream),
+            Self::Response => row(Patient, System, Scope::Stream),
+            Self::Mismatch => row(Few, System, Scope::Partition),
+            Self::Refused => row(Never, System, Scope::Partition),
+            Self::Sink => row(Never, Config, Scope::Run),
+            Self::SinkUnavailable => row(Patient, Transient, Scope::Run),
+            Self::Io | Self::Bug => row(Never, System, Scope::Run),
+            Self::Conflict => row(Never, Transient, Scope::Run),
             Self::Interrupted => {
-                Policy { retry: false, failure_type: Transient, exit_code: 130, scope: Scope::Run }
+                Policy { retry: Never, failure_type: Transient, exit_code: 130, scope: Scope::Run }
             }
         }
     }
@@ -224,7 +249,7 @@ impl Error {
 
     /// Whether the same request may succeed when it is sent again.
     pub fn is_retryable(&self) -> bool {
-        self.0.kind.policy().retry
+        self.0.kind.policy().retry != Retry::Never
     }
 
     /// One sentence for the user: the message and the hint.

@@ -26,3 +26,4 @@ pub mod sink;
 pub mod source;
 pub mod telemetry;
 pub mod terminal;
+pub mod version;

@@ -21,6 +21,16 @@ pub enum WriteMode {
 }
 
 impl WriteMode {
+    /// As it is written in a pipeline.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::AppendDedup => "append_dedup",
+            Self::Overwrite => "overwrite",
+            Self::OverwriteDedup => "overwrite_dedup",
+        }
+    }
+
     /// Whether a run's rows collect beside the table until the run finishes.
     pub fn is_staged(self) -> bool {
         matches!(self, Self::Overwrite | Self::OverwriteDedup)

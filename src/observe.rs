@@ -15,7 +15,7 @@ pub enum Event<'a> {
         /// Its name.
         stream: &'a str,
         /// Slices still to be read.
-        slices: usize,
+        slices: u64,
         /// How many rows that is, where it can be told beforehand.
         rows_estimate: Option<u64>,
     },
@@ -78,6 +78,20 @@ pub enum Event<'a> {
         stream: &'a str,
         /// Why.
         error: &'a Error,
+    },
+    /// A stream ended before its end because the run did; another one tells why.
+    StreamStopped {
+        /// Its name.
+        stream: &'a str,
+        /// What ended the run.
+        error: &'a Error,
+    },
+    /// Rows that nothing covers are not kept: the source sends them again.
+    Forgotten {
+        /// The stream.
+        stream: &'a str,
+        /// How many.
+        rows: u64,
     },
     /// Something a user should know: a range that the plan clipped, a row dropped as a repetition.
     Warning {

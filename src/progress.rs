@@ -29,6 +29,23 @@ pub enum When {
     Auto,
     /// Never; a log still has lines.
     Never,
+    /// Also where there is no terminal.
+    Always,
+}
+
+impl When {
+    fn draws(self, format: LogFormat) -> bool {
+        match self {
+            Self::Auto => format == LogFormat::Text && is_terminal(),
+            Self::Never => false,
+            Self::Always => true,
+        }
+    }
+}
+
+/// Whether bars can be drawn on stderr and taken away again.
+fn is_terminal() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Watches a run, counts, and shows.
@@ -55,10 +72,7 @@ impl Progress {
         format: LogFormat,
     ) -> Arc<Self> {
         let tally = Arc::new(Mutex::new(Tally::new(run, streams, requests_per_minute, Instant::now())));
-        let is_capable =
-            std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let draws = when == When::Auto && format == LogFormat::Text && is_capable;
-        let view = match draws {
+        let view = match when.draws(format) {
             true => View::Bars(Bars::new(&tally)),
             false => View::Lines(Lines::new(format)),
         };
@@ -130,7 +144,9 @@ fn tell(event: &Event<'_>, tally: &mut Tally, now: Instant) {
         | Event::SliceRead { .. }
         | Event::Committed { .. }
         | Event::StreamFinished { .. }
-        | Event::StreamFailed { .. } => {}
+        | Event::StreamFailed { .. }
+        | Event::StreamStopped { .. }
+        | Event::Forgotten { .. } => {}
     }
 }
 

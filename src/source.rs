@@ -1,5 +1,6 @@
 //! Where rows come from, as the engine sees it: slices that yield pages.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Cover, Options};
 use crate::error::{Error, ErrorKind, Result};
 
-pub use ahead::{AHEAD_BYTES_MAX, Ahead, Room};
+pub use ahead::{AHEAD_BYTES_MAX, Ahead, Lane, Room};
 
 mod ahead;
 
@@ -33,20 +34,39 @@ pub trait Source: Send + Sync {
     /// Options that shape the rows of a stream; see [`Options`].
     fn options(&self, stream: &Stream) -> Options;
 
-    /// How many slices may be read at the same time.
+    /// How many slices of a stream may be read at the same time.
     fn concurrency(&self) -> usize;
 
-    /// What is still to be read of a stream, in the order in which it must be
-    /// committed. Slices of one partition join without a gap.
+    /// What is still to be read of a stream beyond what `have` says.
     ///
     /// # Errors
     /// When the stream cannot be read with this configuration.
-    async fn slices(
-        &self,
-        stream: &Stream,
-        checkpoint: &Checkpoint,
-        reading: Reading,
-    ) -> Result<Vec<Box<dyn Slice>>>;
+    async fn open(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>>;
+}
+
+/// A stream's slices, made one by one as they are asked for: what a plan takes in
+/// memory grows with partitions and not with slices.
+#[async_trait]
+pub trait Plan: Send {
+    /// What the plan held when it was made, told without making the slices.
+    fn estimate(&self) -> Estimate;
+
+    /// The next slice, in the order in which they must be committed; none at the
+    /// end. Slices of one partition join without a gap, and those of partitions
+    /// that `failed` are left out, because they would leave one.
+    ///
+    /// # Errors
+    /// When the source has to be asked what there is, and does not answer.
+    async fn next(&mut self, failed: &HashSet<Arc<str>>) -> Result<Option<Box<dyn Slice>>>;
+}
+
+/// How much there is to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Estimate {
+    /// Slices.
+    pub slices: u64,
+    /// About how many rows they have, where that can be told without a request.
+    pub rows: Option<u64>,
 }
 
 /// A piece of a stream: the unit of progress.
@@ -55,8 +75,9 @@ pub trait Slice: Send {
     /// The ticker, or empty.
     fn partition(&self) -> &Arc<str>;
 
-    /// About how many rows it has, where that can be told without a request.
-    fn rows_estimate(&self) -> Option<u64> {
+    /// What counts as tried when the slice fails for a reason of its partition alone.
+    /// A pass over a stream without time would wait for that partition for ever.
+    fn given_up(&self) -> Option<Cover> {
         None
     }
 
@@ -72,8 +93,8 @@ pub trait Slice: Send {
 /// Where a slice sends its pages.
 #[derive(Debug)]
 pub struct Pages {
-    ahead: Arc<Ahead>,
-    slice: usize,
+    lane: Arc<Lane>,
+    slice: u64,
     // Unbounded, because every page in it has a room.
     sender: mpsc::UnboundedSender<(Page, Room)>,
 }
@@ -81,8 +102,8 @@ pub struct Pages {
 /// Where the engine takes the pages of a slice.
 #[derive(Debug)]
 pub struct PageReceiver {
-    ahead: Arc<Ahead>,
-    slice: usize,
+    lane: Arc<Lane>,
+    slice: u64,
     receiver: mpsc::UnboundedReceiver<(Page, Room)>,
 }
 
@@ -99,24 +120,28 @@ pub struct Page {
 }
 
 impl Pages {
-    /// A place for the pages of a slice, by its number in the plan.
-    pub fn channel(ahead: &Arc<Ahead>, slice: usize) -> (Self, PageReceiver) {
+    /// A place for the pages of a slice, by its number in the plan of its stream.
+    pub fn channel(lane: &Arc<Lane>, slice: u64) -> (Self, PageReceiver) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let ahead = || Arc::clone(ahead);
-        (Self { ahead: ahead(), slice, sender }, PageReceiver { ahead: ahead(), slice, receiver })
+        let lane = || Arc::clone(lane);
+        (Self { lane: lane(), slice, sender }, PageReceiver { lane: lane(), slice, receiver })
     }
 
     /// Waits until there is room for another page: to be called before it is read.
     pub async fn room(&self) -> Room {
-        self.ahead.room(self.slice).await
+        self.lane.room(self.slice).await
     }
 
-    /// Sends a page.
+    /// Sends a page; one without rows is as good as sent, and the reader never sees
+    /// it.
     ///
     /// # Errors
     /// [`ErrorKind::Interrupted`] when nobody reads any more.
     pub fn send(&self, mut room: Room, page: Page) -> Result<()> {
         room.fit(page.rows.bytes());
+        if page.rows.is_empty() {
+            return Ok(());
+        }
         self.sender
             .send((page, room))
             .map_err(|_| Error::new(ErrorKind::Interrupted, "the reader of this slice is gone"))
@@ -126,16 +151,15 @@ impl Pages {
 impl PageReceiver {
     /// Says that this slice is the one being read now.
     pub fn take_turn(&self) {
-        self.ahead.turn(self.slice);
+        self.lane.turn(self.slice);
     }
 
-    /// The next page; none when the slice sends no more. Its room is free then: the
-    /// engine bounds what it holds itself.
+    /// The next page and its room; none when the slice sends no more.
     ///
     /// # Cancel safety
     /// Nothing is lost: a page that was not returned stays.
-    pub async fn next(&mut self) -> Option<Page> {
-        self.receiver.recv().await.map(|(page, _room)| page)
+    pub async fn next(&mut self) -> Option<(Page, Room)> {
+        self.receiver.recv().await
     }
 }
 

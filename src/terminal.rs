@@ -1,5 +1,6 @@
 //! Text for a person at a terminal: numbers, durations, tables.
 
+pub mod shell;
 pub mod table;
 
 use std::io::IsTerminal;

@@ -29,6 +29,7 @@ from harness.workspace import Workspace
 from harness.world import END, FIRST_END, PROGRESS, START, STREAMS, World
 
 BARS, DAILY, EXCHANGES = STREAMS
+DAY_S = 86_400
 # Less than a commit of two months' trades needs.
 ROOM = 48 << 10
 
@@ -103,6 +104,24 @@ def web_page(status: int) -> Provoke:
             yield
 
     return provoke
+
+
+def answers(kind: str, path: str = "/v", **fields: object) -> Provoke:
+    """The answers to all requests of a path go wrong in one way."""
+
+    @contextmanager
+    def provoke(world: World) -> Iterator[None]:
+        rule = {"match": {"path_prefix": path}, "fault": {"type": kind, **fields}}
+        faults = world.workspace.input("faults.yaml", json.dumps([rule]))
+        with Simulator(world.program, faults=faults) as market_with_faults:
+            world.source = {**world.source, "base_url": market_with_faults.url}
+            yield
+
+    return provoke
+
+
+def https(world: World) -> None:
+    world.source = {"base_url": world.url.replace("http:", "https:")}
 
 
 @contextmanager
@@ -200,9 +219,8 @@ TABLE = [
         "no tickers",
         source(tickers=[]),
         2,
-        ("`tickers` is empty", BARS, "`tickers: [AAPL]`"),
+        (f"`tickers` is empty, and {BARS} is read ticker by ticker", "`tickers: [AAPL]`"),
         ("sync", "read"),
-        fails=(BARS,),
     ),
     Bad(
         "a ticker that does not exist",
@@ -223,6 +241,49 @@ TABLE = [
     Bad("a web page in place of the API", web_page(200), 2, ("HTTP 200", "a web page", "check `base_url`"), ASKING),
     Bad("a web page that refuses", web_page(403), 2, ("HTTP 403", "a web page", "a firewall"), ASKING),
     Bad("a gateway that fails for ever", web_page(504), 3, ("HTTP 504", "try again later"), SYNC),
+    Bad(
+        "https to a port that does not speak it",
+        https,
+        2,
+        ("`base_url` says https, and the port does not speak TLS", "write http://"),
+        ASKING,
+    ),
+    Bad(
+        "a clock that is ahead of the API's",
+        answers("wrong_date", ahead_s=-90 * DAY_S),
+        2,
+        ("this machine's clock says", "and the API's says", "set the clock"),
+        ASKING,
+    ),
+    Bad(
+        "a clock that is behind the API's",
+        answers("wrong_date", ahead_s=3_600),
+        2,
+        ("this machine's clock says", "and the API's says", "nothing was read"),
+        ("sync", "read"),
+    ),
+    # Answers that are not what was asked for.
+    *(
+        Bad(f"answers with {kind}", answers(kind, "/v2/aggs/grouped"), 1, ("GET /v2/aggs/grouped", *says), ("sync", "read"), fails=(DAILY,))
+        for kind, says in {
+            "results_object": ("`results` is an object where rows are due", "nothing of it is kept"),
+            "results_text": ("`results` is a text where rows are due",),
+            "results_number": ("`results` is a number where rows are due",),
+            "results_twice": ("the answer has `results` twice",),
+            "second_status": ("the answer has `status` twice",),
+            "next_url_number": ("`next_url` is a number",),
+            "next_url_object": ("`next_url` is an object",),
+            "other_days": ("a row of 2001-09-09, far outside of the days asked for",),
+        }.items()
+    ),
+    Bad(
+        "answers with fewer rows than they say",
+        answers("fewer_rows", "/v2/aggs/grouped"),
+        1,
+        ("GET /v2/aggs/grouped", "rows of the", "that its `resultsCount` says", "tried several times"),
+        SYNC,
+        fails=(DAILY,),
+    ),
     # What is read, and how far it was.
     Bad(
         "a stream that does not exist",
@@ -250,7 +311,7 @@ TABLE = [
     ),
     Bad(
         "a malformed state",
-        progress(lambda state: {**state, "floor": 5}),
+        progress(lambda state: {**state, "through": 5} if "through" in state else {**state, "floor": 5}),
         2,
         ("the state is not one that this program wrote", "another type", "read the stream anew"),
         ("sync", "read"),
@@ -261,6 +322,14 @@ TABLE = [
         progress(lambda state: {**state, "version": 99}),
         2,
         ("the state has version 99", "use the program that wrote it"),
+        ("sync", "read"),
+        fails=(DAILY,),
+    ),
+    Bad(
+        "progress of a clock that was ahead",
+        progress(lambda state: json.loads(json.dumps(state).replace('"as_of": "20', '"as_of": "21'))),
+        2,
+        ("the progress was made as of 21", "the clock of the machine that made it was ahead", "read the stream anew"),
         ("sync", "read"),
         fails=(DAILY,),
     ),
@@ -358,6 +427,26 @@ def test_bad_input_is_told_and_changes_nothing(bad: Bad, verb: str, world: World
         tables.assert_table_is_truth(world.rows_of(stream), truth, stream)
 
 
+def test_an_answer_of_another_ticker_fails_that_ticker_each_time_and_no_other(world: World) -> None:
+    before = world.rows_of(BARS)
+    for _ in range(2):
+        broken = world.copy()
+        with ExitStack() as mended_at_the_end:
+            provoke = answers("other_ticker", "/v2/aggs/ticker/AAPL")
+            if surroundings := provoke(broken):
+                mended_at_the_end.enter_context(surroundings)
+            outcome = broken.sync()
+        assert outcome.code == 1, outcome.describe()
+        told = sentence.on_stderr(outcome)
+        assert len(told) == 1
+        sentence.assert_clear(told[0], (BARS, "AAPL was asked for, and the answer is of ZZZZZ"))
+    of = [[row for row in rows if row["ticker"] == "AAPL"] for rows in (before, world.rows_of(BARS))]
+    assert of[0] == of[1]
+    assert_others_went_on(Bad("", https, 1, (), (), fails=(BARS,)), world)
+    world.sync().succeeded()
+    tables.assert_table_is_truth(world.rows_of(BARS), market.truth(world.url, BARS, START, END), BARS)
+
+
 def contents(world: World) -> dict[str, Any]:
     """The tables, or the bytes of a file that is not a database."""
     try:
@@ -410,7 +499,7 @@ def of_streams(contents: dict[str, Any], streams: tuple[str, ...] | None) -> dic
     if streams is None:
         return {name: rows for name, rows in contents.items() if rows}
     kept = {name: rows for name, rows in contents.items() if name in streams}
-    progress = [row for row in contents[PROGRESS] if str(row[0]).endswith(streams)]
+    progress = [row for row in contents[PROGRESS] if row[1] in streams]
     return {**kept, PROGRESS: progress}
 
 

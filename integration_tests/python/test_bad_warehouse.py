@@ -149,19 +149,18 @@ def assert_goes_on(world: World) -> None:
 
 def test_progress_from_another_version_fails_its_stream_only(world: World) -> None:
     cursor = world.connection.cursor()
-    where = f"{PLACE}.{PROGRESS} WHERE PROGRESS_KEY LIKE '%/stock_daily_bars'"
-    [[progress]] = cursor.execute(f"SELECT PROGRESS FROM {where}").fetchall()
-    table, _, condition = where.partition(" ")
+    place, where = f"{PLACE}.{PROGRESS}", "WHERE STREAM = 'stock_daily_bars'"
+    [[progress]] = cursor.execute(f"SELECT POSITION FROM {place} {where}").fetchall()
     other = json.dumps({**json.loads(progress), "version": 99})
-    cursor.execute(f"UPDATE {table} SET PROGRESS = %s {condition.replace('%', '%%')}", (other,))
+    cursor.execute(f"UPDATE {place} SET POSITION = %s {where}", (other,))
     rows = world.stored()["STOCK_DAILY_BARS"]
 
     outcome = world.sync(tables.END)
     assert outcome.code == 2, outcome.describe()
     [told] = sentence.on_stderr(outcome)
-    sentence.assert_clear(told, ("stock_daily_bars", "the state has version 99", "_tapeline_progress"))
+    sentence.assert_clear(told, ("stock_daily_bars", "the state has version 99", "tapeline reset"))
     assert world.stored()["STOCK_DAILY_BARS"] == rows
-    assert cursor.execute(f"SELECT PROGRESS FROM {where}").fetchall() == [(other,)]
+    assert cursor.execute(f"SELECT POSITION FROM {place} {where}").fetchall() == [(other,)]
 
-    cursor.execute(f"UPDATE {table} SET PROGRESS = %s {condition.replace('%', '%%')}", (progress,))
+    cursor.execute(f"UPDATE {place} SET POSITION = %s {where}", (progress,))
     assert_goes_on(world)

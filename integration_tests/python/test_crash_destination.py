@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +30,8 @@ class Platform:
     """Runs attempts of one job until the destination has everything."""
 
     def __init__(self, destination: Destination, url: str, api_key: str, mode: str) -> None:
-        self._destination = destination
+        # A commit after each STATE with rows: many points to be killed at.
+        self._destination = replace(destination, commit_rows=1)
         self._program, self._workspace = destination.program, destination.workspace
         self._config = self._workspace.input("config.json", market.config(url, api_key, crash.START, crash.END))
         found = airbyte.discover(self._program, self._config)

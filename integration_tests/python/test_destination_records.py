@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from harness.destination import (
     SCHEMA,
     TEXT,
     Destination,
+    Row,
     catalog,
     record,
     records,
@@ -313,20 +315,24 @@ def test_dedup_keeps_the_changes_and_the_moment_of_the_record_that_stays(destina
 
 @pytest.mark.parametrize(
     ("at", "milliseconds"),
-    [(AT, AT), (1_719_581_400, 1_719_581_400_000), (1_719_581_400.25, 1_719_581_400_250), (float(AT), AT)],
-    ids=["milliseconds", "seconds", "a part of a second", "a float"],
+    [
+        (AT, AT),
+        (1_719_581_400, 1_719_581_400_000),
+        (1_719_581_400.25, 1_719_581_400_250),
+        (float(AT), AT),
+        (AT * 1000 + 456, AT),
+        (AT * 1_000_000 + 456_789, AT),
+        (0, 0),
+        (-1, -1000),
+        (2**63 - 1, 9_223_372_036_854),
+        (str(AT), AT),
+        ("2024-06-28T09:30:00.123-04:00", AT),
+    ],
 )
-def test_the_moment_of_a_record(destination: Destination, at: float, milliseconds: int) -> None:
+def test_the_moment_of_a_record(destination: Destination, at: float | str, milliseconds: int) -> None:
     lines = [record("s", {"id": 1}, at=at), state("s", 1), status("s")]
     destination.write(catalog(stream("s")), lines).succeeded()
     assert [row["_airbyte_extracted_at"] for row in destination.rows("s")] == [milliseconds * 1000]
-
-
-@pytest.mark.parametrize("at", ["-1", "0", "1e300", "-1e300", "9223372036854775807"])
-def test_a_moment_that_is_none_loses_no_record(destination: Destination, at: str) -> None:
-    line = record("s", {"id": 1}).replace(str(AT), at)
-    destination.write(catalog(stream("s")), [line, state("s", 1), status("s")]).succeeded()
-    destination.assert_is("s", [{"id": 1}])
 
 
 def test_a_record_of_several_megabytes(destination: Destination) -> None:
@@ -361,19 +367,38 @@ def test_data_that_is_no_object_is_an_error(destination: Destination, data: str)
     destination.assert_is("s", [{"id": 1}])
 
 
-def test_a_key_that_does_not_fit_is_an_error(destination: Destination) -> None:
+def rejected(destination: Destination) -> list[tuple[str, Row]]:
+    """The records that were kept apart, and why."""
+    return [(row["reason"], row["row"]) for row in destination.rows("_tapeline_rejected")]
+
+
+def test_records_whose_key_is_none_are_kept_apart(destination: Destination) -> None:
     """As NULL it would be the key of other rows."""
     dedup = catalog(stream("s"), mode="append_dedup", key="id")
-    lines = [record("s", {"id": 1}), state("s", 1), record("s", '{"id": 99999999999999999999}'), status("s")]
-    outcome = destination.write(dedup, lines)
-    assert outcome.code == 2, outcome.describe()
-    assert b"`id`, which is of the primary key" in outcome.stdout and b"99999" not in outcome.stdout
+    bad = [record("s", '{"id": 99999999999999999999}'), record("s", {"name": "a"}), record("s", {"id": None, "name": "b"})]
+    lines = [record("s", {"id": 1}), state("s", 1), *bad, state("s", 2), *bad, status("s")]
+    outcome = destination.write(dedup, lines).succeeded()
+    assert b"99999" not in outcome.stdout, "what is in a row is no business of a log"
+    assert b"6 records have no key that tells them apart" in outcome.stdout, outcome.describe()
     destination.assert_is("s", [{"id": 1}])
+    misfit = "`id` of the primary key is not of the type that the stream's schema says"
+    absent = "`id` of the primary key is absent or null"
+    rows = [{"additional_properties": {"id": 99999999999999999999}}, {"name": "a"}, {"name": "b"}]
+    assert rejected(destination) == 2 * list(zip([misfit, absent, absent], rows, strict=True))
 
 
-def test_a_field_that_is_there_twice_is_an_error(destination: Destination) -> None:
-    """JSON leaves open which of them counts, and none of them is to be lost."""
-    lines = [record("s", {"id": 1}), state("s", 1), record("s", '{"id": 2, "id": 3}'), status("s")]
-    outcome = destination.write(catalog(stream("s")), lines)
-    assert outcome.code == 1 and b"line 3 of the input" in outcome.stdout, outcome.describe()
-    destination.assert_is("s", [{"id": 1}])
+def test_rows_without_a_key_of_the_fault_that_was_seen(destination: Destination, shared: Path) -> None:
+    folder = shared / "faults" / "18_missing_key"
+    catalog = json.loads((folder / "catalog.json").read_text())
+    destination.write_bytes(catalog, (folder / "messages.jsonl").read_bytes()).succeeded()
+    assert {row["id"] for row in destination.data("splits")} == {"E1", "E2"}
+    assert len(rejected(destination)) == 2
+
+
+@pytest.mark.parametrize("at", ["1e300", "-1e300", "99999999999999999999", '"soon"', "{}"])
+def test_a_moment_that_is_none_is_an_error(destination: Destination, at: str) -> None:
+    line = record("s", {"id": 1}).replace(str(AT), at)
+    outcome = destination.write(catalog(stream("s")), ["", line, state("s", 1), status("s")])
+    assert outcome.code == 1, outcome.describe()
+    for part in (b"line 2 of the input", b"`record.emitted_at`", b"milliseconds"):
+        assert part in outcome.stdout, outcome.describe()

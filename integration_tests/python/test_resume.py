@@ -156,7 +156,7 @@ def test_states_of_other_streams_are_left_alone(
     [
         pytest.param(lambda text: text[: len(text) // 2], id="cut"),
         pytest.param(lambda text: json.dumps([{"type": "STREAM", "stream": 5}]), id="another shape"),
-        pytest.param(lambda text: text.replace('"version": 1', '"version": 999'), id="another version"),
+        pytest.param(lambda text: text.replace('"version": 2', '"version": 999'), id="another version"),
     ],
 )
 def test_a_damaged_state_is_refused(

@@ -27,7 +27,7 @@ const ROUNDS: [(usize, u64); 8] = [(1, 0), (2, 3), (1, 11), (3, 17), (1, 23), (2
 async fn the_process_to_be_killed() {
     let Ok(schema) = std::env::var(CRASH_SCHEMA) else { return };
     let mut sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
-    let (stream, progress) = sink.open(&target(WriteMode::Append)).await.unwrap();
+    let (stream, progress) = sink.open_one(&target(WriteMode::Append)).await.unwrap();
     let done: i64 = progress.map_or(0, |progress| progress.parse().unwrap());
     let last: i64 = std::env::var(CRASH_LAST).map_or(i64::MAX, |last| last.parse().unwrap());
     for next in done..last {

@@ -19,7 +19,7 @@ fn table_of(name: &str, ty: ColumnType) -> Arc<Table> {
 }
 
 fn target_of(ty: ColumnType, mode: WriteMode) -> Target {
-    Target::new("pipeline/trades", table_of("v", ty), mode)
+    Target::new("pipeline", "trades", table_of("v", ty), mode)
 }
 
 fn value(id: i64, v: &str) -> String {
@@ -59,13 +59,13 @@ async fn a_column_of_decimals_widens_with_its_numbers() {
     for mode in [WriteMode::Append, WriteMode::AppendDedup, WriteMode::Overwrite] {
         let schema = schema();
         let mut sink = connect(&schema).await;
-        let (stream, _) = sink.open(&target_of(PRICE, mode)).await.unwrap();
+        let (stream, _) = sink.open_one(&target_of(PRICE, mode)).await.unwrap();
         commit(&mut sink, stream, &[value(1, "1.5")], "p1").await;
         let rows = [value(2, "0.0000000000025"), value(3, "12345678901234567890"), value(4, "1e300")];
         let rows = Batch { table: table_of("v", PRICE), ..batch(&rows) };
-        assert_eq!(sink.write(stream, rows).await.unwrap(), Receipt::Accepted);
-        assert_eq!(sink.commit(stream, "p2").await.unwrap(), Receipt::Durable);
-        sink.finish(stream).await.unwrap();
+        sink.write(stream, rows).await.unwrap();
+        sink.commit_one(stream, "p2").await.unwrap();
+        sink.finish(&[stream]).await.unwrap();
         let expected = ["1.5000000000000", "0.0000000000025", "12345678901234567890.0000000000000", "NULL"];
         assert_eq!(values(&sink, &schema).await, expected, "{mode:?}");
         let (names, ty) = columns(&sink, &schema).await;
@@ -81,7 +81,7 @@ async fn a_column_of_decimals_widens_with_its_numbers() {
         // The next process goes on with the wider column.
         drop(sink);
         let mut sink = connect(&schema).await;
-        let (stream, _) = sink.open(&target_of(PRICE, WriteMode::Append)).await.unwrap();
+        let (stream, _) = sink.open_one(&target_of(PRICE, WriteMode::Append)).await.unwrap();
         commit(&mut sink, stream, &[value(6, "0.0000000000001")], "p4").await;
         assert_eq!(values(&sink, &schema).await[4], "0.0000000000001");
     }
@@ -92,14 +92,14 @@ async fn a_column_of_decimals_widens_with_its_numbers() {
 async fn digits_that_a_column_cannot_hold_together_are_told() {
     let schema = schema();
     let mut sink = connect(&schema).await;
-    let (stream, _) = sink.open(&target_of(PRICE, WriteMode::Append)).await.unwrap();
+    let (stream, _) = sink.open_one(&target_of(PRICE, WriteMode::Append)).await.unwrap();
     commit(&mut sink, stream, &[value(1, "100000000000000000000")], "p1").await;
     drop(sink);
     let mut sink = connect(&schema).await;
-    let (stream, _) = sink.open(&target_of(PRICE, WriteMode::Append)).await.unwrap();
+    let (stream, _) = sink.open_one(&target_of(PRICE, WriteMode::Append)).await.unwrap();
     write(&mut sink, stream, &[value(2, "0.00000000000000000001")]).await;
-    let error = sink.commit(stream, "p2").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Sink);
+    let error = sink.commit_one(stream, "p2").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Table);
     assert!(error.to_string().contains("is NUMBER(38,9), the rows need NUMBER(38,20)"), "{error}");
     assert_eq!(values(&sink, &schema).await, ["100000000000000000000.000000000"]);
 }
@@ -110,7 +110,7 @@ async fn a_change_of_a_column_that_was_cut_is_taken_up() {
     for cut in 1..=4 {
         let schema = schema();
         let mut sink = connect(&schema).await;
-        let (stream, _) = sink.open(&target_of(PRICE, WriteMode::AppendDedup)).await.unwrap();
+        let (stream, _) = sink.open_one(&target_of(PRICE, WriteMode::AppendDedup)).await.unwrap();
         commit(&mut sink, stream, &[value(1, "1.5")], "p1").await;
         let statements = [
             "ADD COLUMN \"_TAPELINE_NEXT_V\" NUMBER(38,12)",
@@ -127,7 +127,7 @@ async fn a_change_of_a_column_that_was_cut_is_taken_up() {
         }
         drop(sink);
         let mut sink = connect(&schema).await;
-        let (stream, progress) = sink.open(&target_of(PRICE, WriteMode::AppendDedup)).await.unwrap();
+        let (stream, progress) = sink.open_one(&target_of(PRICE, WriteMode::AppendDedup)).await.unwrap();
         assert_eq!(progress.as_deref(), Some("p1"));
         commit(&mut sink, stream, &[value(2, "0.000000000001")], "p2").await;
         assert_eq!(values(&sink, &schema).await, ["1.500000000000", "0.000000000001"], "cut after {cut}");
@@ -161,10 +161,10 @@ async fn a_column_changes_its_type_where_nothing_is_lost() {
         let what = format!("{before:?} to {after:?}");
         let schema = schema();
         let mut sink = connect(&schema).await;
-        let (stream, _) = sink.open(&target_of(before, WriteMode::AppendDedup)).await.unwrap();
+        let (stream, _) = sink.open_one(&target_of(before, WriteMode::AppendDedup)).await.unwrap();
         commit(&mut sink, stream, &[value(1, old), value(2, "null")], "p1").await;
         let mut sink = connect(&schema).await;
-        let opened = sink.open(&target_of(after, WriteMode::AppendDedup)).await;
+        let opened = sink.open_one(&target_of(after, WriteMode::AppendDedup)).await;
         let (stream, progress) = opened.unwrap_or_else(|error| panic!("{what}: {}", error.report()));
         assert_eq!(progress.as_deref(), Some("p1"), "{what}");
         commit(&mut sink, stream, &[value(3, new)], "p2").await;
@@ -180,10 +180,10 @@ async fn a_column_changes_its_type_where_nothing_is_lost() {
 async fn a_change_of_type_that_would_lose_something_is_refused_with_its_statements() {
     let schema = schema();
     let mut sink = connect(&schema).await;
-    let (stream, _) = sink.open(&target_of(ColumnType::Text, WriteMode::Append)).await.unwrap();
+    let (stream, _) = sink.open_one(&target_of(ColumnType::Text, WriteMode::Append)).await.unwrap();
     commit(&mut sink, stream, &[value(1, "\"5\"")], "p1").await;
-    let error = sink.open(&target_of(ColumnType::Integer, WriteMode::Append)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Sink);
+    let error = sink.open_one(&target_of(ColumnType::Integer, WriteMode::Append)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Table);
     let message = error.user_message();
     assert!(message.contains("column V of table TRADES is TEXT, the rows need NUMBER(38,0)"), "{message}");
     // The statements are what they say.
@@ -193,7 +193,7 @@ async fn a_change_of_type_that_would_lose_something_is_refused_with_its_statemen
     {
         sink.query(statement).await.unwrap_or_else(|error| panic!("{statement}: {}", error.report()));
     }
-    let (stream, progress) = sink.open(&target_of(ColumnType::Integer, WriteMode::Append)).await.unwrap();
+    let (stream, progress) = sink.open_one(&target_of(ColumnType::Integer, WriteMode::Append)).await.unwrap();
     assert_eq!(progress.as_deref(), Some("p1"));
     commit(&mut sink, stream, &[value(2, "6")], "p2").await;
     assert_eq!(values(&sink, &schema).await, ["5", "6"]);
@@ -206,25 +206,25 @@ async fn a_refresh_and_an_overwrite_take_new_types() {
         let of = |ty, generation| Target { run: Some(Run { generation, sync: None }), ..target_of(ty, mode) };
         let schema = schema();
         let mut sink = connect(&schema).await;
-        let (stream, _) = sink.open(&of(ColumnType::Text, 1)).await.unwrap();
+        let (stream, _) = sink.open_one(&of(ColumnType::Text, 1)).await.unwrap();
         commit(&mut sink, stream, &[value(1, "\"old\""), value(2, "\"older\"")], "p1").await;
-        sink.finish(stream).await.unwrap();
-        let (stream, progress) = sink.open(&of(PRICE, 2)).await.unwrap();
+        sink.finish(&[stream]).await.unwrap();
+        let (stream, progress) = sink.open_one(&of(PRICE, 2)).await.unwrap();
         assert_eq!(progress, None);
         commit(&mut sink, stream, &[value(1, "1.5")], "p2").await;
         // Readers have the old table until the new one is complete.
         assert_eq!(values(&sink, &schema).await, ["old", "older"]);
         assert_eq!(columns(&sink, &schema).await.1, "TEXT -");
-        sink.finish(stream).await.unwrap();
+        sink.finish(&[stream]).await.unwrap();
         assert_eq!(values(&sink, &schema).await, ["1.500000000"]);
         assert_eq!(columns(&sink, &schema).await.1, "NUMBER 9");
         // And an unfinished one whose types change begins anew.
-        let (stream, _) = sink.open(&of(PRICE, 3)).await.unwrap();
+        let (stream, _) = sink.open_one(&of(PRICE, 3)).await.unwrap();
         commit(&mut sink, stream, &[value(7, "7")], "half").await;
-        let (stream, progress) = sink.open(&of(ColumnType::Boolean, 3)).await.unwrap();
+        let (stream, progress) = sink.open_one(&of(ColumnType::Boolean, 3)).await.unwrap();
         assert_eq!(progress, None);
         commit(&mut sink, stream, &[value(8, "true")], "whole").await;
-        sink.finish(stream).await.unwrap();
+        sink.finish(&[stream]).await.unwrap();
         assert_eq!(values(&sink, &schema).await, ["true"]);
     }
 }
@@ -240,8 +240,8 @@ async fn columns_whose_names_snowflake_cannot_have_have_others() {
         table.columns.insert(2, column(name, ColumnType::Text));
     }
     table.key = vec!["current_date".to_owned()];
-    let target = Target::new("pipeline/trades", Arc::new(table), WriteMode::AppendDedup);
-    let (stream, _) = sink.open(&target).await.unwrap();
+    let target = Target::new("pipeline", "trades", Arc::new(table), WriteMode::AppendDedup);
+    let (stream, _) = sink.open_one(&target).await.unwrap();
     let row = |user: &str| {
         format!(
             r#"{{"id":1,"current_date":"a","LocalTime":"b","_current_date":"c","current_user":"{user}","{long}":"e"}}"#

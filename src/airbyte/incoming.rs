@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,10 +15,27 @@ use serde_json::value::RawValue;
 
 use super::descriptor::StreamDescriptor;
 use super::messages::Stats;
+use crate::canonical::{Malformed, Moment, Scanner, Value, mended, unescape};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Smaller moments are seconds: so many milliseconds after 1970 it was March 1973.
-const MILLISECONDS_MIN: f64 = 1e11;
+/// A moment whose number is smaller is in seconds: as milliseconds it would be before
+/// March 1973. The units after them begin a thousand times later each.
+const SECONDS_END: u64 = 100_000_000_000;
+const MILLISECONDS_END: u64 = 1000 * SECONDS_END;
+const MICROSECONDS_END: u64 = 1000 * MILLISECONDS_END;
+
+/// What some programs begin a text in UTF-8 with. It says nothing.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// What a line holds that has a message, or a part of one, somewhere on it.
+const MARKS: [&[u8]; 6] = [
+    b"\"RECORD\"",
+    b"\"STATE\"",
+    b"\"record\"",
+    b"\"emitted_at\"",
+    b"\"stream_descriptor\"",
+    b"\"stream_state\"",
+];
 
 /// A message that a destination acts on.
 #[derive(Debug)]
@@ -58,7 +76,7 @@ pub struct Record<'a> {
     /// When it was read, milliseconds since the UNIX epoch.
     pub emitted_at: i64,
     /// Members of the list of changes that the source made, empty for none.
-    pub changes: &'a str,
+    pub changes: Cow<'a, str>,
 }
 
 /// A STATE of any source: opaque, kept as it came.
@@ -68,37 +86,6 @@ pub struct ForeignState {
     members: Vec<(String, Box<RawValue>)>,
     /// The stream that it speaks of; none when it speaks of all.
     pub stream: Option<StreamDescriptor>,
-}
-
-#[derive(Deserialize)]
-struct RawMessage<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    record: Option<RawRecord<'a>>,
-    #[serde(borrow)]
-    state: Option<&'a RawValue>,
-    #[serde(borrow)]
-    trace: Option<RawTrace<'a>>,
-}
-
-#[derive(Deserialize)]
-struct RawRecord<'a> {
-    #[serde(borrow)]
-    stream: Cow<'a, str>,
-    #[serde(borrow)]
-    namespace: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    data: &'a RawValue,
-    emitted_at: f64,
-    #[serde(borrow)]
-    meta: Option<RawMeta<'a>>,
-}
-
-#[derive(Deserialize)]
-struct RawMeta<'a> {
-    #[serde(borrow)]
-    changes: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -114,37 +101,215 @@ struct RawStatus<'a> {
     status: Cow<'a, str>,
 }
 
-/// Reads a line. A line that is no JSON object is not a message: some connectors
-/// print to stdout what belongs into a log.
+/// Reads a line. Text that is no JSON object is not a message: some connectors print to
+/// stdout what belongs into a log. Text that may hold one is an error all the same.
 ///
 /// # Errors
-/// [`ErrorKind::Response`] when a message breaks off or lacks what it must have.
+/// [`ErrorKind::Response`] when a message breaks off, lacks what it must have, or has
+/// anything else beside it on its line.
 pub fn parse(line: &[u8]) -> Result<Incoming<'_>> {
-    if line.trim_ascii_start().first() != Some(&b'{') {
-        return Ok(Incoming::Other);
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+    let mut scanner = Scanner::new(line);
+    if scanner.peek() != Some(b'{') {
+        return no_message(line);
     }
-    let message: RawMessage<'_> = serde_json::from_slice(line).map_err(malformed)?;
-    let lacking =
-        |member: &str| Error::new(ErrorKind::Response, format!("a message of the source has no `{member}`"));
-    match &*message.kind {
-        "RECORD" => Ok(Incoming::Record(message.record.ok_or_else(|| lacking("record"))?.into())),
-        "STATE" => {
-            let state = message.state.ok_or_else(|| lacking("state"))?;
-            ForeignState::parse(state).map(Incoming::State).map_err(malformed)
+    let mut message = RawMessage::default();
+    message.read(&mut scanner).map_err(|broken| message.error(line, broken))?;
+    if scanner.peek().is_some() {
+        let what = format!("has something after its end, at column {}", scanner.offset() + 1);
+        return Err(fault(what).hint("the source must write one message a line, and nothing else on it"));
+    }
+    message.judge()
+}
+
+/// A line that is no object.
+fn no_message(line: &[u8]) -> Result<Incoming<'_>> {
+    let has = |text: &[u8]| memchr::memmem::find(line, text).is_some();
+    if has(b"\0") {
+        return Err(Error::new(ErrorKind::Response, "the source wrote NUL bytes where a message is due")
+            .hint("the text is damaged or not UTF-8; look at the source and at what lies between it and this program"));
+    }
+    if MARKS.iter().any(|mark| has(mark)) {
+        return Err(Error::new(ErrorKind::Response, "the source wrote a message with other text before it")
+            .hint("the source must write one message a line, and nothing else on it"));
+    }
+    Ok(Incoming::Other)
+}
+
+fn fault(what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Response, format!("a message of the source {what}"))
+}
+
+/// Why a message cannot be read.
+enum Broken {
+    /// It is not JSON.
+    Json(Malformed),
+    /// It is JSON, and this is what is wrong with it.
+    Wrong(String),
+}
+
+impl From<Malformed> for Broken {
+    fn from(malformed: Malformed) -> Self {
+        Self::Json(malformed)
+    }
+}
+
+/// The parts of a message that are needed. Values are as they were written.
+#[derive(Debug, Default)]
+struct RawMessage<'a> {
+    kind: Option<Value<'a>>,
+    has_record: bool,
+    record: RawRecord<'a>,
+    state: Option<&'a [u8]>,
+    trace: Option<&'a [u8]>,
+}
+
+#[derive(Debug, Default)]
+struct RawRecord<'a> {
+    stream: Option<Value<'a>>,
+    namespace: Option<Value<'a>>,
+    /// Where `data` begins, and its text once all of it was read.
+    data_at: Option<usize>,
+    data: Option<&'a [u8]>,
+    emitted_at: Option<Value<'a>>,
+    meta: Option<&'a [u8]>,
+}
+
+/// Sets what may be there once: of two that differ one would be lost.
+fn once<T>(place: &mut Option<T>, value: T, member: &str) -> Result<(), Broken> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Broken::Wrong(format!("has `{member}` twice"))),
+    }
+}
+
+/// Reads a value; none for null. Also returns its text.
+fn value<'a>(scanner: &mut Scanner<'a>) -> Result<Option<(Value<'a>, &'a [u8])>, Broken> {
+    let value = scanner.value()?;
+    Ok((value != Value::Null).then(|| (value, scanner.last_value())))
+}
+
+/// Goes through the members of an object, whose values `member` reads.
+fn members<'a>(
+    scanner: &mut Scanner<'a>,
+    mut member: impl FnMut(&mut Scanner<'a>, &'a [u8]) -> Result<(), Broken>,
+) -> Result<(), Broken> {
+    scanner.expect(b'{', "an object")?;
+    if scanner.take(b'}') {
+        return Ok(());
+    }
+    loop {
+        let key = scanner.string()?;
+        scanner.expect(b':', "`:`")?;
+        member(scanner, key)?;
+        if !scanner.take(b',') {
+            return Ok(scanner.expect(b'}', "`,` or `}`")?);
         }
-        "TRACE" => Ok(message.trace.and_then(|trace| trace.stream_status).map_or(Incoming::Other, status)),
-        _ => Ok(Incoming::Other),
     }
+}
+
+impl<'a> RawMessage<'a> {
+    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Broken> {
+        members(scanner, |scanner, key| {
+            if key == b"record" && scanner.peek() == Some(b'{') {
+                if std::mem::replace(&mut self.has_record, true) {
+                    return Err(Broken::Wrong("has `record` twice".to_owned()));
+                }
+                return self.record.read(scanner);
+            }
+            let Some((value, text)) = value(scanner)? else { return Ok(()) };
+            match key {
+                b"type" => once(&mut self.kind, value, "type"),
+                b"record" => Err(Broken::Wrong("has a `record` that is no object".to_owned())),
+                b"state" => once(&mut self.state, text, "state"),
+                b"trace" => once(&mut self.trace, text, "trace"),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// What the message says.
+    fn judge(self) -> Result<Incoming<'a>> {
+        let kind = match self.kind {
+            Some(Value::String(kind)) => unescape(kind),
+            _ => return Err(fault("has no `type`")),
+        };
+        match &*kind {
+            "RECORD" if !self.has_record => Err(fault("has no `record`")),
+            "RECORD" => {
+                let stream = self.record.stream_name();
+                let record = self.record.judge();
+                record.map(Incoming::Record).map_err(|error| match stream {
+                    Some(stream) => error.in_stream(&stream),
+                    None => error,
+                })
+            }
+            "STATE" => {
+                let state = self.state.ok_or_else(|| fault("has no `state`"))?;
+                ForeignState::parse(state).map(Incoming::State).map_err(malformed)
+            }
+            "TRACE" => {
+                let Some(trace) = self.trace else { return Ok(Incoming::Other) };
+                let trace: RawTrace<'_> = serde_json::from_slice(trace).map_err(malformed)?;
+                Ok(trace.stream_status.map_or(Incoming::Other, status))
+            }
+            _ if self.has_record || self.state.is_some() => {
+                Err(fault("has a `record` or a `state`, and a `type` that is neither RECORD nor STATE"))
+            }
+            _ => Ok(Incoming::Other),
+        }
+    }
+
+    /// What is wrong with a line that could not be read, and where.
+    #[cold]
+    fn error(&self, line: &[u8], broken: Broken) -> Error {
+        let malformed = match broken {
+            Broken::Wrong(what) => return self.named(fault(what)),
+            Broken::Json(malformed) => malformed,
+        };
+        let field = self.record.data_at.filter(|_| self.record.data.is_none());
+        let place = match field.map(|start| broken_field(line, start)) {
+            Some(Some(field)) => format!(", in the field {field:?} of `record.data`"),
+            Some(None) => ", in `record.data`".to_owned(),
+            None => String::new(),
+        };
+        let (at, end) = (malformed.offset, line.trim_ascii_end().len());
+        let error = if at >= end {
+            fault(format!("breaks off in the middle{place}"))
+        } else {
+            fault(format!("is not JSON at column {}{place}: expected {}", at + 1, malformed.expected))
+        };
+        self.named(error)
+    }
+
+    fn named(&self, error: Error) -> Error {
+        match self.record.stream_name() {
+            Some(stream) => error.context(format_args!("stream {stream:?}")).in_stream(&stream),
+            None => error,
+        }
+    }
+}
+
+/// The name of the field, of an object that begins at `start`, whose value is not JSON.
+fn broken_field(line: &[u8], start: usize) -> Option<String> {
+    let mut scanner = Scanner::new(&line[start..]);
+    let mut field = None;
+    let _broken = members(&mut scanner, |scanner, key| {
+        field = Some(unescape(key).into_owned());
+        value(scanner)?;
+        field = None;
+        Ok(())
+    });
+    field
 }
 
 fn malformed(error: serde_json::Error) -> Error {
     // serde_json names line and column; a value it shows could be anything.
-    let what = match error.classify() {
+    fault(match error.classify() {
         serde_json::error::Category::Eof => "breaks off in the middle".to_owned(),
-        serde_json::error::Category::Syntax => format!("is not JSON at column {}", error.column()),
-        _ => format!("lacks something, or has something of another type, at column {}", error.column()),
-    };
-    Error::new(ErrorKind::Response, format!("a message of the source {what}"))
+        serde_json::error::Category::Syntax => "is not JSON in its `state` or `trace`".to_owned(),
+        _ => "lacks something, or has something of another type, in its `state` or `trace`".to_owned(),
+    })
 }
 
 fn status(status: RawStatus<'_>) -> Incoming<'static> {
@@ -156,24 +321,113 @@ fn status(status: RawStatus<'_>) -> Incoming<'static> {
     Incoming::Status { stream: status.stream_descriptor, end }
 }
 
-impl<'a> From<RawRecord<'a>> for Record<'a> {
-    fn from(raw: RawRecord<'a>) -> Self {
-        let scale = if raw.emitted_at.abs() < MILLISECONDS_MIN { 1000.0 } else { 1.0 };
-        let changes = raw.meta.and_then(|meta| meta.changes).map_or("", RawValue::get);
-        let list = changes.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        Self {
-            stream: raw.stream,
-            namespace: raw.namespace,
-            data: raw.data.get().as_bytes(),
-            emitted_at: (raw.emitted_at * scale) as i64,
-            changes: list.unwrap_or_default().trim(),
+impl<'a> RawRecord<'a> {
+    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Broken> {
+        members(scanner, |scanner, key| {
+            if key == b"data" {
+                scanner.peek();
+                self.data_at = Some(scanner.offset());
+            }
+            let Some((value, text)) = value(scanner)? else { return Ok(()) };
+            match key {
+                b"stream" => once(&mut self.stream, value, "record.stream"),
+                b"namespace" => once(&mut self.namespace, value, "record.namespace"),
+                b"data" => once(&mut self.data, text, "record.data"),
+                b"emitted_at" => once(&mut self.emitted_at, value, "record.emitted_at"),
+                b"meta" => once(&mut self.meta, text, "record.meta"),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn stream_name(&self) -> Option<Cow<'a, str>> {
+        match self.stream {
+            Some(Value::String(name)) => Some(unescape(name)),
+            _ => None,
         }
+    }
+
+    fn judge(self) -> Result<Record<'a>> {
+        let lacks =
+            |member: &str| fault(format!("lacks `record.{member}`, or has something of another type there"));
+        let stream = self.stream_name().ok_or_else(|| lacks("stream"))?;
+        let namespace = match self.namespace {
+            None => None,
+            Some(Value::String(namespace)) => Some(unescape(namespace)),
+            Some(_) => return Err(lacks("namespace")),
+        };
+        let emitted_at = self.emitted_at.ok_or_else(|| lacks("emitted_at"))?;
+        let emitted_at = milliseconds(emitted_at).ok_or_else(|| {
+            fault("has a `record.emitted_at` that is no moment")
+                .hint("it must be the time of reading in milliseconds since 1970")
+        })?;
+        let changes = self.meta.map_or(Ok(Cow::Borrowed("")), changes)?;
+        Ok(Record { stream, namespace, data: self.data.ok_or_else(|| lacks("data"))?, emitted_at, changes })
     }
 }
 
+/// The members of the list of changes in a record's `meta`.
+fn changes(meta: &[u8]) -> Result<Cow<'_, str>> {
+    let mut list = None;
+    if meta.first() == Some(&b'{') {
+        let read = members(&mut Scanner::new(meta), |scanner, key| {
+            if let Some((_, text)) = value(scanner)?
+                && key == b"changes"
+            {
+                list = Some(text);
+            }
+            Ok(())
+        });
+        read.map_err(|_| fault("has a `record.meta` that cannot be read"))?;
+    }
+    let members = list.and_then(|list| list.strip_prefix(b"[")?.strip_suffix(b"]"));
+    if members.unwrap_or_default().trim_ascii().is_empty() {
+        return Ok(Cow::Borrowed(""));
+    }
+    // It becomes part of a JSON value of ours.
+    let list = String::from_utf8_lossy(&mended(list.unwrap_or_default())).into_owned();
+    Ok(Cow::Owned(list[1..list.len() - 1].to_owned()))
+}
+
+/// Milliseconds since 1970 of a moment in seconds, milliseconds, microseconds or
+/// nanoseconds, whichever brings it near our days, or of one that is text.
+fn milliseconds(moment: Value<'_>) -> Option<i64> {
+    let number = match moment {
+        Value::Number(number) => number,
+        Value::String(content) => {
+            if let Some(moment) = Moment::parse(content) {
+                return Some(moment.seconds * 1000 + i64::from(moment.nanos / 1_000_000));
+            }
+            content
+        }
+        _ => return None,
+    };
+    let text = std::str::from_utf8(number).ok()?;
+    let milliseconds = match text.parse::<i64>() {
+        Ok(whole) => match whole.unsigned_abs() {
+            0..SECONDS_END => whole * 1000,
+            SECONDS_END..MILLISECONDS_END => whole,
+            MILLISECONDS_END..MICROSECONDS_END => whole.div_euclid(1000),
+            MICROSECONDS_END.. => whole.div_euclid(1_000_000),
+        },
+        Err(_) => {
+            let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
+            let scale = match number.abs() {
+                size if size < SECONDS_END as f64 => 1e3,
+                size if size < MILLISECONDS_END as f64 => 1.0,
+                size if size < MICROSECONDS_END as f64 => 1e-3,
+                size if size <= i64::MAX as f64 => 1e-6,
+                _ => return None,
+            };
+            (number * scale).floor() as i64
+        }
+    };
+    Timestamp::from_millisecond(milliseconds).is_ok().then_some(milliseconds)
+}
+
 impl ForeignState {
-    fn parse(text: &RawValue) -> serde_json::Result<Self> {
-        let Members(members) = serde_json::from_str(text.get())?;
+    fn parse(text: &[u8]) -> serde_json::Result<Self> {
+        let Members(members) = serde_json::from_slice(text)?;
         let get = |key: &str| {
             let found = members.iter().rev().find(|(name, _)| name == key);
             found.map(|(_, value)| value.get()).filter(|value| *value != "null")
@@ -262,119 +516,4 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(line: &str) -> Record<'_> {
-        match parse(line.as_bytes()).unwrap() {
-            Incoming::Record(record) => record,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_record_in_all_its_spellings() {
-        let plain = record(
-            r#"{"type":"RECORD","record":{"stream":"s","data":{"a":1.50},"emitted_at":1719581400123}}"#,
-        );
-        assert_eq!(
-            (&*plain.stream, plain.data, plain.emitted_at),
-            ("s", b"{\"a\":1.50}".as_slice(), 1_719_581_400_123)
-        );
-        let nulls = record(
-            r#" {"log":null,"record": {"namespace":null,"meta":null,"file_reference":null,"emitted_at":1795226036.5,
-              "data": {}, "stream":"a\"b"},"state":null,"trace":null,"type":"RECORD","global_":1,"global_":2}"#,
-        );
-        assert_eq!((&*nulls.stream, nulls.emitted_at, nulls.changes), ("a\"b", 1_795_226_036_500, ""));
-        let changed = record(
-            r#"{"type":"RECORD","record":{"stream":"s","namespace":"n","data":{},"emitted_at":1,
-              "meta":{"changes":[ {"field":"a","change":"TRUNCATED","reason":"PLATFORM_RECORD_SIZE_LIMITATION"} ]}}}"#,
-        );
-        assert_eq!(changed.namespace.as_deref(), Some("n"));
-        assert_eq!(
-            changed.changes,
-            r#"{"field":"a","change":"TRUNCATED","reason":"PLATFORM_RECORD_SIZE_LIMITATION"}"#
-        );
-        let none =
-            r#"{"type":"RECORD","record":{"stream":"s","data":{},"emitted_at":1,"meta":{"changes":[]}}}"#;
-        assert_eq!(record(none).changes, "");
-    }
-
-    #[test]
-    fn a_state_is_echoed_byte_for_byte() {
-        let line = r#"{"type":"STATE","record":null,"state":{"type":"STREAM","data":null,"global_":1,"global_":2,
-            "stream":{"stream_descriptor":{"name":"s","namespace":"n"},"stream_state":{"at": 1.50,"n":12345678901234567890}},
-            "destinationStats":null,"sourceStats":{"recordCount":2.0},"id":7}}"#;
-        let Incoming::State(state) = parse(line.as_bytes()).unwrap() else { panic!("no state") };
-        let descriptor = StreamDescriptor { name: "s".to_owned(), namespace: Some("n".to_owned()) };
-        assert_eq!(state.stream, Some(descriptor));
-        let kept = r#""type":"STREAM","data":null,"global_":1,"global_":2,"stream":{"stream_descriptor":{"name":"s","namespace":"n"},"stream_state":{"at": 1.50,"n":12345678901234567890}},"sourceStats":{"recordCount":2.0},"id":7"#;
-        let echo = serde_json::to_string(&state.echo(2)).unwrap();
-        assert_eq!(
-            echo,
-            format!(r#"{{"type":"STATE","state":{{{kept},"destinationStats":{{"recordCount":2.0}}}}}}"#)
-        );
-        assert_eq!(state.text(), format!("{{{kept}}}"));
-    }
-
-    #[test]
-    fn states_of_all_streams_have_several_forms() {
-        for state in [
-            r#"{"type":"GLOBAL","global":{"stream_states":[]}}"#,
-            r#"{"type":"GLOBAL","global":null,"global_":{},"stream":null}"#,
-            r#"{"type":"LEGACY","data":{"cursor":1}}"#,
-            r#"{"data":{"cursor":1},"stream":null}"#,
-        ] {
-            let line = format!(r#"{{"type":"STATE","state":{state}}}"#);
-            let Incoming::State(state) = parse(line.as_bytes()).unwrap() else { panic!("{line}") };
-            assert_eq!(state.stream, None, "{line}");
-        }
-    }
-
-    #[test]
-    fn statuses_and_everything_else() {
-        let status = |status: &str| {
-            let line = format!(
-                r#"{{"type":"TRACE","trace":{{"type":"STREAM_STATUS","emitted_at":1795226037.35,"error":null,
-                "stream_status":{{"stream_descriptor":{{"name":"s"}},"status":"{status}","reasons":null}}}}}}"#
-            );
-            match parse(line.as_bytes()).unwrap() {
-                Incoming::Status { stream, end } => (stream.name, end),
-                other => panic!("{other:?}"),
-            }
-        };
-        assert_eq!(status("STARTED"), ("s".to_owned(), None));
-        assert_eq!(status("COMPLETE"), ("s".to_owned(), Some(End::Complete)));
-        assert_eq!(status("INCOMPLETE"), ("s".to_owned(), Some(End::Incomplete)));
-        for line in [
-            "",
-            "starting the JVM",
-            r#"{"type":"LOG","log":{"level":"INFO","message":"m"}}"#,
-            r#"{"type":"TRACE","trace":{"type":"ESTIMATE","emitted_at":1.5,"estimate":{}}}"#,
-            r#"{"type":"NEW","new":1}"#,
-        ] {
-            assert!(matches!(parse(line.as_bytes()), Ok(Incoming::Other)), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_cut_or_lacking_message_is_an_error_that_shows_no_value() {
-        for (line, expected) in [
-            (r#"{"type":"RECORD","record":{"stream":"s","data":{"a":"hunter2"#, "breaks off in the middle"),
-            (r#"{"type":"RECORD","record":{"stream":"hunter2"}}"#, "lacks something"),
-            (r#"{"type":"RECORD","record":{"stream":"s","data":{},"emitted_at":"hunter2"}}"#, "another type"),
-            (r#"{"type":"RECORD"}"#, "has no `record`"),
-            (r#"{"type":"STATE","state":null}"#, "has no `state`"),
-            (r#"{"type":"STATE","state":{"type":"STREAM"}}"#, "another type"),
-            (r#"{"type":"RECORD",}"#, "is not JSON at column 18"),
-        ] {
-            let error = parse(line.as_bytes()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Response);
-            assert!(
-                error.report().contains(expected) && !error.report().contains("hunter2"),
-                "{}",
-                error.report()
-            );
-        }
-    }
-}
+mod tests;

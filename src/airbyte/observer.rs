@@ -66,8 +66,12 @@ impl Observer for AirbyteObserver {
                 };
                 self.output.log(Level::Warn, &message);
             }
+            Event::StreamStopped { stream, .. } => self.statuses.failed(stream),
             // Too many to tell: records and states say the same.
-            Event::Request { .. } | Event::SliceRead { .. } | Event::Committed { .. } => {}
+            Event::Request { .. }
+            | Event::SliceRead { .. }
+            | Event::Committed { .. }
+            | Event::Forgotten { .. } => {}
         }
     }
 }

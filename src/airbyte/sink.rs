@@ -17,7 +17,10 @@ use super::status::Statuses;
 use crate::batch::{Batch, Change, ExtractedAt, Rows};
 use crate::catalog::Table;
 use crate::error::{Error, Result};
-use crate::sink::{Receipt, Sink, StreamId, Target, change_text};
+use crate::sink::{Opened, Portion, Sink, Stored, StreamId, Target, change_text};
+
+/// Bytes of progress that a record is worth: 4 are 2 % of a record of 200.
+const PROGRESS_BYTES_PER_RECORD: usize = 4;
 
 /// A stream as the platform wants it read.
 #[derive(Debug)]
@@ -60,6 +63,25 @@ impl AirbyteSink {
         Self { output, statuses, setups, open: Vec::new() }
     }
 
+    fn open_stream(&mut self, name: &str) -> Result<Opened> {
+        self.statuses.started(name);
+        let setup = self
+            .setups
+            .iter()
+            .find(|setup| setup.descriptor.name == *name)
+            .ok_or_else(|| Error::bug(format!("stream {name} was not set up")))?;
+        self.open.push(OpenStream {
+            descriptor: setup.descriptor.clone(),
+            prefix: record_prefix(&setup.descriptor),
+            progress: setup.passed.clone().unwrap_or_else(|| setup.initial.clone()),
+            told: None,
+            repeats: 0,
+            records: 0,
+        });
+        let progress = Stored { text: setup.passed.clone(), ..Stored::default() };
+        Ok(Opened { id: StreamId(self.open.len() - 1), progress })
+    }
+
     /// Emits a STATE if it says anything: the platform need not hear one twice.
     fn tell(&mut self, stream: StreamId) -> Result<()> {
         let stream = &mut self.open[stream.0];
@@ -93,26 +115,11 @@ impl OpenStream {
 
 #[async_trait]
 impl Sink for AirbyteSink {
-    async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)> {
-        let name = &target.progress_key;
-        self.statuses.started(name);
-        let setup = self
-            .setups
-            .iter()
-            .find(|setup| setup.descriptor.name == *name)
-            .ok_or_else(|| Error::bug(format!("stream {name} was not set up")))?;
-        self.open.push(OpenStream {
-            descriptor: setup.descriptor.clone(),
-            prefix: record_prefix(&setup.descriptor),
-            progress: setup.passed.clone().unwrap_or_else(|| setup.initial.clone()),
-            told: None,
-            repeats: 0,
-            records: 0,
-        });
-        Ok((StreamId(self.open.len() - 1), setup.passed.clone()))
+    async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
+        Ok(targets.iter().map(|target| self.open_stream(&target.stream)).collect())
     }
 
-    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
         let stream = &mut self.open[stream.0];
         self.statuses.running(&stream.descriptor.name);
         let Batch { table, rows, extracted_at, .. } = batch;
@@ -125,15 +132,17 @@ impl Sink for AirbyteSink {
             first += rows.len();
         }
         stream.records += count;
-        Ok(Receipt::Accepted)
+        Ok(())
     }
 
     /// Does not wait until the STATE is read: it lies behind its records in the
     /// same pipe.
-    async fn commit(&mut self, stream: StreamId, progress: &str) -> Result<Receipt> {
-        progress.clone_into(&mut self.open[stream.0].progress);
-        self.tell(stream)?;
-        Ok(Receipt::Durable)
+    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
+        for portion in portions {
+            self.open[portion.stream.0].progress = (portion.text)();
+            self.tell(portion.stream)?;
+        }
+        Ok(Vec::new())
     }
 
     async fn rollback(&mut self, _: StreamId) -> Result<()> {
@@ -141,8 +150,15 @@ impl Sink for AirbyteSink {
     }
 
     /// Every stream ends with a STATE, also when there was nothing to read.
-    async fn finish(&mut self, stream: StreamId) -> Result<()> {
-        self.tell(stream)
+    async fn finish(&mut self, streams: &[StreamId]) -> Result<()> {
+        streams.iter().try_for_each(|stream| self.tell(*stream))
+    }
+
+    /// With ten thousand partitions a STATE has tens of kilobytes, and one after each
+    /// small slice would be more of it than of records.
+    fn worth(&self, stream: StreamId) -> u64 {
+        let told = self.open[stream.0].told.as_ref().map_or(0, String::len);
+        (told / PROGRESS_BYTES_PER_RECORD) as u64
     }
 }
 

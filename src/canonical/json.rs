@@ -1,13 +1,22 @@
 //! A strict scanner over JSON text that yields slices of it.
 //!
 //! Rows are copied from the API's text to ours without parsing numbers, so this
-//! scanner only finds where values begin and end, and refuses everything that
-//! RFC 8259 refuses: a page that was cut anywhere is an error.
+//! scanner only finds where values begin and end: a page that was cut anywhere is an
+//! error. It refuses what RFC 8259 refuses, except what has one meaning all the same:
+//! control characters in strings, and `NaN`, `Infinity` and `-Infinity`, which are read
+//! as strings. Of those and of everything else that not every reader of JSON takes it
+//! says that it is [odd](Scanner::take_odd); [`super::mend`] makes something of it
+//! that they do.
 
 use std::borrow::Cow;
 
-/// Nesting deeper than this is refused; the API's deepest answer has 6 levels.
-const DEPTH_MAX: u32 = 64;
+/// Values may nest so deep before they are odd; the API's deepest answer has 6 levels.
+pub(super) const DEPTH_MAX: usize = 64;
+
+/// A number with a longer text, or an exponent of more digits, may be none that a
+/// double reaches.
+const PLAIN_NUMBER_MAX: usize = 300;
+const PLAIN_EXPONENT_MAX: usize = 2;
 
 /// Why the text is not JSON, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +57,34 @@ pub(crate) enum Value<'a> {
 pub(crate) struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    /// Where the last value began.
+    begun: usize,
+    is_odd: bool,
+    /// Whether the text is not UTF-8.
+    is_torn: bool,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, begun: 0, is_odd: false, is_torn: false }
+    }
+
+    /// Over a text of which nobody said that it is UTF-8: if it is not, all of it is odd.
+    pub(crate) fn foreign(text: &'a [u8]) -> Self {
+        let is_torn = std::str::from_utf8(text).is_err();
+        Self { is_odd: is_torn, is_torn, ..Self::new(text) }
+    }
+
+    /// Whether something since the last call was odd: an escape that may be half of a
+    /// surrogate pair, a control character, a number that is none or may be beyond a
+    /// double, deep nesting.
+    #[inline]
+    pub(crate) fn take_odd(&mut self) -> bool {
+        let is_odd = self.is_odd;
+        if is_odd {
+            self.is_odd = self.is_torn;
+        }
+        is_odd
     }
 
     pub(crate) fn offset(&self) -> usize {
@@ -61,6 +93,12 @@ impl<'a> Scanner<'a> {
 
     pub(crate) fn slice(&self, from: usize) -> &'a [u8] {
         &self.text[from..self.at]
+    }
+
+    /// The text of the value that was read last.
+    #[inline]
+    pub(crate) fn last_value(&self) -> &'a [u8] {
+        self.slice(self.begun)
     }
 
     #[inline]
@@ -94,11 +132,21 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string's content, escapes as written.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn string(&mut self) -> Result<&'a [u8]> {
+        self.content(false)
+    }
+
+    /// As [`Self::string`]. Keys are short, and values may be long: looking at several
+    /// bytes at a time is worth it for these only.
+    #[inline(always)]
+    fn content(&mut self, is_long: bool) -> Result<&'a [u8]> {
         self.expect(b'"', "a string")?;
         let start = self.at;
         loop {
+            if is_long {
+                self.skip_plain();
+            }
             match self.text.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
@@ -106,8 +154,33 @@ impl<'a> Scanner<'a> {
                 }
                 Some(b'\\') => self.escape()?,
                 Some(byte) if *byte >= b' ' => self.at += 1,
-                _ => return self.fail("a closed string"),
+                Some(_) => {
+                    self.is_odd = true;
+                    self.at += 1;
+                }
+                None => return self.fail("a closed string"),
             }
+        }
+    }
+
+    /// Passes over what lies in a string without a meaning, eight bytes at a time; it
+    /// may stop before its end.
+    #[inline]
+    fn skip_plain(&mut self) {
+        const ONES: u64 = u64::from_ne_bytes([1; 8]);
+        // The highest bit of each byte that is zero, and perhaps of some after it.
+        let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+        while let Some(bytes) = self.text[self.at..].first_chunk() {
+            let word = u64::from_le_bytes(*bytes);
+            let control = word.wrapping_sub(ONES * 0x20) & !word & (ONES << 7);
+            let quote = zeros(word ^ (ONES * u64::from(b'"')));
+            let escape = zeros(word ^ (ONES * u64::from(b'\\')));
+            let found = control | quote | escape;
+            if found != 0 {
+                self.at += found.trailing_zeros() as usize / 8;
+                return;
+            }
+            self.at += 8;
         }
     }
 
@@ -119,6 +192,7 @@ impl<'a> Scanner<'a> {
                 if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
                     return self.fail("four hexadecimal digits");
                 }
+                self.is_odd = true;
                 self.at += 6;
             }
             _ => return self.fail("an escape"),
@@ -135,10 +209,14 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn number(&mut self) -> Result<&'a [u8]> {
+    fn number(&mut self) -> Result<Value<'a>> {
         let start = self.at;
         if self.text.get(self.at) == Some(&b'-') {
             self.at += 1;
+            if self.text.get(self.at) == Some(&b'I') {
+                self.at = start;
+                return self.no_number(b"-Infinity");
+            }
         }
         if self.text.get(self.at) == Some(&b'0') {
             self.at += 1;
@@ -154,9 +232,20 @@ impl<'a> Scanner<'a> {
             if let Some(b'+' | b'-') = self.text.get(self.at) {
                 self.at += 1;
             }
+            let exponent = self.at;
             self.digits()?;
+            self.is_odd |= self.at - exponent > PLAIN_EXPONENT_MAX;
         }
-        Ok(&self.text[start..self.at])
+        if self.at - start > PLAIN_NUMBER_MAX {
+            self.is_odd = true;
+        }
+        Ok(Value::Number(&self.text[start..self.at]))
+    }
+
+    /// One of the words that stand for a number and are none.
+    fn no_number(&mut self, word: &'static [u8]) -> Result<Value<'a>> {
+        self.is_odd = true;
+        self.literal(word, Value::String(word))
     }
 
     fn literal(&mut self, word: &'static [u8], value: Value<'a>) -> Result<Value<'a>> {
@@ -171,151 +260,176 @@ impl<'a> Scanner<'a> {
     /// The next value, whatever it is.
     #[inline]
     pub(crate) fn value(&mut self) -> Result<Value<'a>> {
-        match self.peek() {
-            Some(b'"') => self.string().map(Value::String),
-            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
+        let first = self.peek();
+        self.begun = self.at;
+        match first {
+            Some(b'"') => self.content(true).map(Value::String),
+            Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b'{' | b'[') => {
                 let start = self.at;
-                self.nested(DEPTH_MAX)?;
+                self.nested()?;
+                self.begun = start;
                 Ok(Value::Nested(&self.text[start..self.at]))
             }
             Some(b't') => self.literal(b"true", Value::Boolean(true)),
             Some(b'f') => self.literal(b"false", Value::Boolean(false)),
             Some(b'n') => self.literal(b"null", Value::Null),
+            Some(b'N') => self.no_number(b"NaN"),
+            Some(b'I') => self.no_number(b"Infinity"),
             _ => self.fail("a JSON value"),
         }
     }
 
-    fn nested(&mut self, depth: u32) -> Result<()> {
-        if depth == 0 {
-            return self.fail("less nesting");
-        }
-        if self.take(b'[') {
-            if self.take(b']') {
+    /// An array or object, without recursion: a text may nest as deep as it is long.
+    fn nested(&mut self) -> Result<()> {
+        let mut open = Levels::default();
+        loop {
+            let (close, is_object) = match self.peek() {
+                Some(b'{') => (b'}', true),
+                Some(b'[') => (b']', false),
+                _ => {
+                    self.value()?;
+                    if self.ended(&mut open)? {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            self.at += 1;
+            open.push(is_object);
+            if !self.take(close) {
+                if is_object {
+                    self.member()?;
+                }
+                continue;
+            }
+            open.pop();
+            if self.ended(&mut open)? {
                 return Ok(());
             }
-            loop {
-                self.nested_value(depth)?;
-                if !self.take(b',') {
-                    return self.expect(b']', "`,` or `]`");
+        }
+    }
+
+    /// What follows a value inside of arrays and objects, up to the next value; true
+    /// when all of them are closed.
+    #[inline]
+    fn ended(&mut self, open: &mut Levels) -> Result<bool> {
+        while let Some(is_object) = open.last() {
+            if self.take(b',') {
+                if is_object {
+                    self.member()?;
                 }
+                return Ok(false);
             }
-        }
-        self.expect(b'{', "an object")?;
-        if self.take(b'}') {
-            return Ok(());
-        }
-        loop {
-            self.string()?;
-            self.expect(b':', "`:`")?;
-            self.nested_value(depth)?;
-            if !self.take(b',') {
-                return self.expect(b'}', "`,` or `}`");
+            if is_object {
+                self.expect(b'}', "`,` or `}`")?
+            } else {
+                self.expect(b']', "`,` or `]`")?
             }
+            open.pop();
         }
+        self.is_odd |= open.deepest > DEPTH_MAX;
+        Ok(true)
     }
 
-    fn nested_value(&mut self, depth: u32) -> Result<()> {
-        match self.peek() {
-            Some(b'{' | b'[') => self.nested(depth - 1),
-            _ => self.value().map(drop),
-        }
+    /// A member's key and colon.
+    fn member(&mut self) -> Result<()> {
+        self.string()?;
+        self.expect(b':', "`:`")
     }
 }
 
-/// The text that a string's content stands for.
+/// The arrays and objects that are open, a bit each: set for an object.
+#[derive(Debug, Default)]
+struct Levels {
+    /// The innermost up to 64.
+    bits: u64,
+    /// Whole words of those around them.
+    outer: Vec<u64>,
+    depth: usize,
+    deepest: usize,
+}
+
+impl Levels {
+    #[inline]
+    fn push(&mut self, is_object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.outer.push(std::mem::take(&mut self.bits));
+        }
+        self.bits = self.bits << 1 | u64::from(is_object);
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        self.bits >>= 1;
+        self.depth -= 1;
+        if self.depth.is_multiple_of(64) {
+            self.bits = self.outer.pop().unwrap_or(0);
+        }
+    }
+
+    #[inline]
+    fn last(&self) -> Option<bool> {
+        (self.depth > 0).then_some(self.bits & 1 == 1)
+    }
+}
+
+/// The text that a string's content stands for. What is no character, half of a
+/// surrogate pair or bytes that are not UTF-8, is U+FFFD in it.
 pub(crate) fn unescape(content: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(content);
     if !content.contains(&b'\\') {
-        return text;
+        return String::from_utf8_lossy(content);
     }
-    match serde_json::from_str(&format!("\"{text}\"")) {
-        Ok(unescaped) => Cow::Owned(unescaped),
-        // A lone surrogate: valid JSON that stands for no text.
-        Err(_) => text,
-    }
+    let mut text = Vec::with_capacity(content.len());
+    push_unescaped(&mut text, content);
+    // Escapes stand for whole characters, so that only what lay between them may be torn.
+    Cow::Owned(
+        String::from_utf8(text).unwrap_or_else(|torn| String::from_utf8_lossy(torn.as_bytes()).into_owned()),
+    )
 }
 
-/// Appends a nested value without the white space between its tokens.
-pub(crate) fn push_compact(out: &mut Vec<u8>, nested: &[u8]) {
-    let mut in_string = false;
-    let mut escaped = false;
-    for &byte in nested {
-        if in_string {
-            out.push(byte);
-            if escaped {
-                escaped = false;
-            } else if byte == b'\\' {
-                escaped = true;
-            } else if byte == b'"' {
-                in_string = false;
+/// Appends a string's content without its escapes; see [`unescape`].
+pub(crate) fn push_unescaped(out: &mut Vec<u8>, mut content: &[u8]) {
+    while let Some(found) = memchr::memchr(b'\\', content) {
+        out.extend_from_slice(&content[..found]);
+        let plain = match content.get(found + 1) {
+            Some(b'u') => {
+                let (character, length) = unicode(&content[found..]);
+                let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                content = content.get(found + length..).unwrap_or_default();
+                continue;
             }
-        } else if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-            out.push(byte);
-            in_string = byte == b'"';
+            Some(b'n') => b'\n',
+            Some(b't') => b'\t',
+            Some(b'r') => b'\r',
+            Some(b'b') => 8,
+            Some(b'f') => 12,
+            Some(byte) => *byte,
+            None => b'\\',
+        };
+        out.push(plain);
+        content = content.get(found + 2..).unwrap_or_default();
+    }
+    out.extend_from_slice(content);
+}
+
+/// The character of `\uXXXX` at the start of the text, or of a pair of them, and the
+/// length of what it took; none for half of a pair.
+pub(super) fn unicode(text: &[u8]) -> (Option<char>, usize) {
+    let unit = |start: usize| -> Option<u32> {
+        let escape = text.get(start..start + 6).filter(|escape| escape.starts_with(b"\\u"))?;
+        u32::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
+    };
+    match (unit(0), unit(6)) {
+        (Some(first @ 0xD800..=0xDBFF), Some(second @ 0xDC00..=0xDFFF)) => {
+            (char::from_u32(0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00)), 12)
         }
+        (first, _) => (first.and_then(char::from_u32), 6),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn accepts(text: &[u8]) -> bool {
-        let mut scanner = Scanner::new(text);
-        scanner.value().is_ok() && scanner.peek().is_none()
-    }
-
-    fn json() -> impl Strategy<Value = serde_json::Value> {
-        use serde_json::Value as Json;
-        let leaf = prop_oneof![
-            Just(Json::Null),
-            any::<bool>().prop_map(Json::from),
-            any::<i64>().prop_map(Json::from),
-            any::<f64>().prop_map(Json::from),
-            ".*".prop_map(Json::from),
-        ];
-        leaf.prop_recursive(4, 32, 5, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..5).prop_map(Json::from),
-                prop::collection::vec((".*", inner), 0..5)
-                    .prop_map(|entries| Json::Object(entries.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn takes_what_is_json_and_no_part_of_it(value in json(), pretty in any::<bool>()) {
-            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
-            prop_assert!(accepts(text.as_bytes()));
-            if value.is_object() || value.is_array() || value.is_string() {
-                for cut in 0..text.len() {
-                    prop_assert!(!accepts(&text.as_bytes()[..cut]), "{}", &text[..cut]);
-                }
-                let mut compact = Vec::new();
-                push_compact(&mut compact, text.as_bytes());
-                prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&compact).unwrap(), value);
-            }
-        }
-
-        /// One changed byte: never more lenient than serde_json.
-        #[test]
-        fn is_as_strict_as_serde(value in json(), at in any::<prop::sample::Index>(), byte in 0u8..128) {
-            let mut text = serde_json::to_vec(&value).unwrap();
-            let at = at.index(text.len());
-            text[at] = byte;
-            if std::str::from_utf8(&text).is_ok() {
-                let strict = serde_json::from_slice::<serde_json::Value>(&text);
-                // serde_json refuses numbers beyond a double and lone surrogates; the text is JSON all the same.
-                let tolerable = strict.as_ref().is_err_and(|error| {
-                    let message = error.to_string();
-                    message.contains("out of range") || message.contains("surrogate") || message.contains("hex escape")
-                });
-                prop_assert!(strict.is_ok() == accepts(&text) || tolerable, "{}", String::from_utf8_lossy(&text));
-            }
-        }
-    }
-}
+mod tests;

@@ -2,8 +2,13 @@
 //! for the API's answers and for records of any Airbyte source.
 
 mod json;
+mod mend;
+mod moment;
 mod transcode;
 mod value;
 
-pub(crate) use json::{Malformed, Scanner, Value, unescape};
+pub(crate) use json::{Malformed, Scanner, Value, push_unescaped, unescape};
+pub(crate) use mend::mended;
+pub(crate) use moment::{Moment, day};
 pub(crate) use transcode::{FieldForm, Transcoder};
+pub(crate) use value::integer;

@@ -5,9 +5,12 @@
 //! one that stood there in the row before.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
-use super::json::{Malformed, Scanner, Value, push_compact, unescape};
-use super::value::{MomentWriter, integer, is_date, is_number, push_decimal};
+use super::json::{Malformed, Scanner, Value, unescape};
+use super::mend::{self, Nesting};
+use super::moment::{Moment, MomentWriter, date_text, parse_date};
+use super::value::{integer, is_number, push_decimal};
 use crate::batch::{Cause, Rows};
 use crate::catalog::{EXTRA_COLUMN, Field, Kind, StreamSpec, Table, TimeUnit};
 
@@ -26,12 +29,47 @@ pub(crate) struct Transcoder {
     /// The field whose key stood at this place in the row before.
     order: Vec<usize>,
     moments: MomentWriter,
-    /// Unknown fields and misfits of the row under way, each followed by a comma.
+    nesting: Nesting,
+    /// Where fields are kept that have no column.
+    extra_column: Option<usize>,
+    /// Unknown fields and misfits of the row under way as they came, each followed by
+    /// a comma.
     extra: Vec<u8>,
+    /// Whether one of them is not what it was.
+    is_extra_changed: bool,
     /// In which row each field was seen last, counted by `row_number`.
     seen: Vec<u64>,
     row_number: u64,
+    /// Places in the row under way whose key comes again later.
+    superseded: Vec<usize>,
+    has_superseded: bool,
     key_misfit: Option<usize>,
+    /// In which row each field of the key was filled last, as `seen`.
+    filled: Vec<u64>,
+    /// For members that had to be written anew.
+    scratch: Vec<u8>,
+    /// The field that says which day a row is of.
+    day_field: usize,
+    /// What it says of the row under way, in seconds since the UNIX epoch.
+    day: Option<i64>,
+    days: Option<RangeInclusive<i64>>,
+}
+
+/// Whether a value fits its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Whole,
+    /// It is there, but not as it was sent.
+    Mended,
+    Not,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Appended,
+    /// It has a field twice, and is as if it had not been begun.
+    Repeats,
 }
 
 /// A field of the objects and the column that it goes to.
@@ -78,6 +116,7 @@ impl Transcoder {
         let form =
             |field: &'static Field| FieldForm { source: field.source, name: field.name, kind: field.kind };
         let mut transcoder = Self::of(spec.fields.iter().map(form), table, Cause::Source);
+        transcoder.day_field = spec.day_field().unwrap_or(UNKNOWN);
         for (name, value) in constants {
             transcoder.constants.extend(label(name));
             transcoder.constants.extend(quoted(value));
@@ -106,16 +145,32 @@ impl Transcoder {
         Self {
             by_source: sources.map(|(index, field)| (field.source.clone(), index)).collect(),
             seen: vec![0; fields.len()],
+            filled: vec![0; fields.len()],
             fields,
             constants: Vec::new(),
             ignored: &[],
             cause,
             order: Vec::new(),
             moments: MomentWriter::default(),
+            nesting: Nesting::default(),
+            extra_column: table.position(EXTRA_COLUMN),
             extra: Vec::new(),
+            is_extra_changed: false,
             row_number: 0,
+            superseded: Vec::new(),
+            has_superseded: false,
             key_misfit: None,
+            scratch: Vec::new(),
+            day_field: UNKNOWN,
+            day: None,
+            days: None,
         }
+    }
+
+    /// From when until when the rows were since this was asked last, in seconds since
+    /// the UNIX epoch, by [`StreamSpec::day_field`]; a date is its midnight in UTC.
+    pub(crate) fn take_days(&mut self) -> Option<RangeInclusive<i64>> {
+        self.days.take()
     }
 
     /// Leaves out these keys.
@@ -130,51 +185,79 @@ impl Transcoder {
         self.key_misfit
     }
 
-    /// Reads one row, an object, and appends it.
+    /// A column of the primary key that the last row has no value for, if a field fills
+    /// it: NULL there would merge rows that are not the same.
+    pub(crate) fn key_missing(&self) -> Option<usize> {
+        let missing =
+            |(field, plan): &(usize, &FieldPlan)| plan.is_key && self.filled[*field] != self.row_number;
+        self.fields.iter().enumerate().find(missing).map(|(_, plan)| plan.column)
+    }
+
+    /// Reads one row, an object, and appends it. Of a field that it has twice the last
+    /// value counts, and the change is noted.
     ///
     /// # Errors
-    /// When the text is not a JSON object, or names a field twice. The row is not appended then.
+    /// When the text is not a JSON object. The row is not appended then.
     pub(crate) fn row(&mut self, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<(), Malformed> {
-        let outcome = self.object(scanner, rows);
+        let mut start = scanner.clone();
+        let mut outcome = self.object(scanner, rows);
+        if outcome == Ok(Outcome::Repeats) {
+            outcome = self.find_superseded(start.clone(), rows).and_then(|()| {
+                std::mem::swap(scanner, &mut start);
+                self.object(scanner, rows)
+            });
+            self.superseded.clear();
+            self.has_superseded = false;
+        }
         if outcome.is_err() {
             rows.abandon_row();
         }
-        outcome
+        outcome.map(drop)
     }
 
-    fn object(&mut self, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<(), Malformed> {
+    fn object(&mut self, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<Outcome, Malformed> {
         scanner.expect(b'{', "a row, as an object")?;
+        // What was odd before the row is nothing of its own.
+        scanner.take_odd();
         self.extra.clear();
+        self.is_extra_changed = false;
         let out = rows.buffer();
+        let begin = out.len();
         out.push(b'{');
         out.extend_from_slice(&self.constants);
         self.row_number += 1;
         self.key_misfit = None;
+        self.day = None;
         let mut place = 0;
         if !scanner.take(b'}') {
             loop {
                 let key = scanner.string()?;
                 scanner.expect(b':', "`:`")?;
                 let field = self.field(key, place);
-                place += 1;
-                let start = {
-                    scanner.peek();
-                    scanner.offset()
-                };
                 let value = scanner.value()?;
-                if field == UNKNOWN {
-                    self.keep_unknown(key, value, scanner.slice(start));
+                let is_odd = scanner.take_odd();
+                if self.has_superseded && self.superseded.binary_search(&place).is_ok() {
+                    // Noted when it was found.
+                } else if field == UNKNOWN {
+                    self.unknown_member(key, value, scanner.last_value(), is_odd);
+                } else if std::mem::replace(&mut self.seen[field], self.row_number) == self.row_number {
+                    rows.restart_row(begin);
+                    return Ok(Outcome::Repeats);
+                } else if is_odd {
+                    self.odd_member(field, key, scanner.last_value(), rows);
                 } else {
-                    if std::mem::replace(&mut self.seen[field], self.row_number) == self.row_number {
-                        return Err(Malformed { expected: "each field of a row once", offset: start });
+                    let fit = self.value(field, value, rows.buffer());
+                    if field == self.day_field && fit != Fit::Not {
+                        self.day = self.day_of(value);
                     }
-                    if !self.value(field, value, rows.buffer()) {
-                        self.keep_extra(key, scanner.slice(start));
-                        let FieldPlan { column, is_key, .. } = self.fields[field];
-                        rows.note_change(column, self.cause);
-                        self.key_misfit = self.key_misfit.or(is_key.then_some(column));
+                    if fit == Fit::Whole && self.fields[field].is_key && value != Value::Null {
+                        self.filled[field] = self.row_number;
+                    }
+                    if fit != Fit::Whole {
+                        self.changed(field, fit, key, scanner.last_value(), rows);
                     }
                 }
+                place += 1;
                 if !scanner.take(b',') {
                     scanner.expect(b'}', "`,` or `}`")?;
                     break;
@@ -182,17 +265,108 @@ impl Transcoder {
             }
         }
         self.close(rows);
+        Ok(Outcome::Appended)
+    }
+
+    /// Notes what became of a field's value, and keeps one that did not fit. In a key even
+    /// a mended one is a misfit: two that were not the same may be now.
+    #[cold]
+    fn changed(&mut self, field: usize, fit: Fit, key: &[u8], text: &[u8], rows: &mut Rows) {
+        let FieldPlan { column, is_key, .. } = self.fields[field];
+        rows.note_change(column, if fit == Fit::Mended { Cause::Mended } else { self.cause });
+        self.key_misfit = self.key_misfit.or(is_key.then_some(column));
+        if fit == Fit::Not {
+            self.keep_extra(key, text);
+        }
+    }
+
+    /// A field's value that not every reader of JSON takes.
+    #[cold]
+    fn odd_member(&mut self, field: usize, key: &[u8], text: &[u8], rows: &mut Rows) {
+        let mut mended = std::mem::take(&mut self.scratch);
+        mended.clear();
+        let is_changed = mend::push_value(&mut mended, text, &mut self.nesting);
+        let value = Scanner::new(&mended).value().unwrap_or(Value::Null);
+        let fit = match self.value(field, value, rows.buffer()) {
+            // A number beyond a double is text elsewhere; where numbers are meant it is itself.
+            Fit::Whole if is_changed && !matches!(self.fields[field].kind, Kind::Decimal(_)) => Fit::Mended,
+            fit => fit,
+        };
+        if fit != Fit::Whole {
+            self.changed(field, fit, key, &mended, rows);
+        } else if value != Value::Null {
+            self.filled[field] = self.row_number;
+        }
+        self.scratch = mended;
+    }
+
+    /// A member that is no field.
+    fn unknown_member(&mut self, key: &[u8], value: Value<'_>, text: &[u8], is_odd: bool) {
+        if !is_odd {
+            return self.keep_unknown(key, value, text);
+        }
+        let mut mended = std::mem::take(&mut self.scratch);
+        mended.clear();
+        let mut is_changed = mend::push_content(&mut mended, key);
+        let end = mended.len();
+        is_changed |= mend::push_value(&mut mended, text, &mut self.nesting);
+        let (key, text) = mended.split_at(end);
+        self.keep_unknown(key, Scanner::new(text).value().unwrap_or(Value::Null), text);
+        self.is_extra_changed |= is_changed;
+        self.scratch = mended;
+    }
+
+    /// Finds the members whose key comes again later in the row.
+    #[cold]
+    fn find_superseded(&mut self, mut scanner: Scanner<'_>, rows: &mut Rows) -> Result<(), Malformed> {
+        let mut last: HashMap<Vec<u8>, usize> = HashMap::new();
+        scanner.expect(b'{', "a row, as an object")?;
+        for place in 0.. {
+            let key = scanner.string()?;
+            scanner.expect(b':', "`:`")?;
+            scanner.value()?;
+            if let Some(earlier) = last.insert(unescape(key).into_owned().into_bytes(), place) {
+                self.superseded.push(earlier);
+                match self.field(key, place) {
+                    UNKNOWN => self.note_extra(rows),
+                    field => rows.note_change(self.fields[field].column, Cause::Mended),
+                }
+            }
+            if !scanner.take(b',') {
+                break;
+            }
+        }
+        self.superseded.sort_unstable();
+        self.has_superseded = true;
         Ok(())
     }
 
-    fn close(&mut self, rows: &mut Rows) {
-        let out = rows.buffer();
-        if !self.extra.is_empty() {
-            self.extra.pop();
-            out.extend_from_slice(format!("\"{EXTRA_COLUMN}\":{{").as_bytes());
-            out.extend_from_slice(&self.extra);
-            out.extend_from_slice(b"},");
+    #[inline]
+    fn day_of(&self, value: Value<'_>) -> Option<i64> {
+        match (self.fields[self.day_field].kind, value) {
+            (_, Value::Null) => None,
+            (Kind::Date, Value::String(day)) => midnight(day),
+            _ => Some(self.moments.last),
         }
+    }
+
+    fn note_extra(&self, rows: &mut Rows) {
+        if let Some(column) = self.extra_column {
+            rows.note_change(column, Cause::Mended);
+        }
+    }
+
+    fn close(&mut self, rows: &mut Rows) {
+        if let Some(second) = self.day {
+            self.days = Some(match self.days.take() {
+                Some(days) => second.min(*days.start())..=second.max(*days.end()),
+                None => second..=second,
+            });
+        }
+        if !self.extra.is_empty() {
+            self.close_extra(rows);
+        }
+        let out = rows.buffer();
         if out.last() == Some(&b',') {
             out.pop();
         }
@@ -200,8 +374,22 @@ impl Transcoder {
         rows.end_row();
     }
 
+    /// Appends what has no column. A key that is there twice, because the source has a
+    /// field of that name and keeps others as we do, is there once now.
+    fn close_extra(&mut self, rows: &mut Rows) {
+        self.extra.pop();
+        self.extra.push(b'}');
+        let out = rows.buffer();
+        out.extend_from_slice(format!("\"{EXTRA_COLUMN}\":").as_bytes());
+        let told = self.nesting.push(out, &self.extra);
+        out.push(b',');
+        if told.is_changed || self.is_extra_changed {
+            self.note_extra(rows);
+        }
+    }
+
     /// The field of a key that stands at `place` in its row.
-    #[inline]
+    #[inline(always)]
     fn field(&mut self, key: &[u8], place: usize) -> usize {
         if let Some(&field) = self.order.get(place)
             && field != UNKNOWN
@@ -209,6 +397,10 @@ impl Transcoder {
         {
             return field;
         }
+        self.look_up(key, place)
+    }
+
+    fn look_up(&mut self, key: &[u8], place: usize) -> usize {
         let found = self.by_source.get(key).or_else(|| {
             // A key may be written with escapes.
             let text = key.contains(&b'\\').then(|| unescape(key))?;
@@ -230,17 +422,12 @@ impl Transcoder {
         if self.ignored.iter().any(|ignored| ignored.as_bytes() == key) {
             return;
         }
-        if key != EXTRA_COLUMN.as_bytes() {
-            return self.keep_extra(key, text);
-        }
         match value {
-            Value::Null => {}
-            Value::Nested(object) if object.starts_with(b"{") => {
-                let start = self.extra.len();
-                push_compact(&mut self.extra, object);
-                self.extra.pop();
-                self.extra.remove(start);
-                if self.extra.len() > start {
+            Value::Null if key == EXTRA_COLUMN.as_bytes() => {}
+            Value::Nested([b'{', members @ .., b'}']) if key == EXTRA_COLUMN.as_bytes() => {
+                if !members.trim_ascii().is_empty() {
+                    self.begin_extra();
+                    self.extra.extend_from_slice(members);
                     self.extra.push(b',');
                 }
             }
@@ -248,20 +435,28 @@ impl Transcoder {
         }
     }
 
+    fn begin_extra(&mut self) {
+        if self.extra.is_empty() {
+            self.extra.push(b'{');
+        }
+    }
+
     fn keep_extra(&mut self, key: &[u8], value: &[u8]) {
+        self.begin_extra();
         self.extra.push(b'"');
         self.extra.extend_from_slice(key);
         self.extra.extend_from_slice(b"\":");
-        push_compact(&mut self.extra, value);
+        self.extra.extend_from_slice(value);
         self.extra.push(b',');
     }
 
-    /// Appends a known field with its label and a comma. False, and nothing
-    /// appended, when the value does not fit the field's type.
-    #[inline]
-    fn value(&mut self, field: usize, value: Value<'_>, out: &mut Vec<u8>) -> bool {
+    /// Appends a known field with its label and a comma; nothing when the value does
+    /// not fit the field's type.
+    // Called once more for odd members: that must not keep it out of the loop.
+    #[inline(always)]
+    fn value(&mut self, field: usize, value: Value<'_>, out: &mut Vec<u8>) -> Fit {
         if value == Value::Null {
-            return true;
+            return Fit::Whole;
         }
         let field = &self.fields[field];
         let start = out.len();
@@ -273,15 +468,29 @@ impl Transcoder {
             Kind::Text => push_text(out, value),
             Kind::Boolean => push_boolean(out, value),
             Kind::Date => push_date(out, value),
-            Kind::Json => push_json(out, value),
+            Kind::Json => {
+                if let Value::Nested(text) = value
+                    && self.nesting.push(out, text).is_changed
+                {
+                    out.push(b',');
+                    return Fit::Mended;
+                }
+                push_json(out, value)
+            }
         };
         if fits {
             out.push(b',');
+            Fit::Whole
         } else {
             out.truncate(start);
+            Fit::Not
         }
-        fits
     }
+}
+
+/// The second of a day's midnight in UTC.
+fn midnight(day: &[u8]) -> Option<i64> {
+    parse_date(day).map(|day| i64::from(day) * 86_400)
 }
 
 /// The digits of a number, also when it was sent as a string.
@@ -321,11 +530,11 @@ fn push_moment(
     nanos_label: &[u8],
 ) -> bool {
     let (units_a_second, nanos_a_unit) = match unit {
-        TimeUnit::Rfc3339 => {
-            return matches!(value, Value::String(content) if moments.push_rfc3339(out, content));
-        }
-        TimeUnit::Iso8601 => {
-            return matches!(value, Value::String(content) if moments.push_iso8601(out, content));
+        TimeUnit::Rfc3339 | TimeUnit::Iso8601 => {
+            let Value::String(content) = value else { return false };
+            let is_absolute = unit == TimeUnit::Rfc3339;
+            let moment = if is_absolute { Moment::parse_absolute(content) } else { Moment::parse(content) };
+            return moment.is_some_and(|moment| moments.push(out, moment.seconds, moment.nanos));
         }
         TimeUnit::Millis => (1_000, 1_000_000),
         TimeUnit::Nanos => (1_000_000_000, 1),
@@ -370,16 +579,18 @@ fn push_boolean(out: &mut Vec<u8>, value: Value<'_>) -> bool {
 }
 
 fn push_date(out: &mut Vec<u8>, value: Value<'_>) -> bool {
-    match value {
-        Value::String(content) if is_date(content) => push_quoted(out, content),
-        _ => return false,
-    }
+    let Value::String(content) = value else { return false };
+    let Some(text) = parse_date(content).and_then(|day| date_text(i64::from(day))) else {
+        return false;
+    };
+    push_quoted(out, &text);
     true
 }
 
+/// Appends any value but an array or object that had to be mended.
 fn push_json(out: &mut Vec<u8>, value: Value<'_>) -> bool {
     match value {
-        Value::Nested(text) => push_compact(out, text),
+        Value::Nested(_) => {}
         Value::String(content) => push_quoted(out, content),
         Value::Number(number) => out.extend_from_slice(number),
         Value::Boolean(value) => out.extend_from_slice(value.to_string().as_bytes()),
@@ -461,6 +672,162 @@ mod tests {
         }
     }
 
+    /// The row, and what was noted: columns that are NULL with `-`, mended ones with `~`.
+    fn noted(text: &[u8]) -> (String, Vec<String>) {
+        let streams = streams(&[]);
+        let stream = streams.iter().find(|stream| stream.name == "stock_trades").unwrap();
+        let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+        let mut rows = Rows::default();
+        rows.note("{\"field\":\"theirs\"}");
+        transcoder.row(&mut Scanner::foreign(text), &mut rows).unwrap();
+        assert_eq!((rows.len(), rows.notes().len()), (1, 1));
+        let row = String::from_utf8(rows.iter().next().unwrap().to_vec()).unwrap();
+        let note = |change: &crate::batch::Change| {
+            let mark = if change.cause == Cause::Mended { "~" } else { "-" };
+            format!("{mark}{}", stream.table.columns[change.column].name)
+        };
+        (row, rows.changes().iter().map(note).collect())
+    }
+
+    #[test]
+    fn of_a_field_that_comes_twice_the_last_counts() {
+        for (text, row, notes) in [
+            (r#"{"price":1,"size":3,"price":2}"#, r#"{"size":3,"price":2}"#, &["~price"][..]),
+            (
+                r#"{"price":1,"\u0070rice":"x"}"#,
+                r#"{"additional_properties":{"price":"x"}}"#,
+                &["~price", "-price"],
+            ),
+            (
+                r#"{"u":1,"size":3,"u":2}"#,
+                r#"{"size":3,"additional_properties":{"u":2}}"#,
+                &["~additional_properties"],
+            ),
+            (
+                r#"{"u":1,"price":1,"u":{"a":1,"a":2},"price":2,"price":3}"#,
+                r#"{"price":3,"additional_properties":{"u":{"a":2}}}"#,
+                &["~price", "~price", "~additional_properties", "~additional_properties"],
+            ),
+            (
+                r#"{"additional_properties":{"u":1,"price":0},"u":2,"price":"x"}"#,
+                r#"{"additional_properties":{"u":2,"price":"x"}}"#,
+                &["-price", "~additional_properties"],
+            ),
+            (r#"{"conditions":[{"a":1,"a":2}]}"#, r#"{"conditions":[{"a":2}]}"#, &["~conditions"]),
+        ] {
+            let (found, mut noted) = noted(text.as_bytes());
+            let mut notes = notes.to_vec();
+            notes.sort_unstable();
+            noted.sort_unstable();
+            assert_eq!(
+                (found.as_str(), noted),
+                (row, notes.iter().map(|note| (*note).to_owned()).collect()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_not_all_warehouses_take_is_mended_and_noted() {
+        let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+        let in_a_column = format!("{{\"conditions\":{deep}}}");
+        let beside = format!("{{\"u\":{deep}}}");
+        for (text, row, notes) in [
+            (&br#"{"id":"a\ud800"}"#[..], r#"{"id":"a\ufffd"}"#.to_owned(), &["~id"][..]),
+            (br#"{"id":"\ud83d\ude00\u0000"}"#, r#"{"id":"\ud83d\ude00\u0000"}"#.to_owned(), &[]),
+            (b"{\"id\":\"a\xff\"}", "{\"id\":\"a\u{fffd}\"}".to_owned(), &["~id"]),
+            (b"{\"id\":\"a\x01\nb\"}", r#"{"id":"a\u0001\u000ab"}"#.to_owned(), &[]),
+            (
+                br#"{"price":NaN,"id":-Infinity}"#,
+                r#"{"id":"-Infinity","additional_properties":{"price":"NaN"}}"#.to_owned(),
+                &["-price", "~id"],
+            ),
+            // Whether a column holds it is the sink's to say.
+            (br#"{"price":1e400}"#, r#"{"price":1e400}"#.to_owned(), &[]),
+            (br#"{"size":1e-999999999999}"#, r#"{"size":1e-999999999999}"#.to_owned(), &[]),
+            (
+                br#"{"u":[1e400]}"#,
+                r#"{"additional_properties":{"u":["1e400"]}}"#.to_owned(),
+                &["~additional_properties"],
+            ),
+            (
+                br#"{"u\ud800":1}"#,
+                "{\"additional_properties\":{\"u\u{fffd}\":1}}".to_owned(),
+                &["~additional_properties"],
+            ),
+            (in_a_column.as_bytes(), format!(r#"{{"conditions":"{deep}"}}"#), &["~conditions"]),
+            (
+                beside.as_bytes(),
+                format!(r#"{{"additional_properties":{{"u":"{deep}"}}}}"#),
+                &["~additional_properties"],
+            ),
+        ] {
+            let (found, mut noted) = noted(text);
+            noted.sort_unstable_by_key(|note| note.starts_with('~'));
+            let row = row.replace("\u{fffd}", r"\ufffd");
+            assert_eq!(found.replace("\u{fffd}", r"\ufffd"), row, "{}", text.escape_ascii());
+            assert_eq!(noted, notes, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_mended_key_is_a_misfit() {
+        let streams = streams(&[]);
+        let stream = streams.iter().find(|stream| stream.name == "stock_trades").unwrap();
+        let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+        let mut rows = Rows::default();
+        for (row, is_misfit) in
+            [(r#"{"id":"\ud800"}"#, true), (r#"{"id":"\u00e9"}"#, false), (r#"{"id":NaN}"#, true)]
+        {
+            transcoder.row(&mut Scanner::new(row.as_bytes()), &mut rows).unwrap();
+            assert_eq!(transcoder.key_misfit().is_some(), is_misfit, "{row}");
+        }
+    }
+
+    #[test]
+    fn the_days_of_rows_are_told_once() {
+        let streams = streams(&["1minute".parse().unwrap()]);
+        let of = |name: &str, rows: &[&str]| {
+            let stream = streams.iter().find(|stream| stream.name == name).unwrap();
+            let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+            let mut read = Rows::default();
+            for row in rows {
+                transcoder.row(&mut Scanner::new(row.as_bytes()), &mut read).unwrap();
+            }
+            let days = transcoder.take_days();
+            assert_eq!(transcoder.take_days(), None);
+            days
+        };
+        assert_eq!(
+            of("stock_bars_1_minute", &[r#"{"t":3999}"#, r#"{"t":-1}"#, r#"{"t":null}"#]),
+            Some(-1..=3)
+        );
+        assert_eq!(
+            of("splits", &[r#"{"execution_date":"1970-01-03"}"#, r#"{"execution_date":"soon"}"#]),
+            Some(172_800..=172_800)
+        );
+        assert_eq!(of("stock_daily_bars", &[r#"{"t":5000,"T":"A"}"#]), Some(5..=5));
+        assert_eq!(of("news", &[r#"{"published_utc":"1970-01-01T00:01:00Z"}"#, "{}"]), Some(60..=60));
+        assert_eq!(
+            of(
+                "stock_trades",
+                &[
+                    r#"{"participant_timestamp":9000000000,"sip_timestamp":8000000000,"trf_timestamp":7000000000}"#
+                ]
+            ),
+            Some(8..=8)
+        );
+        assert_eq!(of("tickers", &[r#"{"last_updated_utc":"1970-01-01T00:01:00Z"}"#]), None);
+
+        // A row that is cut says nothing: its number may be cut as well.
+        let stream = streams.iter().find(|stream| stream.name == "stock_bars_1_minute").unwrap();
+        let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+        let mut scanner = Scanner::new(br#"{"t":3"#);
+        assert!(transcoder.row(&mut scanner, &mut Rows::default()).is_err());
+        transcoder.row(&mut Scanner::new(br#"{"o":1}"#), &mut Rows::default()).unwrap();
+        assert_eq!(transcoder.take_days(), None);
+    }
+
     #[test]
     fn an_empty_row_and_a_row_cut_short() {
         assert_eq!(transcode("exchanges", "{}").0, "{}");
@@ -468,7 +835,7 @@ mod tests {
         let stream = streams.iter().find(|stream| stream.name == "exchanges").unwrap();
         let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
         let mut rows = Rows::default();
-        for bad in [r#"{"id":1"#, r#"{"id":1,}"#, r#"{"id":1,"id":2}"#, "[]", "{\"name\":\"a\nb\"}"] {
+        for bad in [r#"{"id":1"#, r#"{"id":1,}"#, r#"{"id":1,"id":2"#, r#"{"id":1,"id":2]"#, "[]"] {
             assert!(transcoder.row(&mut Scanner::new(bad.as_bytes()), &mut rows).is_err(), "{bad}");
             assert!(rows.is_empty() && rows.bytes() == 0 && rows.changes().is_empty());
         }

@@ -1,11 +1,7 @@
 //! Values from outside to the canonical form, exactly.
 
-use jiff::Timestamp;
-
 /// A larger exponent than this in any number is not a price, a size or a time.
 const EXPONENT_MAX: i32 = 60;
-
-const SECONDS_A_DAY: i64 = 86_400;
 
 /// Appends a number as it was sent, all its digits, an exponent written out. One
 /// beyond [`EXPONENT_MAX`] stays: no decimal holds such a number, a double may.
@@ -100,93 +96,6 @@ impl Digits {
     }
 }
 
-/// Writes moments as RFC 3339 in UTC; remembers the day, which rows share.
-#[derive(Debug, Default)]
-pub(crate) struct MomentWriter {
-    day: Option<(i64, [u8; 11])>,
-}
-
-impl MomentWriter {
-    /// Appends the moment in quotes. False, and nothing appended, outside the years 1 to 9999.
-    #[inline]
-    pub(crate) fn push(&mut self, out: &mut Vec<u8>, seconds: i64, nanos: u32) -> bool {
-        let day = seconds.div_euclid(SECONDS_A_DAY);
-        let Some(date) = self.date(day) else {
-            return false;
-        };
-        let second = seconds.rem_euclid(SECONDS_A_DAY) as u32;
-        let mut text = [0; 22];
-        text[0] = b'"';
-        text[1..12].copy_from_slice(&date);
-        for (at, value) in [(12, second / 3600), (15, second / 60 % 60), (18, second % 60)] {
-            text[at] = b'0' + (value / 10) as u8;
-            text[at + 1] = b'0' + (value % 10) as u8;
-        }
-        text[14] = b':';
-        text[17] = b':';
-        if nanos == 0 {
-            text[20] = b'Z';
-            text[21] = b'"';
-            out.extend_from_slice(&text);
-            return true;
-        }
-        out.extend_from_slice(&text[..20]);
-        let fraction = format!(".{nanos:09}");
-        out.extend_from_slice(fraction.trim_end_matches('0').as_bytes());
-        out.extend_from_slice(b"Z\"");
-        true
-    }
-
-    /// Appends a moment that was sent as RFC 3339, in whatever offset and precision.
-    pub(crate) fn push_rfc3339(&mut self, out: &mut Vec<u8>, content: &[u8]) -> bool {
-        let Some(moment) = std::str::from_utf8(content).ok().and_then(|text| text.parse::<Timestamp>().ok())
-        else {
-            return false;
-        };
-        let nanos = moment.as_nanosecond();
-        self.push(out, nanos.div_euclid(1_000_000_000) as i64, nanos.rem_euclid(1_000_000_000) as u32)
-    }
-
-    /// As [`MomentWriter::push_rfc3339`]; a moment without an offset is in UTC.
-    pub(crate) fn push_iso8601(&mut self, out: &mut Vec<u8>, content: &[u8]) -> bool {
-        if self.push_rfc3339(out, content) {
-            return true;
-        }
-        let Some(moment) = std::str::from_utf8(content)
-            .ok()
-            .and_then(|text| text.parse::<jiff::civil::DateTime>().ok())
-            .and_then(|moment| jiff::tz::TimeZone::UTC.to_timestamp(moment).ok())
-        else {
-            return false;
-        };
-        self.push(out, moment.as_second(), moment.subsec_nanosecond().unsigned_abs())
-    }
-
-    fn date(&mut self, day: i64) -> Option<[u8; 11]> {
-        if let Some((known, text)) = self.day
-            && known == day
-        {
-            return Some(text);
-        }
-        let moment = Timestamp::from_second(day.checked_mul(SECONDS_A_DAY)?).ok()?;
-        let date = jiff::tz::TimeZone::UTC.to_datetime(moment).date();
-        if !(1..=9999).contains(&date.year()) {
-            return None;
-        }
-        let text: [u8; 11] = format!("{date}T").into_bytes().try_into().ok()?;
-        self.day = Some((day, text));
-        Some(text)
-    }
-}
-
-/// Whether a string's content is a date of the calendar.
-pub(crate) fn is_date(content: &[u8]) -> bool {
-    content.len() == 10
-        && content[4] == b'-'
-        && content[7] == b'-'
-        && std::str::from_utf8(content).is_ok_and(|text| text.parse::<jiff::civil::Date>().is_ok())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -233,27 +142,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn moments_outside_the_calendar_are_refused() {
-        let mut out = Vec::new();
-        assert!(!MomentWriter::default().push(&mut out, i64::MAX, 0));
-        assert!(!MomentWriter::default().push(&mut out, i64::MIN, 0));
-        assert!(out.is_empty());
-        assert!(MomentWriter::default().push_rfc3339(&mut out, b"2022-11-25T14:30:00.120+01:00"));
-        assert_eq!(out, b"\"2022-11-25T13:30:00.12Z\"");
-    }
-
     proptest! {
-        #[test]
-        fn moments_are_those_of_jiff(nanos in 0i128..4_102_444_800_000_000_000) {
-            let mut out = Vec::new();
-            let mut writer = MomentWriter::default();
-            prop_assert!(writer.push(&mut out, (nanos / 1_000_000_000) as i64, (nanos % 1_000_000_000) as u32));
-            let text = std::str::from_utf8(&out).unwrap().trim_matches('"');
-            prop_assert_eq!(text.parse::<Timestamp>().unwrap().as_nanosecond(), nanos);
-            prop_assert!(!text.contains(".Z") && !text.contains("0Z") || !text.contains('.'));
-        }
-
         #[test]
         fn a_decimal_is_the_number_that_was_sent(mantissa in -999_999_999i64..999_999_999, exponent in -9i32..9) {
             let sent = format!("{mantissa}e{exponent}");

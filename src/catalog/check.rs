@@ -17,6 +17,10 @@ pub(super) const fn assert_valid(streams: &[&StreamSpec]) {
             }
             None => assert!(!spec.is_incremental(), "a stream sliced by time has no cursor"),
         }
+        match spec.resume {
+            Some(resume) => assert!(has_column(spec, resume), "rows are ordered by what is no column"),
+            None => assert!(!has_limit(spec), "a stream with pages does not say how its rows are ordered"),
+        }
         let mut other = index + 1;
         while other < streams.len() {
             assert!(!same(spec.name, streams[other].name), "two streams have one name");
@@ -59,6 +63,17 @@ const fn assert_fields(spec: &StreamSpec) {
         }
         index += 1;
     }
+}
+
+const fn has_limit(spec: &StreamSpec) -> bool {
+    let mut index = 0;
+    while index < spec.query.len() {
+        if same(spec.query[index].0, "limit") {
+            return true;
+        }
+        index += 1;
+    }
+    false
 }
 
 const fn has_column(spec: &StreamSpec, name: &str) -> bool {

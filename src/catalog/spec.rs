@@ -15,13 +15,21 @@ pub struct StreamSpec {
     /// [`Partition::Values`]), `{date}`, and the bounds of a window: `{from}` and
     /// `{to}` as dates, both inclusive; `{from_ns}` and `{until_ns}` as UNIX
     /// nanoseconds, `{from_utc}` and `{until_utc}` as RFC 3339, of New York's
-    /// midnights, the second exclusive.
+    /// midnights, the second exclusive. `{resume}` is the value of [`Self::resume`].
     pub path: &'static str,
     /// Query parameters, every option stated that the API would default. A
     /// parameter whose placeholder has no value (`{to}` of an open window) is left out.
     pub query: &'static [(&'static str, &'static str)],
     /// Where in the answer the rows are.
     pub rows_at: RowsAt,
+    /// Members beside the rows that say how many of them the answer holds. The vendor
+    /// promises `resultsCount` for bars and `count` for most others; one that is
+    /// missing says nothing.
+    pub counted_by: &'static [&'static str],
+    /// The column that rows come ordered by: from its last value on is asked whether
+    /// rows follow a page that is full and names no next one. Every stream with a
+    /// `limit` has one.
+    pub resume: Option<&'static str>,
     /// Whether there is a stream per bar size.
     pub sizes: Sizes,
     /// By what requests are split besides time.
@@ -213,6 +221,25 @@ impl Field {
 }
 
 impl StreamSpec {
+    /// Rows (of bars: base aggregates) that fill a page, as the request says.
+    pub fn limit(&self) -> Option<u64> {
+        self.query.iter().find(|(name, _)| *name == "limit").and_then(|(_, limit)| limit.parse().ok())
+    }
+
+    /// The field that says to which of the days asked for a row belongs: the cursor,
+    /// or where that is derived the row's first time. None without days.
+    pub fn day_field(&self) -> Option<usize> {
+        let cursor = self.cursor?;
+        let is_time = |field: &Field| matches!(field.kind, Kind::Time(_));
+        let of_cursor = self.fields.iter().position(|field| field.name == cursor);
+        of_cursor.or_else(|| self.fields.iter().position(is_time))
+    }
+
+    /// Whether a request can ask for the state of an earlier day.
+    pub fn is_of_a_day(&self) -> bool {
+        matches!(self.window, Window::Whole) && self.query.iter().any(|(_, value)| *value == "{date}")
+    }
+
     /// Whether it can be read incrementally: it is sliced by time.
     pub const fn is_incremental(&self) -> bool {
         !matches!(self.window, Window::Whole)

@@ -18,6 +18,8 @@ pub const STOCK_TRADES: StreamSpec = StreamSpec {
         ("limit", "50000"),
     ],
     rows_at: RowsAt::Results,
+    counted_by: &["count"],
+    resume: Some("sip_timestamp_ns"),
     sizes: Sizes::None,
     partition: Partition::Ticker,
     window: Window::TradingDays(1),

@@ -98,14 +98,20 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     show::run(&second, paint);
 
     let pipeline = pipeline(&market, &file, SECOND)?;
+    show::market(&file, calendar::day_of(SECOND), &pipeline.source.tickers, paint)?;
     show::judging(pipeline.streams.len(), paint);
     let held = judge(&market, &file, &pipeline, &second).await?;
     market.shutdown().await;
     show::tables(&held, paint);
-    show::market(&file, calendar::day_of(SECOND), &pipeline.source.tickers, paint)?;
-    show::farewell(&file, paint);
+    // What is left on a screen of 24 lines: nothing long after the verdict.
+    show::farewell(&absolute(&file), paint);
     let equal = held.iter().all(|held| held.difference == Difference::default());
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The same file from wherever the person stands; `make -C` stands elsewhere.
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
 fn pipeline(market: &Running, file: &Path, now: Timestamp) -> Result<Pipeline> {

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::airbyte::descriptor::StreamDescriptor;
 use crate::airbyte::log;
@@ -19,9 +18,6 @@ use crate::error::{Error, Result};
 
 use super::connect::connect;
 use super::{protocol, signals};
-
-/// Commits are worth a warehouse's while, and no STATE waits longer than a minute.
-const COMMIT_POLICY: CommitPolicy = CommitPolicy { rows: 1_000_000, interval: Duration::from_secs(60) };
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -101,8 +97,9 @@ async fn write(
     names.extend(streams.iter().map(|stream| stream.descriptor.clone()));
     let stop = signals::stop_on_signal()?;
     let mut sink = connect(&config.sink).await?;
-    let destination = Destination::open(&mut *sink, Arc::clone(output), COMMIT_POLICY, streams).await?;
-    destination.run(Blocks::of_stdin()?, stop).await
+    let destination = Destination::open(&mut *sink, Arc::clone(output), streams).await?;
+    let policy = CommitPolicy { rows: config.commit_rows, interval: config.commit_interval };
+    destination.run(Blocks::of_stdin()?, policy, stop).await
 }
 
 /// The stream that an error is about, unless streams of several namespaces have its name.

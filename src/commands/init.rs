@@ -12,6 +12,7 @@ use crate::calendar;
 use crate::catalog::{Capability, STREAMS, Sizes, StreamSpec};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::terminal::shell;
 
 const SOURCE: &str = include_str!("init/source.yaml");
 const DUCKDB: &str = include_str!("init/duckdb.yaml");
@@ -56,11 +57,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let today = calendar::day_of(Clock::from_environment()?.now());
     write(&args.path, &pipeline(args.sink, today), args.force)?;
     let path = args.path.display();
+    let sync = format!("{} sync {}", shell::program(), shell::word(&path.to_string()));
     let key = match args.sink {
         SinkKind::DuckDb => "",
         SinkKind::Snowflake => "  and set the SNOWFLAKE_… variables that it names\n",
     };
-    println!("wrote {path}; to go on:\n\n  export POLYGON_API_KEY=…\n{key}  tapeline sync {path}");
+    println!("wrote {path}; to go on:\n\n  export POLYGON_API_KEY=…\n{key}  {sync}");
     Ok(ExitCode::SUCCESS)
 }
 

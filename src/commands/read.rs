@@ -65,19 +65,24 @@ async fn start(args: &Args, output: &Arc<Output>) -> Result<Report> {
     let selected = catalog::select(protocol::load_catalog(&args.catalog)?, &streams)?;
     let passed = protocol::load_state(args.state.as_deref())?;
     let stop = signals::stop_on_signal()?;
-    run_streams(output, selected, passed, stop, |observer| PolygonSource::new(config, clock, observer)).await
+    let connect = |observer, selected: &[Selected]| {
+        let source = PolygonSource::new(config, clock, observer)?;
+        source.assert_ready(selected.iter().map(|selected| &selected.stream))?;
+        Ok(source)
+    };
+    run_streams(output, selected, passed, stop, connect).await
 }
 
 /// Reads `selected` from the source that `connect` makes.
 ///
 /// # Errors
 /// Only when there is no source; what happens to streams is in the report.
-async fn run_streams<S: Source>(
+async fn run_streams<S: Source + 'static>(
     output: &Arc<Output>,
     selected: Vec<Selected>,
     passed: PassedStates,
     stop: watch::Receiver<bool>,
-    connect: impl FnOnce(Arc<dyn Observer>) -> Result<S>,
+    connect: impl FnOnce(Arc<dyn Observer>, &[Selected]) -> Result<S>,
 ) -> Result<Report> {
     if selected.is_empty() {
         output.log(Level::Warn, "the configured catalogue selects no stream: nothing is read");
@@ -90,21 +95,21 @@ async fn run_streams<S: Source>(
     let statuses = Arc::new(Statuses::new(Arc::clone(output), descriptors));
     let observer: Arc<dyn Observer> =
         Arc::new(AirbyteObserver::new(Arc::clone(output), Arc::clone(&statuses)));
-    let source = connect(Arc::clone(&observer))?;
+    let source: Arc<dyn Source> = Arc::new(connect(Arc::clone(&observer), &selected)?);
     let jobs: Vec<Job> = selected.iter().map(job).collect();
-    let setups = setups(selected, &source, passed);
+    let setups = setups(selected, &*source, passed);
     let mut sink = AirbyteSink::new(Arc::clone(output), statuses, setups);
-    Ok(Engine::new(&source, observer, COMMIT_POLICY, stop).run(&mut sink, &jobs).await)
+    Ok(Engine::new(observer, COMMIT_POLICY, stop).read(&source, &mut sink, &jobs).await)
 }
 
 fn job(selected: &Selected) -> Job {
     Job {
         stream: selected.stream.clone(),
-        target: Target::new(selected.stream.name.clone(), Arc::clone(&selected.stream.table), selected.mode),
+        target: Target::new("", &selected.stream.name, Arc::clone(&selected.stream.table), selected.mode),
     }
 }
 
-fn setups(selected: Vec<Selected>, source: &impl Source, mut passed: PassedStates) -> Vec<StreamSetup> {
+fn setups(selected: Vec<Selected>, source: &dyn Source, mut passed: PassedStates) -> Vec<StreamSetup> {
     let setup = |selected: Selected| StreamSetup {
         initial: Checkpoint::new(source.options(&selected.stream)).to_json(),
         passed: passed.remove(&selected.stream.name).filter(|_| goes_on(&selected)),

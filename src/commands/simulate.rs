@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt as _};
-use crate::simulator::{self, Config, HistoryPolicy, LimitWindow, Plan, TICKERS_DEFAULT};
+use crate::simulator::{self, Config, HistoryPolicy, LimitWindow, Plan, TICKERS_DEFAULT, TICKERS_MAX};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -41,9 +41,6 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = TICKERS_DEFAULT)]
     tickers: usize,
 }
-
-/// Most tickers that a market may have.
-const TICKERS_MAX: usize = 100_000;
 
 /// Serves until SIGINT or SIGTERM.
 pub async fn run(args: Args) -> Result<ExitCode> {

@@ -12,13 +12,13 @@ use super::connect::connect;
 use super::signals;
 use crate::clock::Clock;
 use crate::config::pipeline::{Choice, Pipeline};
-use crate::config::source::SourceConfig;
 use crate::engine::{CommitPolicy, Engine, Job, Report};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::Limiter;
 use crate::polygon::PolygonSource;
 use crate::progress::{Progress, When};
-use crate::sink::{Sink, Target};
+use crate::sink::Target;
+use crate::source::Source;
 use crate::telemetry::{self, LogFormat};
 use crate::terminal::{Paint, counted};
 
@@ -39,7 +39,7 @@ pub struct Args {
     /// How the log on stderr and the summary on stdout look.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
-    /// Whether to draw progress bars: they need a terminal.
+    /// When to draw progress bars.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     progress: When,
 }
@@ -50,6 +50,10 @@ pub struct Args {
 /// What kept it from beginning. What happens later is in the exit code, and told
 /// on stderr.
 pub async fn run(args: Args) -> Result<ExitCode> {
+    if args.progress == When::Always && args.log_format == LogFormat::Json {
+        return Err(Error::config("`--progress always` draws among the lines of `--log-format json`")
+            .hint("leave one of them out"));
+    }
     match args.log_format {
         LogFormat::Text => run_told(args).await,
         LogFormat::Json => {
@@ -97,6 +101,8 @@ pub(super) async fn run_pipeline(
     progress: &Arc<Progress>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Report> {
+    let source = PolygonSource::new(pipeline.source.clone(), clock, Arc::<Progress>::clone(progress))?;
+    source.assert_ready(pipeline.streams.iter().map(|choice| &choice.stream))?;
     let jobs: Vec<_> = pipeline.streams.iter().map(|choice| job(&pipeline.name, choice)).collect();
     let policy = CommitPolicy { rows: pipeline.commit_rows, interval: pipeline.commit_interval };
     let connecting = connect(&pipeline.sink);
@@ -107,32 +113,15 @@ pub(super) async fn run_pipeline(
             return Err(Error::new(ErrorKind::Interrupted, "stopped on request before anything was read"));
         }
     };
-    read_into(pipeline.source.clone(), clock, &mut *sink, &jobs, policy, progress, stop).await
-}
-
-/// Reads the jobs' streams from the API into a sink.
-///
-/// # Errors
-/// When the source cannot be set up. Failures of the run are in its report.
-async fn read_into(
-    source: SourceConfig,
-    clock: Clock,
-    sink: &mut dyn Sink,
-    jobs: &[Job],
-    policy: CommitPolicy,
-    progress: &Arc<Progress>,
-    stop: watch::Receiver<bool>,
-) -> Result<Report> {
-    let source = PolygonSource::new(source, clock, Arc::<Progress>::clone(progress))?;
-    let engine = Engine::new(&source, Arc::<Progress>::clone(progress), policy, stop);
-    Ok(engine.run(sink, jobs).await)
+    let source: Arc<dyn Source> = Arc::new(source);
+    let engine = Engine::new(Arc::<Progress>::clone(progress), policy, stop);
+    Ok(engine.read(&source, &mut *sink, &jobs).await)
 }
 
 /// A stream of the pipeline as the engine runs it.
 fn job(pipeline: &str, choice: &Choice) -> Job {
     let stream = choice.stream.clone();
-    let key = Pipeline::progress_key(pipeline, &stream.name);
-    let target = Target::new(key, Arc::clone(&stream.table), choice.mode);
+    let target = Target::new(pipeline, &stream.name, Arc::clone(&stream.table), choice.mode);
     Job { stream, target }
 }
 

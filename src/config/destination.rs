@@ -1,11 +1,13 @@
 //! The configuration of the Airbyte destination.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::explain::suggest;
-use super::pipeline::SinkConfig;
+use super::pipeline::{COMMIT_ROWS, COMMIT_SECONDS, RawCommit, SinkConfig};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::sink::duckdb::DuckDbConfig;
@@ -26,6 +28,10 @@ pub struct RawDestinationConfig {
     /// Where records go.
     #[schemars(title = "Warehouse", extend("order" = 0))]
     sink: RawSink,
+    /// When records are committed: always what STATEs cover, and all of it at the end.
+    #[serde(default)]
+    #[schemars(title = "Commits", extend("order" = 1))]
+    commit: RawCommit,
 }
 
 /// A sink as in a pipeline; Airbyte wants the choice as a field.
@@ -50,6 +56,10 @@ pub struct DestinationConfig {
     /// Where records go, to the schema of this configuration unless their stream has
     /// a namespace.
     pub sink: SinkConfig,
+    /// Rows after which a commit follows.
+    pub commit_rows: u64,
+    /// Time after which a commit follows.
+    pub commit_interval: Duration,
 }
 
 impl DestinationConfig {
@@ -66,9 +76,11 @@ impl DestinationConfig {
         #[serde(deny_unknown_fields)]
         struct Outer {
             sink: Map<String, Value>,
+            #[serde(default)]
+            commit: RawCommit,
         }
         let value = super::without_platform_keys(value);
-        let Outer { sink } = super::parse(value.clone(), WHAT)?;
+        let Outer { sink, commit } = super::parse(value.clone(), WHAT)?;
         let mut sink = super::without_platform_keys(Value::Object(sink));
         let kind = sink.as_object_mut().and_then(|sink| sink.shift_remove("type"));
         let sink = match kind.as_ref().and_then(Value::as_str) {
@@ -94,7 +106,9 @@ impl DestinationConfig {
             }
         };
         conform::<RawDestinationConfig>(&value, WHAT)?;
-        Ok(Self { sink })
+        let commit_rows = commit.rows.unwrap_or(COMMIT_ROWS);
+        let commit_interval = Duration::from_secs(commit.seconds.unwrap_or(COMMIT_SECONDS));
+        Ok(Self { sink, commit_rows, commit_interval })
     }
 
     /// The schema of streams without a namespace.

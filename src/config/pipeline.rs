@@ -25,11 +25,11 @@ pub use choice::RawChoice;
 
 /// Rows after which a commit follows: seconds of work for any warehouse, and
 /// little to read again after a crash.
-const COMMIT_ROWS: u64 = 1_000_000;
+pub(super) const COMMIT_ROWS: u64 = 1_000_000;
 
 /// Seconds after which a commit follows. The free plan loses at most 5 requests
 /// to a crash, and a warehouse is woken once a minute.
-const COMMIT_SECONDS: u64 = 60;
+pub(super) const COMMIT_SECONDS: u64 = 60;
 
 /// What the fields of a pipeline are fields of, for people.
 const WHAT: &str = "the pipeline";
@@ -177,11 +177,6 @@ impl Pipeline {
         }
         self.streams.retain(|choice| names.contains(&choice.stream.name));
         Ok(())
-    }
-
-    /// Under what the sink keeps the progress of a pipeline's stream.
-    pub fn progress_key(pipeline: &str, stream: &str) -> String {
-        format!("{pipeline}/{stream}")
     }
 }
 

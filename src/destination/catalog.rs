@@ -12,7 +12,7 @@ use super::columns;
 use crate::airbyte::descriptor::StreamDescriptor;
 use crate::catalog::Table;
 use crate::error::{Error, Result};
-use crate::sink::{Run, Target, WriteMode};
+use crate::sink::{AIRBYTE, Run, Target, WriteMode};
 
 /// A stream that records may come of.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub fn configured(catalog: Value, schema: &str) -> Result<Vec<Configured>> {
     for raw in raw.streams {
         let name = raw.stream.name.clone();
         let stream = stream(raw, schema).map_err(|error| error.in_stream(&name))?;
-        if let Some(other) = tables.insert(stream.target.progress_key.clone(), name.clone()) {
+        if let Some(other) = tables.insert(stream.target.stream.clone(), name.clone()) {
             return Err(Error::config(format!("the streams {other} and {name} would have the same table"))
                 .hint("names that differ only in case are one name in a warehouse, and without a namespace a stream goes to the configured schema: give one of the streams a prefix or a namespace"));
         }
@@ -71,11 +71,11 @@ pub fn configured(catalog: Value, schema: &str) -> Result<Vec<Configured>> {
     Ok(streams)
 }
 
-/// Under what the progress of a table is stored. Names that a warehouse takes for
-/// the same have the same key, others never do: the first slash ends the schema.
-fn progress_key(schema: &str, table: &str) -> String {
+/// The name under which the progress of a table is stored. Names that a warehouse takes
+/// for the same have the same, others never do: the first slash ends the schema.
+fn stored_name(schema: &str, table: &str) -> String {
     let schema = schema.replace('%', "%25").replace('/', "%2F");
-    columns::folded(&format!("airbyte:{schema}/{table}"))
+    columns::folded(&format!("{schema}/{table}"))
 }
 
 fn stream(raw: RawConfigured, default_schema: &str) -> Result<Configured> {
@@ -86,12 +86,12 @@ fn stream(raw: RawConfigured, default_schema: &str) -> Result<Configured> {
     let run = run.or_else(|| mode.is_staged().then(|| Timestamp::now().as_millisecond()));
     let RawStream { name, namespace, .. } = raw.stream;
     let namespace = namespace.filter(|namespace| !namespace.is_empty());
-    let progress_key = progress_key(namespace.as_deref().unwrap_or(default_schema), &table.name);
+    let stored_name = stored_name(namespace.as_deref().unwrap_or(default_schema), &table.name);
     Ok(Configured {
         target: Target {
             schema: namespace.clone(),
             run: run.map(|generation| Run { generation, sync: raw.sync_id }),
-            ..Target::new(progress_key, Arc::new(table), mode)
+            ..Target::new(AIRBYTE, stored_name, Arc::new(table), mode)
         },
         descriptor: StreamDescriptor { name, namespace },
     })
@@ -253,11 +253,9 @@ mod tests {
             "source_defined_primary_key": [["id"]]});
         let configured =
             one(json!({"stream": stream, "destination_object_name": "t", "primary_key": []})).unwrap();
-        let Target { schema, table, progress_key, run, .. } = configured.target;
-        assert_eq!(
-            (schema.as_deref(), table.name.as_str(), progress_key.as_str()),
-            (Some("raw"), "t", "airbyte:raw/t")
-        );
+        assert_eq!(configured.target.first_key(), "airbyte:raw/t");
+        let Target { schema, table, stream, run, .. } = configured.target;
+        assert_eq!((schema.as_deref(), table.name.as_str(), stream.as_str()), (Some("raw"), "t", "raw/t"));
         assert_eq!(table.key, ["id"]);
         assert_eq!(run.unwrap().sync, Some(9));
     }
@@ -297,8 +295,8 @@ mod tests {
     #[test]
     fn no_two_tables_share_their_progress() {
         let keys = [("a", "b/c"), ("a/b", "c"), ("a%2fb", "c"), ("a", "b"), ("a%25", "b"), ("a%", "b")]
-            .map(|(schema, table)| progress_key(schema, table));
+            .map(|(schema, table)| stored_name(schema, table));
         assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len(), "{keys:?}");
-        assert_eq!(progress_key("Main", "Trades"), "airbyte:main/trades");
+        assert_eq!(stored_name("Main", "Trades"), "main/trades");
     }
 }

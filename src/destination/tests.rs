@@ -1,72 +1,14 @@
 //! What of the input is durable whenever it ends, and what is echoed.
 
-use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::airbyte::output::tests::Captured;
-use crate::batch::Batch;
-use crate::sink::Target;
-
-/// Keeps what is durable apart from what is not, by stream.
-#[derive(Debug, Default)]
-struct Memory {
-    durable: Vec<Vec<String>>,
-    open: Vec<Vec<String>>,
-    finished: BTreeSet<usize>,
-    writes: usize,
-    commits: usize,
-    /// What was committed as progress, in order.
-    progress: Vec<(usize, String)>,
-    fail_commit: bool,
-}
-
-#[async_trait]
-impl Sink for Memory {
-    async fn open(&mut self, _: &Target) -> Result<(StreamId, Option<String>)> {
-        self.durable.push(Vec::new());
-        self.open.push(Vec::new());
-        Ok((StreamId(self.open.len() - 1), None))
-    }
-
-    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
-        self.writes += 1;
-        for (index, row) in batch.rows.iter().enumerate() {
-            let row = std::str::from_utf8(row).unwrap();
-            // Every record was emitted at the moment of its number.
-            assert_eq!(row, format!("{{\"n\":{}}}", batch.extracted_at.of(index) - EPOCH));
-            self.open[stream.0].push(row.to_owned());
-        }
-        Ok(Receipt::Accepted)
-    }
-
-    async fn commit(&mut self, stream: StreamId, progress: &str) -> Result<Receipt> {
-        if self.fail_commit {
-            return Err(Error::new(ErrorKind::Sink, "scripted"));
-        }
-        self.commits += 1;
-        self.progress.push((stream.0, progress.to_owned()));
-        let mut rows = std::mem::take(&mut self.open[stream.0]);
-        self.durable[stream.0].append(&mut rows);
-        Ok(Receipt::Durable)
-    }
-
-    async fn rollback(&mut self, stream: StreamId) -> Result<()> {
-        self.open[stream.0].clear();
-        Ok(())
-    }
-
-    async fn finish(&mut self, stream: StreamId) -> Result<()> {
-        assert!(self.open[stream.0].is_empty(), "finished with rows that were not committed");
-        self.finished.insert(stream.0);
-        Ok(())
-    }
-}
+use crate::sink::memory::Memory;
 
 const EPOCH: i64 = 1_700_000_000_000;
 
@@ -128,10 +70,11 @@ impl Ran {
 async fn run_text(sink: &mut Memory, text: Vec<u8>, rows: u64, stream_bytes_max: usize) -> Ran {
     let (output, captured) = Captured::output();
     let policy = CommitPolicy { rows, interval: Duration::from_secs(3600) };
-    let mut destination = Destination::open(sink, Arc::clone(&output), policy, catalog()).await.unwrap();
-    destination.stream_bytes_max = stream_bytes_max;
+    let mut destination = Destination::open(sink, Arc::clone(&output), catalog()).await.unwrap();
+    destination.page_bytes = stream_bytes_max;
     let (_keep, stop) = watch::channel(false);
-    let outcome = destination.run(Blocks::of(Cursor::new(text)).unwrap(), stop).await;
+    let engine = Engine::new(Arc::new(Told(Arc::clone(&output))), policy, stop).holding(stream_bytes_max);
+    let outcome = destination.run_in(engine, Blocks::of(Cursor::new(text)).unwrap()).await;
     Ran { outcome, lines: captured.lines(&output) }
 }
 
@@ -140,11 +83,23 @@ fn text(messages: &[Value]) -> Vec<u8> {
 }
 
 async fn run(sink: &mut Memory, messages: &[Value]) -> Ran {
-    run_text(sink, text(messages), 1, STREAM_BYTES_MAX).await
+    run_text(sink, text(messages), 1, PAGE_BYTES).await
 }
 
 fn rows(numbers: impl IntoIterator<Item = i64>) -> Vec<String> {
     numbers.into_iter().map(|number| format!("{{\"n\":{number}}}")).collect()
+}
+
+fn durable(sink: &Memory) -> Vec<Vec<String>> {
+    sink.streams.iter().map(|stream| stream.durable.clone()).collect()
+}
+
+fn finished(sink: &Memory) -> Vec<bool> {
+    sink.streams.iter().map(|stream| stream.finished == 1).collect()
+}
+
+fn progress(sink: &Memory) -> Vec<Option<String>> {
+    sink.streams.iter().map(|stream| stream.positions.get("").cloned()).collect()
 }
 
 #[tokio::test]
@@ -156,11 +111,10 @@ async fn a_state_is_echoed_after_its_records_with_their_count() {
     let ran = run(&mut sink, &messages).await;
     ran.outcome.as_ref().unwrap();
     assert_eq!(ran.echoed(), [(10, 2.0), (11, 0.0), (12, 1.0)]);
-    assert_eq!(sink.durable, [rows([1, 3]), rows([2])]);
-    assert_eq!(sink.finished, BTreeSet::from([0, 1]));
-    // Progress is the last STATE before the commit: that of stream 0 came with its rows.
-    let last = |stream, number| (stream, state(stream, number)["state"].to_string());
-    assert_eq!(sink.progress, [last(0, 10), last(1, 12)]);
+    assert_eq!(durable(&sink), [rows([1, 3]), rows([2])]);
+    assert_eq!(finished(&sink), [true, true]);
+    let last = |stream, number| Some(state(stream, number)["state"].to_string());
+    assert_eq!(progress(&sink), [last(0, 11), last(1, 12)]);
 }
 
 #[tokio::test]
@@ -170,7 +124,7 @@ async fn progress_is_the_last_state_also_when_rows_come_after_it() {
         [record(0, 1), state(0, 10), state(0, 11), record(0, 2), status(0, "COMPLETE"), record(1, 3)];
     run(&mut sink, &[messages.to_vec(), vec![status(1, "COMPLETE")]].concat()).await.outcome.unwrap();
     let text = |number| state(0, number)["state"].to_string();
-    assert_eq!(sink.progress, [(0, text(10)), (0, text(11)), (1, "{}".to_owned())]);
+    assert_eq!(progress(&sink), [Some(text(11)), None]);
 }
 
 #[tokio::test]
@@ -178,7 +132,7 @@ async fn a_state_of_all_streams_covers_all() {
     let mut sink = Memory::default();
     let ran = run(&mut sink, &[record(0, 1), record(1, 2), global(10), record(1, 3)]).await;
     assert_eq!(ran.echoed(), [(10, 2.0)]);
-    assert_eq!(sink.durable, [rows([1]), rows([2])]);
+    assert_eq!(durable(&sink), [rows([1]), rows([2])]);
 }
 
 #[tokio::test]
@@ -187,14 +141,14 @@ async fn few_states_are_not_committed_one_by_one() {
     let mut messages: Vec<Value> =
         (0..100).flat_map(|number| [record(0, number), state(0, number)]).collect();
     messages.extend(complete());
-    let ran = run_text(&mut sink, text(&messages), 1000, STREAM_BYTES_MAX).await;
+    let ran = run_text(&mut sink, text(&messages), 1000, PAGE_BYTES).await;
     assert_eq!(ran.echoed().len(), 100);
     assert_eq!((sink.writes, sink.commits), (1, 1));
 }
 
 #[tokio::test]
 async fn what_came_after_the_last_state_of_a_source_that_died_is_not_kept() {
-    for bytes_max in [1, 40, STREAM_BYTES_MAX] {
+    for bytes_max in [1, 40, PAGE_BYTES] {
         let mut sink = Memory::default();
         let messages = [
             record(0, 1),
@@ -208,8 +162,8 @@ async fn what_came_after_the_last_state_of_a_source_that_died_is_not_kept() {
         assert_eq!(ran.outcome.as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
         assert!(ran.message().contains("did not say that stream a is complete"), "{}", ran.message());
         assert_eq!(ran.echoed(), [(10, 1.0)]);
-        assert_eq!((&sink.durable[0], &sink.open[0]), (&rows([1]), &rows([])), "{bytes_max}");
-        assert_eq!(sink.finished, BTreeSet::from([1]));
+        assert_eq!((&sink.streams[0].durable, sink.streams[0].is_open()), (&rows([1]), false), "{bytes_max}");
+        assert_eq!(finished(&sink), [false, true]);
         let told = ran.lines.iter().any(|line| {
             line["log"]["message"].as_str().is_some_and(|log| log.contains("2 records after the last STATE"))
         });
@@ -222,12 +176,12 @@ async fn a_complete_stream_needs_no_state() {
     let mut sink = Memory::default();
     let ran = run(&mut sink, &[vec![record(0, 1)], complete().to_vec()].concat()).await;
     ran.outcome.unwrap();
-    assert_eq!(sink.durable[0], rows([1]));
+    assert_eq!(sink.streams[0].durable, rows([1]));
 }
 
 #[tokio::test]
 async fn nothing_is_echoed_when_the_commit_failed() {
-    let mut sink = Memory { fail_commit: true, ..Memory::default() };
+    let mut sink = Memory { fail_commit: Some(1), ..Memory::default() };
     let ran = run(&mut sink, &[record(0, 1), state(0, 10)]).await;
     assert_eq!(ran.outcome.as_ref().unwrap_err().kind(), ErrorKind::Sink);
     assert!(ran.echoed().is_empty());
@@ -248,11 +202,11 @@ async fn bad_input_ends_the_run_and_keeps_what_states_cover() {
         ),
     ] {
         let mut sink = Memory::default();
-        let ran = run_text(&mut sink, [whole.clone(), rest].concat(), 100, STREAM_BYTES_MAX).await;
+        let ran = run_text(&mut sink, [whole.clone(), rest].concat(), 100, PAGE_BYTES).await;
         assert_eq!(ran.outcome.as_ref().unwrap_err().kind(), ErrorKind::Response);
         assert!(ran.message().contains(expected), "{}", ran.message());
         assert_eq!(ran.echoed(), [(10, 1.0)]);
-        assert_eq!((&sink.durable[0], &sink.open[0]), (&rows([1]), &rows([])));
+        assert_eq!((&sink.streams[0].durable, sink.streams[0].is_open()), (&rows([1]), false));
     }
 }
 
@@ -260,8 +214,55 @@ async fn bad_input_ends_the_run_and_keeps_what_states_cover() {
 async fn what_is_no_message_is_passed_over() {
     let mut sink = Memory::default();
     let input = [b"Picked up JAVA_OPTS\n\n".to_vec(), text(&[record(0, 1)]), text(&complete())].concat();
-    run_text(&mut sink, input, 1, STREAM_BYTES_MAX).await.outcome.unwrap();
-    assert_eq!(sink.durable[0], rows([1]));
+    run_text(&mut sink, input, 1, PAGE_BYTES).await.outcome.unwrap();
+    assert_eq!(sink.streams[0].durable, rows([1]));
+}
+
+/// Records whose key is none are kept apart, with the reason, by the STATE that covers
+/// them; more than a sync may have fail it.
+#[tokio::test]
+async fn records_without_a_key_are_kept_apart() {
+    let keyed = json!({"stream": {"name": "a", "json_schema": {"properties":
+        {"n": {"type": "integer"}, "v": {"type": "string"}}}}, "destination_sync_mode": "append_dedup",
+        "primary_key": [["n"]]});
+    let data =
+        |data: Value| json!({"type": "RECORD", "record": {"stream": "a", "data": data, "emitted_at": EPOCH}});
+    let messages = [
+        data(json!({"n": 1})),
+        data(json!({"v": "none"})),
+        data(json!({"n": null, "v": "null"})),
+        data(json!({"n": "text", "v": "misfit"})),
+        state(0, 10),
+        data(json!({"v": "of no STATE"})),
+    ];
+    for rejected_max in [3, 2] {
+        let mut sink = Memory::default();
+        let (output, captured) = Captured::output();
+        let configured = catalog::configured(json!({"streams": [keyed]}), "main").unwrap();
+        let mut destination = Destination::open(&mut sink, Arc::clone(&output), configured).await.unwrap();
+        destination.rejected_max = rejected_max;
+        let (_keep, stop) = watch::channel(false);
+        let policy = CommitPolicy { rows: 1, interval: Duration::from_secs(3600) };
+        let input = Blocks::of(Cursor::new(text(&messages))).unwrap();
+        let outcome = destination.run(input, policy, stop).await;
+        let message = outcome.unwrap_err().user_message();
+        let ran = Ran { outcome: Ok(()), lines: captured.lines(&output) };
+        if rejected_max == 2 {
+            assert!(message.contains("`n` of the primary key is not of the type"), "{message}");
+            assert!(ran.echoed().is_empty() && sink.streams.iter().all(|stream| stream.durable.is_empty()));
+            continue;
+        }
+        assert_eq!(ran.echoed(), [(10, 4.0)], "they count");
+        assert_eq!(sink.streams[0].durable, [r#"{"n":1}"#]);
+        assert_eq!(
+            sink.streams[1].durable,
+            [
+                r#"{"stream":"a","reason":"`n` of the primary key is absent or null","row":{"v":"none"}}"#,
+                r#"{"stream":"a","reason":"`n` of the primary key is absent or null","row":{"v":"null"}}"#,
+                r#"{"stream":"a","reason":"`n` of the primary key is not of the type that the stream's schema says","row":{"v":"misfit","additional_properties":{"n":"text"}}}"#,
+            ]
+        );
+    }
 }
 
 #[tokio::test]
@@ -269,7 +270,7 @@ async fn a_stop_keeps_what_states_cover() {
     let mut sink = Memory::default();
     let (output, captured) = Captured::output();
     let policy = CommitPolicy { rows: 100, interval: Duration::from_secs(3600) };
-    let destination = Destination::open(&mut sink, Arc::clone(&output), policy, catalog()).await.unwrap();
+    let destination = Destination::open(&mut sink, Arc::clone(&output), catalog()).await.unwrap();
     let (stopper, stop) = watch::channel(false);
     /// Asks for the end once all was read, and never ends itself.
     struct Endless(Cursor<Vec<u8>>, watch::Sender<bool>);
@@ -286,11 +287,11 @@ async fn a_stop_keeps_what_states_cover() {
         }
     }
     let input = Endless(Cursor::new(text(&[record(0, 1), state(0, 10), record(0, 2)])), stopper);
-    let outcome = destination.run(Blocks::of(input).unwrap(), stop).await;
+    let outcome = destination.run(Blocks::of(input).unwrap(), policy, stop).await;
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Interrupted);
     let ran = Ran { outcome: Ok(()), lines: captured.lines(&output) };
     // The stop may come before the block was taken; a STATE is echoed only with its rows.
-    assert_eq!(sink.durable[0].len(), ran.echoed().len());
+    assert_eq!(sink.streams[0].durable.len(), ran.echoed().len());
 }
 
 /// A step of a source.
@@ -353,9 +354,12 @@ proptest! {
         let echoed: Vec<i64> = ran.echoed().into_iter().map(|(number, _)| number).collect();
         prop_assert_eq!(echoed, states);
         for stream in 0..2 {
-            prop_assert_eq!(&sink.durable[stream], &rows(written[stream][..covered[stream]].iter().copied()));
-            prop_assert!(sink.open[stream].is_empty());
-            prop_assert_eq!(sink.finished.contains(&stream), ended[stream]);
+            let kept = &sink.streams[stream];
+            prop_assert_eq!(&kept.durable, &rows(written[stream][..covered[stream]].iter().copied()));
+            let numbers = written[stream][..covered[stream]].iter().map(|number| EPOCH + number);
+            prop_assert!(kept.extracted_at.iter().copied().eq(numbers), "each record has its own moment");
+            prop_assert!(!kept.is_open());
+            prop_assert_eq!(kept.finished == 1, ended[stream]);
         }
     }
 }

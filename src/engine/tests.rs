@@ -1,83 +1,57 @@
+use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use proptest::prelude::*;
 
+use super::fetch::{Fetched, Fetcher};
 use super::*;
 use crate::batch::Rows;
 use crate::catalog::streams;
-use crate::checkpoint::Options;
 use crate::observe::Silent;
-use crate::sink::Receipt;
-use crate::source::scripted::{Script, Scripted, failing, slice};
-use crate::source::{AHEAD_BYTES_MAX, Pages, Slice};
+use crate::sink::memory::Memory;
+use crate::source::scripted::{Script, Scripted, failing, slice, whole};
+use crate::source::{AHEAD_BYTES_MAX, Estimate, Page, Pages, Plan, Slice};
 
-fn of_trades(scripts: Vec<Script>) -> Scripted {
-    Scripted([("stock_trades".to_owned(), scripts)].into())
+const TRADES: &str = "stock_trades";
+const NEWS: &str = "news";
+
+fn job(name: &str, mode: WriteMode) -> Job {
+    let stream = streams(&[]).into_iter().find(|stream| stream.name == name).unwrap();
+    let target = Target::new("test", name, Arc::clone(&stream.table), mode);
+    Job { stream, target }
 }
 
-/// Keeps what is durable apart from what is not.
-#[derive(Default)]
-struct Memory {
-    durable: Vec<Vec<u8>>,
-    open: Vec<Vec<u8>>,
-    progress: Option<String>,
-    finished: bool,
-    rollbacks: usize,
-    fail_commit: bool,
+fn policy(rows: u64) -> CommitPolicy {
+    CommitPolicy { rows, interval: Duration::from_secs(3600) }
 }
 
-#[async_trait]
-impl Sink for Memory {
-    async fn open(&mut self, _: &Target) -> Result<(StreamId, Option<String>)> {
-        self.open.clear();
-        Ok((StreamId(0), self.progress.clone()))
-    }
-
-    async fn write(&mut self, _: StreamId, batch: Batch) -> Result<Receipt> {
-        self.open.extend(batch.rows.iter().map(<[u8]>::to_vec));
-        Ok(Receipt::Accepted)
-    }
-
-    async fn commit(&mut self, _: StreamId, progress: &str) -> Result<Receipt> {
-        if self.fail_commit {
-            return Err(Error::new(ErrorKind::Sink, "scripted"));
-        }
-        self.durable.append(&mut self.open);
-        self.progress = Some(progress.to_owned());
-        Ok(Receipt::Durable)
-    }
-
-    async fn rollback(&mut self, _: StreamId) -> Result<()> {
-        self.open.clear();
-        self.rollbacks += 1;
-        Ok(())
-    }
-
-    async fn finish(&mut self, _: StreamId) -> Result<()> {
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Memory {
-    fn rows(&self) -> Vec<String> {
-        self.durable.iter().map(|row| String::from_utf8_lossy(&row[..1]).into_owned()).collect()
-    }
-
-    fn through(&self, partition: &str) -> Option<i8> {
-        let checkpoint = Checkpoint::from_json(self.progress.as_ref()?, Options::new()).unwrap();
-        checkpoint.position(partition).map(|position| position.through.day())
-    }
+/// Runs streams of these scripts, in this order.
+async fn run_all(scripts: &[(&str, Vec<Script>)], sink: &mut Memory, commit_rows: u64) -> Report {
+    let source = scripts.iter().map(|(name, scripts)| ((*name).to_owned(), scripts.clone())).collect();
+    let source: Arc<dyn Source> = Arc::new(Scripted(source));
+    let jobs: Vec<Job> = scripts.iter().map(|(name, _)| job(name, WriteMode::AppendDedup)).collect();
+    let (_keep, stop) = watch::channel(false);
+    Engine::new(Arc::new(Silent), policy(commit_rows), stop).read(&source, sink, &jobs).await
 }
 
 async fn run(scripts: Vec<Script>, sink: &mut Memory, commit_rows: u64) -> Report {
-    let stream = streams(&[]).into_iter().find(|stream| stream.name == "stock_trades").unwrap();
-    let target = Target::new("test/stock_trades", Arc::clone(&stream.table), WriteMode::AppendDedup);
-    let policy = CommitPolicy { rows: commit_rows, interval: Duration::from_secs(3600) };
-    let (_keep, stop) = watch::channel(false);
-    let source = of_trades(scripts);
-    Engine::new(&source, Arc::new(Silent), policy, stop).run(sink, &[Job { stream, target }]).await
+    run_all(&[(TRADES, scripts)], sink, commit_rows).await
+}
+
+/// The first letter of each durable row.
+fn rows(sink: &Memory) -> Vec<&str> {
+    sink.of(TRADES).durable.iter().map(|row| &row[..1]).collect()
+}
+
+fn through(sink: &Memory, partition: &str) -> Option<i8> {
+    let checkpoint = Checkpoint::from_positions(&sink.of(TRADES).positions, Options::new()).unwrap();
+    checkpoint.position(partition).map(|position| position.through.day())
+}
+
+fn is_finished(sink: &Memory) -> bool {
+    sink.of(TRADES).finished > 0
 }
 
 #[tokio::test]
@@ -85,10 +59,10 @@ async fn slices_are_committed_in_order_with_their_progress() {
     let mut sink = Memory::default();
     let scripts = vec![slice("A", 1, &[b"a", b"b"]), slice("A", 2, &[]), slice("A", 3, &[b"c"])];
     let report = run(scripts, &mut sink, 1).await;
-    assert!(report.worst().is_none() && sink.finished);
-    assert_eq!(sink.rows(), ["a", "b", "c"]);
-    assert_eq!(sink.through("A"), Some(3));
-    assert_eq!(report.rows(), 3);
+    assert!(report.worst().is_none() && is_finished(&sink));
+    assert_eq!(rows(&sink), ["a", "b", "c"]);
+    assert_eq!(through(&sink, "A"), Some(3));
+    assert_eq!((report.rows(), report.streams[0].slices), (3, 3));
 }
 
 #[tokio::test]
@@ -101,23 +75,34 @@ async fn a_failed_slice_leaves_nothing_and_keeps_what_was_before() {
     ];
     let report = run(scripts.clone(), &mut sink, 1000).await;
     assert_eq!(report.worst().unwrap().kind(), ErrorKind::Unavailable);
-    assert_eq!((sink.rows(), sink.through("A"), sink.finished), (vec!["a".to_owned()], Some(1), false));
+    assert_eq!((rows(&sink), through(&sink, "A"), is_finished(&sink)), (vec!["a"], Some(1), false));
 
     let healed: Vec<_> = scripts.into_iter().map(|script| Script { failure: None, ..script }).collect();
     assert!(run(healed, &mut sink, 1000).await.worst().is_none());
-    assert_eq!(sink.rows(), ["a", "x", "y", "c"]);
+    assert_eq!(rows(&sink), ["a", "x", "y", "c"]);
 }
 
 #[tokio::test]
 async fn a_large_slice_that_fails_is_rolled_back_alone() {
     let mut sink = Memory::default();
-    let large = vec![b'L'; SLICE_HELD_MAX / 2 + 1];
+    let large = vec![b'L'; STREAM_HELD_MAX / 2 + 1];
     let scripts =
         vec![slice("A", 1, &[b"a"]), failing(slice("A", 2, &[&large, &large, &large]), ErrorKind::Response)];
     let report = run(scripts, &mut sink, 1000).await;
     assert_eq!(report.worst().unwrap().kind(), ErrorKind::Response);
-    assert_eq!((sink.rows(), sink.rollbacks), (vec!["a".to_owned()], 1));
-    assert!(sink.open.is_empty());
+    assert_eq!((rows(&sink), sink.rollbacks), (vec!["a"], 1));
+    assert!(!sink.of(TRADES).is_open());
+}
+
+#[tokio::test]
+async fn a_large_slice_is_one_transaction_of_its_own() {
+    let mut sink = Memory::default();
+    let large = vec![b'L'; STREAM_HELD_MAX / 2 + 1];
+    let scripts =
+        vec![slice("A", 1, &[b"a"]), slice("A", 2, &[&large, &large, &large, b"m"]), slice("A", 3, &[b"z"])];
+    assert!(run(scripts, &mut sink, 1000).await.worst().is_none());
+    assert_eq!(rows(&sink), ["a", "L", "L", "L", "m", "z"]);
+    assert_eq!((sink.commits, through(&sink, "A")), (3, Some(3)));
 }
 
 #[tokio::test]
@@ -130,24 +115,96 @@ async fn a_failed_partition_does_not_stop_the_others() {
     ];
     let report = run(scripts, &mut sink, 1000).await;
     assert_eq!(report.worst().unwrap().kind(), ErrorKind::NotFound);
-    assert_eq!(sink.rows(), ["b"]);
-    assert_eq!((sink.through("A"), sink.through("B"), sink.finished), (None, Some(1), false));
+    assert_eq!(rows(&sink), ["b"]);
+    // What does not pass does not keep the stream from its end either.
+    assert_eq!((through(&sink, "A"), through(&sink, "B"), is_finished(&sink)), (None, Some(1), true));
+}
+
+#[tokio::test]
+async fn a_stream_of_which_nothing_could_be_read_is_not_finished() {
+    let mut sink = Memory::default();
+    let scripts = vec![failing(slice("A", 1, &[]), ErrorKind::NotFound)];
+    assert_eq!(run(scripts, &mut sink, 1000).await.worst().unwrap().kind(), ErrorKind::NotFound);
+    assert!(!is_finished(&sink));
+}
+
+#[tokio::test]
+async fn a_pass_does_not_wait_for_a_partition_that_fails_alone() {
+    let mut sink = Memory::default();
+    let scripts = vec![failing(whole("A", &[]), ErrorKind::NotFound), whole("B", &[b"b"])];
+    assert_eq!(run(scripts, &mut sink, 1000).await.worst().unwrap().kind(), ErrorKind::NotFound);
+    let shards: Vec<&str> = sink.of(TRADES).positions.keys().map(|shard| &**shard).collect();
+    assert_eq!((shards, is_finished(&sink)), (vec!["A", "B"], true));
 }
 
 #[tokio::test]
 async fn a_sink_that_fails_ends_the_run_and_moves_nothing() {
-    let mut sink = Memory { fail_commit: true, ..Memory::default() };
+    let mut sink = Memory { fail_commit: Some(1), ..Memory::default() };
     let report = run(vec![slice("A", 1, &[b"a"])], &mut sink, 1).await;
     assert_eq!(report.error.as_ref().unwrap().kind(), ErrorKind::Sink);
-    assert_eq!((sink.rows(), sink.progress), (Vec::<String>::new(), None));
+    assert!(rows(&sink).is_empty() && sink.of(TRADES).positions.is_empty());
 }
 
+#[tokio::test]
+async fn streams_that_fail_or_cannot_be_opened_hold_up_no_other() {
+    let mut sink = Memory { refused: vec!["splits".to_owned()], ..Memory::default() };
+    let scripts = [
+        ("splits", vec![whole("", &[b"never"])]),
+        (NEWS, vec![failing(whole("", &[b"n"]), ErrorKind::NotEntitled)]),
+        (TRADES, vec![slice("A", 1, &[b"a"]), slice("A", 2, &[b"b"])]),
+    ];
+    let report = run_all(&scripts, &mut sink, 1).await;
+    assert!(report.error.is_none());
+    let kinds: Vec<Vec<ErrorKind>> =
+        report.streams.iter().map(|stream| stream.errors.iter().map(Error::kind).collect()).collect();
+    assert_eq!(kinds, [vec![ErrorKind::Table], vec![ErrorKind::NotEntitled], vec![]]);
+    assert_eq!(rows(&sink), ["a", "b"]);
+    assert!(is_finished(&sink) && sink.of(NEWS).finished == 0 && sink.of(NEWS).durable.is_empty());
+}
+
+#[tokio::test]
+async fn a_stream_whose_rows_are_refused_holds_up_no_other() {
+    let mut sink = Memory { unloadable: vec![NEWS.to_owned()], ..Memory::default() };
+    let scripts =
+        [(NEWS, vec![whole("", &[b"n"])]), (TRADES, vec![slice("A", 1, &[b"a"]), slice("A", 2, &[b"b"])])];
+    let report = run_all(&scripts, &mut sink, 2).await;
+    assert!(report.error.is_none());
+    assert_eq!(report.streams[0].errors[0].kind(), ErrorKind::Sink);
+    assert!(sink.of(NEWS).durable.is_empty() && sink.of(NEWS).finished == 0);
+    assert!(rows(&sink) == ["a", "b"] && is_finished(&sink));
+}
+
+#[tokio::test]
+async fn a_failure_that_concerns_all_streams_ends_all_and_keeps_what_is_covered() {
+    let mut sink = Memory::default();
+    let scripts = [
+        (TRADES, vec![slice("A", 1, &[b"a"]), failing(slice("A", 2, &[b"x"]), ErrorKind::Credentials)]),
+        (NEWS, vec![]),
+    ];
+    let report = run_all(&scripts, &mut sink, 1000).await;
+    assert_eq!(report.error.as_ref().unwrap().kind(), ErrorKind::Credentials);
+    assert_eq!(rows(&sink), ["a"]);
+}
+
+#[tokio::test]
+async fn several_streams_are_one_commit_and_a_large_progress_waits_for_rows() {
+    let scripts =
+        [(TRADES, (1..=9).map(|day| slice("A", day, &[b"a"])).collect()), (NEWS, vec![whole("", &[b"n"])])];
+    let mut sink = Memory::default();
+    assert!(run_all(&scripts, &mut sink, 1000).await.worst().is_none());
+    assert_eq!(sink.commits, 1);
+    let mut sink = Memory { worth: 3, ..Memory::default() };
+    assert!(run_all(&scripts[..1], &mut sink, 1).await.worst().is_none());
+    assert_eq!((sink.commits, sink.of(TRADES).durable.len()), (3, 9));
+}
+
+/// Stops the run at the first slice that was read.
 #[derive(Debug, Default)]
 struct StopAfterFirst(Mutex<Option<watch::Sender<bool>>>);
 
 impl Observer for StopAfterFirst {
-    fn event(&self, event: &Event<'_>) {
-        if let Event::SliceRead { .. } = event
+    fn event(&self, event: &observe::Event<'_>) {
+        if let observe::Event::SliceRead { .. } = event
             && let Some(stop) = &*self.0.lock().unwrap()
         {
             stop.send_replace(true);
@@ -160,14 +217,248 @@ async fn a_stop_keeps_what_is_complete() {
     let mut sink = Memory::default();
     let (sender, stop) = watch::channel(false);
     let observer = StopAfterFirst(Mutex::new(Some(sender)));
-    let stream = streams(&[]).into_iter().find(|stream| stream.name == "stock_trades").unwrap();
-    let target = Target::new("t", Arc::clone(&stream.table), WriteMode::Append);
-    let policy = CommitPolicy { rows: 1000, interval: Duration::from_secs(3600) };
-    let source = of_trades(vec![slice("A", 1, &[b"a"]), slice("A", 2, &[b"b"])]);
-    let engine = Engine::new(&source, Arc::new(observer), policy, stop);
-    let report = engine.run(&mut sink, &[Job { stream, target }]).await;
+    let scripts = vec![slice("A", 1, &[b"a"]), slice("A", 2, &[b"b"])];
+    let source: Arc<dyn Source> = Arc::new(Scripted([(TRADES.to_owned(), scripts)].into()));
+    let engine = Engine::new(Arc::new(observer), policy(1000), stop);
+    let report = engine.read(&source, &mut sink, &[job(TRADES, WriteMode::Append)]).await;
     assert_eq!(report.error.unwrap().kind(), ErrorKind::Interrupted);
-    assert_eq!((sink.rows(), sink.through("A")), (vec!["a".to_owned()], Some(1)));
+    assert_eq!((rows(&sink), through(&sink, "A")), (vec!["a"], Some(1)));
+}
+
+/// A stream that never says anything.
+struct Silence;
+
+#[async_trait]
+impl Slice for Silence {
+    fn partition(&self) -> &Arc<str> {
+        static EMPTY: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| Arc::from(""));
+        &EMPTY
+    }
+
+    async fn read(self: Box<Self>, _: &Pages) -> Result<Cover> {
+        std::future::pending().await
+    }
+}
+
+/// As [`Scripted`], but news never comes.
+struct NoNews(Scripted);
+
+#[async_trait]
+impl Source for NoNews {
+    fn options(&self, stream: &Stream) -> Options {
+        self.0.options(stream)
+    }
+
+    fn concurrency(&self) -> usize {
+        self.0.concurrency()
+    }
+
+    async fn open(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>> {
+        match stream.name.as_str() {
+            NEWS => Ok(Box::new(Listed(VecDeque::from([Box::new(Silence) as Box<dyn Slice>])))),
+            _ => self.0.open(stream, have, reading).await,
+        }
+    }
+}
+
+/// Stops the run once a stream is finished.
+#[derive(Debug)]
+struct StopAtFinish(watch::Sender<bool>);
+
+impl Observer for StopAtFinish {
+    fn event(&self, event: &observe::Event<'_>) {
+        if let observe::Event::StreamFinished { .. } = event {
+            self.0.send_replace(true);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_endless_stream_holds_up_no_other() {
+    let mut sink = Memory::default();
+    let (sender, stop) = watch::channel(false);
+    let scripts = Scripted([(TRADES.to_owned(), vec![slice("A", 1, &[b"a"])])].into());
+    let source: Arc<dyn Source> = Arc::new(NoNews(scripts));
+    let engine = Engine::new(Arc::new(StopAtFinish(sender)), policy(1), stop);
+    let jobs = [job(NEWS, WriteMode::Append), job(TRADES, WriteMode::Append)];
+    let report = engine.read(&source, &mut sink, &jobs).await;
+    assert_eq!(report.error.unwrap().kind(), ErrorKind::Interrupted);
+    assert!(is_finished(&sink) && rows(&sink) == ["a"]);
+}
+
+/// The age of what is covered is enough for a commit, and nothing else moves the clock.
+#[tokio::test(start_paused = true)]
+async fn what_is_covered_is_committed_after_a_while_although_nothing_comes() {
+    #[derive(Debug)]
+    struct StopAtCommit(watch::Sender<bool>);
+    impl Observer for StopAtCommit {
+        fn event(&self, event: &observe::Event<'_>) {
+            if let observe::Event::Committed { .. } = event {
+                self.0.send_replace(true);
+            }
+        }
+    }
+    let mut sink = Memory::default();
+    let (sender, stop) = watch::channel(false);
+    let mut feed = Scheduled::new(vec![(0, row("a")), (0, foreign("1"))], true);
+    let engine = Engine::new(Arc::new(StopAtCommit(sender)), policy(1000), stop);
+    let target = job(TRADES, WriteMode::Append).target;
+    let id = sink.open(std::slice::from_ref(&target)).await.unwrap().remove(0).unwrap().id;
+    let report = engine.take(&mut feed, &mut sink, &[(id, TRADES, &target)]).await;
+    assert_eq!(report.error.unwrap().kind(), ErrorKind::Interrupted);
+    assert_eq!((rows(&sink), feed.durable > 0), (vec!["a"], true));
+}
+
+/// Says what it is given, then nothing more, or never again anything.
+struct Scheduled {
+    events: VecDeque<(usize, Event)>,
+    waits: bool,
+    /// How often it was told that all is durable.
+    durable: usize,
+}
+
+impl Scheduled {
+    fn new(events: Vec<(usize, Event)>, waits: bool) -> Self {
+        Self { events: events.into(), waits, durable: 0 }
+    }
+}
+
+#[async_trait]
+impl Feed for Scheduled {
+    async fn next(&mut self) -> Result<Option<(usize, Event)>> {
+        match self.events.pop_front() {
+            None if self.waits => std::future::pending().await,
+            event => Ok(event),
+        }
+    }
+
+    fn dropped(&mut self, _: usize) {}
+
+    fn committed(&mut self) -> Result<()> {
+        self.durable += 1;
+        Ok(())
+    }
+}
+
+fn row(text: &str) -> Event {
+    let mut rows = Rows::default();
+    rows.push(text.as_bytes());
+    let extracted_at = crate::batch::ExtractedAt::All(0);
+    Event::Rows(Arrival { rows, extracted_at, replaces: None })
+}
+
+fn foreign(position: &str) -> Event {
+    Event::Covered { partition: Arc::from(""), cover: Cover::Foreign(position.into()) }
+}
+
+/// What a stream of the model test says.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Row,
+    Cover,
+    PartitionFails,
+    Ends,
+    Fails,
+}
+
+fn schedule() -> impl Strategy<Value = Vec<(usize, Step)>> {
+    let step = prop_oneof![
+        12 => Just(Step::Row),
+        5 => Just(Step::Cover),
+        1 => Just(Step::PartitionFails),
+        1 => Just(Step::Ends),
+        1 => Just(Step::Fails),
+    ];
+    prop::collection::vec((0..MODELLED.len(), step), 0..80)
+}
+
+const MODELLED: [&str; 3] = ["stock_trades", "news", "splits"];
+
+/// What must be true of a stream: its rows that were not taken back, and how many of
+/// them are covered. Its position is that number.
+#[derive(Debug, Default)]
+struct Model {
+    rows: Vec<String>,
+    covered: usize,
+    over: bool,
+}
+
+/// The events of a schedule, and what must be true after all of them.
+fn told(steps: &[(usize, Step)]) -> (Vec<(usize, Event)>, [Model; 3]) {
+    let mut models: [Model; 3] = Default::default();
+    let mut events = Vec::new();
+    for (number, (index, step)) in steps.iter().enumerate() {
+        let model = &mut models[*index];
+        if model.over {
+            continue;
+        }
+        events.push((
+            *index,
+            match step {
+                Step::Row => {
+                    let text = format!("{number:03}");
+                    model.rows.push(text.clone());
+                    row(&text)
+                }
+                Step::Cover => {
+                    model.covered = model.rows.len();
+                    foreign(&model.covered.to_string())
+                }
+                Step::PartitionFails => {
+                    model.rows.truncate(model.covered);
+                    Event::PartitionFailed {
+                        partition: "A".into(),
+                        error: Error::new(ErrorKind::NotFound, "x"),
+                        given_up: None,
+                    }
+                }
+                Step::Ends | Step::Fails => {
+                    model.rows.truncate(model.covered);
+                    model.over = true;
+                    let failure = || Err(Error::new(ErrorKind::NotEntitled, "scripted"));
+                    Event::Ended(if matches!(step, Step::Ends) { Ok(()) } else { failure() })
+                }
+            },
+        ));
+    }
+    (events, models)
+}
+
+proptest! {
+    /// Whatever is said in whatever order, however much is held back and whichever
+    /// commit fails: durable are exactly the rows that the stored position covers, and,
+    /// when no commit fails, that is everything that was covered.
+    #[test]
+    fn durable_rows_are_those_that_the_position_covers(
+        steps in schedule(), commit_rows in 1_u64..12, held in 1_usize..40, fail in prop::option::of(1_usize..6),
+    ) {
+        let (events, models) = told(&steps);
+        let mut sink = Memory { fail_commit: fail, ..Memory::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let report = runtime.block_on(async {
+            let targets: Vec<Target> =
+                MODELLED.iter().map(|name| job(name, WriteMode::Append).target).collect();
+            let opened = sink.open(&targets).await.unwrap();
+            let ids = opened.into_iter().map(|opened| opened.unwrap().id);
+            let streams: Vec<_> =
+                ids.zip(&targets).map(|(id, target)| (id, target.stream.as_str(), target)).collect();
+            let (_keep, stop) = watch::channel(false);
+            let engine = Engine::new(Arc::new(Silent), policy(commit_rows), stop).holding(held);
+            engine.take(&mut Scheduled::new(events, false), &mut sink, &streams).await
+        });
+        let has_failed = fail.is_some_and(|fail| sink.commits >= fail);
+        prop_assert_eq!(report.error.is_some(), has_failed);
+        for (name, model) in MODELLED.iter().zip(&models) {
+            let kept = sink.of(name);
+            let stored: usize = kept.positions.get("").map_or(0, |position| position.parse().unwrap());
+            prop_assert!(stored <= model.covered);
+            prop_assert_eq!(&kept.durable, &model.rows[..stored].to_vec());
+            if !has_failed {
+                prop_assert_eq!(stored, model.covered);
+                prop_assert!(!kept.is_open());
+            }
+        }
+    }
 }
 
 /// A slice that reads pages for as long as there is room.
@@ -195,23 +486,37 @@ impl Slice for Greedy {
     }
 }
 
+/// Slices that were made beforehand.
+struct Listed(VecDeque<Box<dyn Slice>>);
+
+#[async_trait]
+impl Plan for Listed {
+    fn estimate(&self) -> Estimate {
+        Estimate { slices: self.0.len() as u64, rows: None }
+    }
+
+    async fn next(&mut self, _: &HashSet<Arc<str>>) -> Result<Option<Box<dyn Slice>>> {
+        Ok(self.0.pop_front())
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_read_ahead_is_bounded_in_bytes_while_nobody_takes_it() {
     let read = Arc::new(AtomicUsize::new(0));
     let slice = |name: &str| -> Box<dyn Slice> {
         Box::new(Greedy { partition: name.into(), read: Arc::clone(&read) })
     };
-    let mut fetcher = Fetcher::new(["A", "B", "C", "D"].map(slice).into(), 3);
-    assert!(fetcher.start_next(&HashSet::new()));
+    let plan = Listed(["A", "B", "C", "D"].map(slice).into());
+    let mut fetcher = Fetcher::new(Box::new(plan), 3, &Arc::default());
+    assert!(fetcher.start_next(&HashSet::new()).await.unwrap());
     // The clock moves on once there is nothing left to do.
     tokio::time::sleep(Duration::from_secs(60)).await;
     let ahead = read.load(Ordering::Relaxed);
     assert!(ahead > AHEAD_BYTES_MAX / 2 && ahead <= AHEAD_BYTES_MAX + GREEDY_PAGE, "{ahead}");
     for taken in 1..=20 {
-        assert!(matches!(fetcher.next().await, Ok(Fetched::Page(_))), "the current slice goes on");
+        assert!(matches!(fetcher.next().await, Ok(Fetched::Page(..))), "the current slice goes on");
         tokio::time::sleep(Duration::from_secs(60)).await;
         let ahead = read.load(Ordering::Relaxed) - taken * GREEDY_PAGE;
         assert!(ahead <= AHEAD_BYTES_MAX + GREEDY_PAGE, "{ahead}");
     }
-    fetcher.abort().await;
 }

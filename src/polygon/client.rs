@@ -2,30 +2,44 @@
 //! repeated when that may help.
 
 mod answer;
+mod clock;
+mod encoding;
 
 #[cfg(test)]
 pub(super) use answer::failure;
 
+pub(super) use clock::{CLOCKS_DIFFER_MAX, ClockCheck};
+
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::config::source::SourceConfig;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::limit::Limiter;
+use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
+use crate::limit::{Limiter, Permit};
 use crate::observe::{Event, Observer};
 use crate::retry;
 
+use encoding::Encoding;
+
 /// Opening a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two pieces of an answer: a server that stalls is left.
+/// Until an answer begins, and between two pieces of it: a server that stalls is left.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// A whole answer. A page of 50,000 bars has 6 MB.
+/// For all pieces of an answer together. A page of 50,000 bars has 6 MB.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time that all tries of a request may wait for the server together: one that sends a
+/// byte a second is given up after its first try, one that is silent after all of them.
+const WAITED_MAX: Duration = Duration::from_secs(300);
+/// Connections kept for the next request: as many as a limit lets wait for it.
+const IDLE_MAX: usize = 16;
 /// A larger answer, decompressed, is not a page: the largest known has 20 MB.
 const BODY_MAX: usize = 256 << 20;
 
@@ -33,8 +47,14 @@ const BODY_MAX: usize = 256 << 20;
 /// wrong is told within seconds. One that did answer gets all of [`retry::policy`].
 const RETRIES_BEFORE_AN_ANSWER: usize = 4;
 
+/// A server may leave a client that reads nothing for so long. nginx waits a minute.
+const PAUSE_HARMLESS: Duration = Duration::from_secs(5);
+
+/// Tries after the first of what will hardly pass: [`Retry::Few`].
+const RETRIES_FEW: usize = 2;
+
 /// Takes an answer's text as it comes in, once for each attempt at a request.
-pub(super) trait Intake {
+pub(super) trait Intake: Send {
     /// What comes of an answer.
     type Output;
 
@@ -52,6 +72,16 @@ pub(super) trait Intake {
     /// # Errors
     /// When it is none.
     fn end(&mut self) -> Result<Self::Output>;
+
+    /// Waits until what was taken may be held in memory, and more be read.
+    fn room(&mut self) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
+
+    /// Waits until [`Intake::room`] never has to wait again.
+    fn alone(&mut self) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
 }
 
 /// An answer's text as it is.
@@ -85,18 +115,24 @@ pub(super) struct Client {
     observer: Arc<dyn Observer>,
     /// Whether the API itself has answered: then `base_url` is right.
     has_answered: AtomicBool,
+    clock: ClockCheck,
+    waited_max: Duration,
 }
 
 impl Client {
-    pub(super) fn new(config: SourceConfig, observer: Arc<dyn Observer>) -> Result<Self> {
+    pub(super) fn new(config: SourceConfig, clock: ClockCheck, observer: Arc<dyn Observer>) -> Result<Self> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("tapeline/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
+            // The streams of one HTTP/2 connection share a window: those whose reading
+            // pauses would fill it, and hold up the one that they wait for.
+            .http1_only()
+            // One that is kept keeps what it needed for the largest answer.
+            .pool_max_idle_per_host(IDLE_MAX)
             // A redirect could take the key to another host.
             .redirect(reqwest::redirect::Policy::none())
-            .gzip(true)
+            // Bodies are unpacked by `encoding`.
+            .no_gzip()
             .build()
             .or_fail(ErrorKind::Io, || "cannot set up TLS with this machine's certificates".to_owned())?;
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", config.api_key.expose()))
@@ -104,7 +140,26 @@ impl Client {
         authorization.set_sensitive(true);
         let limiter = Limiter::new(config.plan);
         let has_answered = AtomicBool::new(false);
-        Ok(Self { http, config, authorization, limiter, observer, has_answered })
+        let waited_max = WAITED_MAX;
+        Ok(Self { http, config, authorization, limiter, observer, has_answered, clock, waited_max })
+    }
+
+    #[cfg(test)]
+    pub(super) fn wait_at_most(&mut self, waited_max: Duration) {
+        self.waited_max = waited_max;
+    }
+
+    /// The moment as of which everything is read.
+    pub(super) fn as_of(&self) -> Timestamp {
+        self.clock.as_of()
+    }
+
+    /// Asks the API for no more than an answer, which says what time it is.
+    ///
+    /// # Errors
+    /// When it does not answer, or its clock is another one than this run's.
+    pub(super) async fn confirm_clock(&self) -> Result<()> {
+        self.fetch("/v1/marketstatus/upcoming", None, &mut Whole::default()).await.map(drop)
     }
 
     pub(super) fn config(&self) -> &SourceConfig {
@@ -133,15 +188,39 @@ impl Client {
         let url = self.url(target)?;
         let mut delays = retry::policy().build();
         let mut tries = 0;
+        let mut hopeless = 0;
+        let mut waited = Duration::ZERO;
+        let mut is_alone = false;
         loop {
             tries += 1;
-            let error = match self.once(&url, stream, intake).await {
+            let permit = self.permit(stream).await;
+            let mut wait = Wait::default();
+            let error = match self.once(&url, permit, stream, intake, &mut wait).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
+            waited += wait.server;
             let error = error.context(format_args!("GET {}", without_query(target)));
             if !error.is_retryable() {
                 return Err(error);
+            }
+            // The server may have left for our pause. Without one it is its own fault.
+            if wait.paused > PAUSE_HARMLESS && !is_alone {
+                intake.alone().await;
+                is_alone = true;
+                continue;
+            }
+            if error.kind().policy().retry == Retry::Few {
+                hopeless += 1;
+                if hopeless > RETRIES_FEW {
+                    return Err(error);
+                }
+            }
+            if waited >= self.waited_max {
+                return Err(error.hint(format!(
+                    "given up after {} s of waiting for the server; check the network, and try again later",
+                    waited.as_secs()
+                )));
             }
             let Some(bound) = delays.next().filter(|_| self.is_patient(&error, tries)) else {
                 return Err(error.or_hint(|| "it was tried several times; try again later".to_owned()));
@@ -158,18 +237,32 @@ impl Client {
             || tries <= RETRIES_BEFORE_AN_ANSWER
     }
 
-    async fn once<I: Intake>(&self, url: &Url, stream: Option<&str>, intake: &mut I) -> Result<I::Output> {
-        let permit = self
-            .limiter
-            .acquire(|until| {
-                let delay = until.saturating_duration_since(tokio::time::Instant::now());
+    async fn permit(&self, stream: Option<&str>) -> Permit {
+        self.limiter
+            .acquire(stream.unwrap_or_default(), |until| {
+                let delay = until.saturating_duration_since(Instant::now());
                 self.observer.event(&Event::RateLimited { stream, delay });
             })
-            .await;
-        let request = self.http.get(url.clone()).header(AUTHORIZATION, self.authorization.clone());
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => {
+            .await
+    }
+
+    async fn once<I: Intake>(
+        &self,
+        url: &Url,
+        permit: Permit,
+        stream: Option<&str>,
+        intake: &mut I,
+        wait: &mut Wait,
+    ) -> Result<I::Output> {
+        let request = self
+            .http
+            .get(url.clone())
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(ACCEPT_ENCODING, "gzip");
+        let response = match wait.server(request.send()).await {
+            None => return Err(self.unanswered()),
+            Some(Ok(response)) => response,
+            Some(Err(error)) => {
                 if error.is_connect() {
                     self.limiter.give_back(permit);
                 }
@@ -179,12 +272,16 @@ impl Client {
         let status = response.status();
         let pause = answer::retry_after(response.headers());
         let request_id = answer::request_id(response.headers());
+        // What a gateway says in place of the API has a clock of its own.
+        if status.is_success() || status.is_client_error() {
+            self.clock.check(response.headers())?;
+        }
         if status.is_success() {
-            self.body(response, stream, intake).await?;
+            self.body(response, stream, intake, wait).await?;
             return intake.end();
         }
         let mut body = Whole::default();
-        self.body(response, stream, &mut body).await?;
+        self.body(response, stream, &mut body, wait).await?;
         let error = answer::failure(status, &body.0, request_id.as_deref(), &self.config.api_key);
         if error.kind() == ErrorKind::RateLimited {
             self.limiter.pause(pause.unwrap_or_else(|| self.limiter.default_pause()));
@@ -211,12 +308,23 @@ impl Client {
         mut response: reqwest::Response,
         stream: Option<&str>,
         intake: &mut impl Intake,
+        wait: &mut Wait,
     ) -> Result<()> {
         let status = response.status();
+        let mut encoding = Some(Encoding::of(response.headers())?);
         let mut first = None;
         let mut bytes = 0;
         intake.begin();
-        while let Some(piece) = response.chunk().await.map_err(|error| self.transport(error))? {
+        while let Some(mut coming) = encoding.take() {
+            let piece = wait.server(response.chunk()).await.ok_or_else(|| self.unanswered())?;
+            let piece = match piece.map_err(|error| self.transport(error))? {
+                Some(piece) => {
+                    let text = coming.decode(piece);
+                    encoding = Some(coming);
+                    text?
+                }
+                None => coming.end()?,
+            };
             bytes += piece.len();
             if bytes > BODY_MAX {
                 return Err(Error::new(
@@ -226,11 +334,15 @@ impl Client {
             }
             if first.is_none() {
                 first = answer::first_character(&piece);
+                if let Some(error) = answer::speaks_tls(status, &piece) {
+                    return Err(error);
+                }
                 if first.is_some() {
                     self.assert_of_the_api(status, first)?;
                 }
             }
             intake.take(&piece)?;
+            wait.room(intake).await;
         }
         if first.is_none() {
             self.assert_of_the_api(status, None)?;
@@ -239,21 +351,30 @@ impl Client {
         Ok(())
     }
 
+    /// The server does not answer, or stalls in the middle.
+    fn unanswered(&self) -> Error {
+        self.below_http(ErrorKind::Unavailable, "the API did not answer in time")
+    }
+
+    fn below_http(&self, kind: ErrorKind, what: &str) -> Error {
+        Error::new(kind, format!("{what} at {}", self.config.base_url.authority()))
+            .hint("check `base_url` and the network, and try again later")
+    }
+
     /// A failure below HTTP. The URL is left out: it can hold what a proxy put there.
     fn transport(&self, error: reqwest::Error) -> Error {
         let error = error.without_url();
+        if let Some(told) = answer::wrong_scheme(&error, self.config.base_url.scheme()) {
+            return told.caused_by(error);
+        }
         let (kind, what) = if error.is_connect() {
             (ErrorKind::Unreachable, "the API cannot be reached")
         } else if error.is_timeout() {
             (ErrorKind::Unavailable, "the API did not answer in time")
-        } else if error.is_decode() {
-            (ErrorKind::Unavailable, "the answer is not what its encoding says")
         } else {
             (ErrorKind::Unavailable, "the connection to the API broke")
         };
-        Error::new(kind, format!("{what} at {}", self.config.base_url.authority()))
-            .hint("check `base_url` and the network, and try again later")
-            .caused_by(error)
+        self.below_http(kind, what).caused_by(error)
     }
 
     /// `target` on the configured host.
@@ -261,6 +382,32 @@ impl Client {
         let base = self.config.base_url.as_str().trim_end_matches('/');
         Url::parse(&format!("{base}{target}"))
             .or_fail(ErrorKind::Bug, || "a request's address is not a URL".to_owned())
+    }
+}
+
+/// What an attempt at a request waits for. The server is given so much time; what
+/// passes while there is no room for its answer is not its fault.
+#[derive(Debug, Default)]
+struct Wait {
+    server: Duration,
+    paused: Duration,
+}
+
+impl Wait {
+    /// Waits for the server; none when it takes too long.
+    async fn server<T>(&mut self, answer: impl Future<Output = T>) -> Option<T> {
+        let begun = Instant::now();
+        let left = READ_TIMEOUT.min(TOTAL_TIMEOUT.saturating_sub(self.server));
+        let answer = tokio::time::timeout(left, answer).await.ok();
+        self.server += begun.elapsed();
+        answer
+    }
+
+    /// Waits until there is room.
+    async fn room(&mut self, intake: &mut impl Intake) {
+        let begun = Instant::now();
+        intake.room().await;
+        self.paused += begun.elapsed();
     }
 }
 
@@ -288,19 +435,4 @@ fn without_query(target: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_next_url_keeps_path_and_query_only() {
-        for (next_url, target) in [
-            ("https://api.massive.com:443/v3/trades/A?cursor=YXA9", "/v3/trades/A?cursor=YXA9"),
-            ("https://evil.example/v3/trades/A?apiKey=k&cursor=x&apikey=k", "/v3/trades/A?cursor=x"),
-            ("/v3/reference/tickers?cursor=1", "/v3/reference/tickers?cursor=1"),
-            ("https://user:pw@host/a?b#c", "/a?b"),
-        ] {
-            assert_eq!(continuation(next_url).unwrap(), target);
-        }
-        assert!(continuation("https://[").is_err());
-    }
-}
+mod tests;

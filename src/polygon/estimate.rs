@@ -1,22 +1,18 @@
-//! How many rows a slice will have, where the calendar tells.
+//! How many rows slices will have, where the calendar tells.
 
-use crate::calendar;
 use crate::catalog::{BarSize, RowsAt, Stream, Timespan};
-
-use super::plan::{Asked, PlannedSlice};
 
 /// Hours of a day with extended trading, 04:00 to 20:00.
 const HOURS_PER_DAY: u64 = 16;
 
-/// About how many rows the slice has: for bars the most that there can be, one for
-/// each moment of extended trading; a quiet ticker has fewer.
-pub(super) fn rows(stream: &Stream, planned: &PlannedSlice) -> Option<u64> {
-    match (stream.size, planned.days) {
-        (Some(size), Some(Asked { from, to: Some(to) })) => {
-            let trading_days = calendar::trading_days(from, to).count() as u64;
-            Some(bars(size, trading_days))
-        }
-        _ if stream.spec.rows_at == RowsAt::ResultsObject => Some(1),
+/// About how many rows so many slices have, which ask for `trading_days`: for bars
+/// the most that there can be, one for each moment of extended trading; a quiet
+/// ticker has fewer.
+pub(super) fn rows(stream: &Stream, slices: u64, trading_days: Option<u64>) -> Option<u64> {
+    match (stream.size, trading_days) {
+        (Some(size), Some(trading_days)) => Some(bars(size, trading_days)),
+        _ if slices == 0 => Some(0),
+        _ if stream.spec.rows_at == RowsAt::ResultsObject => Some(slices),
         _ => None,
     }
 }

@@ -10,39 +10,43 @@ mod recorded;
 mod repeat;
 mod request;
 mod slice;
+#[cfg(test)]
+mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::calendar;
-use crate::catalog::{Sizes, Stream};
+use crate::catalog::{Partition, Sizes, Stream};
 use crate::checkpoint::{Checkpoint, Options};
 use crate::clock::Clock;
-use crate::config::source::{Plan, SourceConfig};
-use crate::error::{Error, Result};
+use crate::config::source::SourceConfig;
+use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
-use crate::source::{Reading, Slice, Source};
+use crate::source::{Estimate, Plan, Reading, Slice, Source};
 
-use client::Client;
+use client::{CLOCKS_DIFFER_MAX, Client, ClockCheck};
+use plan::SlicePlan;
 use slice::PolygonSlice;
 
-/// Slices read at the same time on a plan with room for it: enough to hide the
-/// latency of the API, few enough that their pages stay below 50 MB.
-const CONCURRENCY: usize = 3;
+/// As many slices of a stream are read at the same time as requests may be made
+/// while one of them is answered, were it to take this long.
+const LATENCY_MS: u64 = 500;
 
-/// And where the rate limit is what takes the time.
-const CONCURRENCY_LIMITED: usize = 2;
+/// But so many at least: while one is committed the next one is read.
+const CONCURRENCY_MIN: u64 = 2;
 
-/// Up to this many requests a minute the rate limit is what takes the time.
-const LIMITED_PER_MINUTE: u32 = 120;
+/// And no more, whatever the plan allows: each has a connection of its own.
+const CONCURRENCY_MAX: u64 = 48;
 
 /// The API under one key.
 #[derive(Debug)]
 pub struct PolygonSource {
     client: Arc<Client>,
-    as_of: Timestamp,
 }
 
 /// What a probe of the key found.
@@ -59,8 +63,50 @@ impl PolygonSource {
     /// # Errors
     /// When the TLS set-up of the machine cannot be used.
     pub fn new(config: SourceConfig, clock: Clock, observer: Arc<dyn Observer>) -> Result<Self> {
-        let client = Arc::new(Client::new(config, observer)?);
-        Ok(Self { client, as_of: clock.now() })
+        Ok(Self { client: Arc::new(Client::new(config, ClockCheck::new(clock), observer)?) })
+    }
+
+    /// Refuses streams that cannot be read with this configuration, before the first
+    /// of them is begun.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Config`] naming them.
+    pub fn assert_ready<'a>(&self, streams: impl IntoIterator<Item = &'a Stream>) -> Result<()> {
+        let needy = |stream: &&Stream| stream.spec.partition == Partition::Ticker;
+        let needy: Vec<&str> = streams.into_iter().filter(needy).map(|stream| stream.name.as_str()).collect();
+        if needy.is_empty() || !self.client.config().tickers.is_empty() {
+            return Ok(());
+        }
+        let (last, others) = needy.split_last().expect("one at least");
+        let names = if others.is_empty() {
+            format!("{last} is")
+        } else {
+            format!("{} and {last} are", others.join(", "))
+        };
+        Err(Error::config(format!("`tickers` is empty, and {names} read ticker by ticker"))
+            .hint("list tickers in the source, such as `tickers: [AAPL]`, or leave the streams out"))
+    }
+
+    /// Refuses progress that was made as of a moment which has not come: a machine
+    /// whose clock was ahead counted days as read that were not over. How far it was
+    /// right nobody knows.
+    async fn assert_not_ahead(&self, stream: &Stream, checkpoint: &Checkpoint) -> Result<()> {
+        let limit = self.client.as_of() + CLOCKS_DIFFER_MAX + CLOCKS_DIFFER_MAX;
+        let made = plan::made_as_of(stream, self.client.config(), checkpoint);
+        let Some(made) = made.filter(|made| *made > limit) else {
+            return Ok(());
+        };
+        // It may be this machine's clock that is wrong.
+        self.client.confirm_clock().await?;
+        Err(Error::new(
+            ErrorKind::State,
+            format!(
+                "the progress was made as of {}, and it is {} now: the clock of the machine that made it was ahead",
+                made.strftime("%FT%TZ"),
+                self.client.as_of().strftime("%FT%TZ")
+            ),
+        )
+        .hint("days that it says were read may be missing: read the stream anew, under another pipeline name or without its state"))
     }
 
     /// Tries the key with as few requests as tell what it may read: at most five on
@@ -69,7 +115,7 @@ impl PolygonSource {
     /// # Errors
     /// When the key is refused, the API cannot be reached, or a ticker does not exist.
     pub async fn probe(&self) -> Result<Probe> {
-        probe::probe(&self.client, calendar::day_of(self.as_of)).await
+        probe::probe(&self.client, calendar::day_of(self.client.as_of())).await
     }
 
     /// Requests a minute that the plan allows.
@@ -90,30 +136,49 @@ impl Source for PolygonSource {
     }
 
     fn concurrency(&self) -> usize {
-        match self.client.config().plan {
-            Plan::Paid {} => CONCURRENCY,
-            _ if self.requests_per_minute() > LIMITED_PER_MINUTE => CONCURRENCY,
-            _ => CONCURRENCY_LIMITED,
-        }
+        let meanwhile = u64::from(self.requests_per_minute()) * LATENCY_MS / 60_000;
+        meanwhile.clamp(CONCURRENCY_MIN, CONCURRENCY_MAX) as usize
     }
 
-    async fn slices(
-        &self,
-        stream: &Stream,
-        checkpoint: &Checkpoint,
-        reading: Reading,
-    ) -> Result<Vec<Box<dyn Slice>>> {
-        let planned = plan::slices(stream, self.client.config(), checkpoint, reading, self.as_of)?;
-        Ok(planned
-            .into_iter()
-            .map(|planned| -> Box<dyn Slice> {
-                Box::new(PolygonSlice {
-                    client: Arc::clone(&self.client),
-                    stream: stream.clone(),
-                    planned,
-                    as_of: self.as_of,
-                })
+    async fn open(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>> {
+        self.assert_not_ahead(stream, have).await?;
+        let as_of = self.client.as_of();
+        Ok(Box::new(PolygonPlan {
+            client: Arc::clone(&self.client),
+            stream: Arc::new(stream.clone()),
+            slices: SlicePlan::new(stream, self.client.config(), have, reading, as_of)?,
+            as_of,
+            refused: Arc::default(),
+        }))
+    }
+}
+
+/// The slices of a stream, with what they need to be read.
+struct PolygonPlan {
+    client: Arc<Client>,
+    stream: Arc<Stream>,
+    slices: SlicePlan,
+    as_of: Timestamp,
+    /// How many partitions in a row the API did not answer.
+    refused: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Plan for PolygonPlan {
+    fn estimate(&self) -> Estimate {
+        self.slices.estimate()
+    }
+
+    async fn next(&mut self, failed: &HashSet<Arc<str>>) -> Result<Option<Box<dyn Slice>>> {
+        let slice = |planned| -> Box<dyn Slice> {
+            Box::new(PolygonSlice {
+                client: Arc::clone(&self.client),
+                stream: Arc::clone(&self.stream),
+                planned,
+                as_of: self.as_of,
+                refused: Arc::clone(&self.refused),
             })
-            .collect())
+        };
+        Ok(self.slices.next(failed).map(slice))
     }
 }

@@ -1,13 +1,19 @@
 //! One answer of the API: its envelope and its rows, read as the text comes in,
 //! so that no page is in memory twice.
 
+mod envelope;
+
+use std::borrow::Cow;
+
 use super::client::Intake;
 use super::repeat::RepeatGuard;
 use crate::batch::Rows;
-use crate::canonical::Transcoder;
-use crate::canonical::{Malformed, Scanner, Value, unescape};
-use crate::catalog::RowsAt;
+use crate::canonical::{Malformed, Scanner, Transcoder, unescape};
+use crate::catalog::{RowsAt, StreamSpec};
 use crate::error::{Error, ErrorKind, Result};
+
+pub(super) use envelope::Asked;
+use envelope::{Envelope, Found};
 
 /// What an answer holds.
 #[derive(Debug, Default)]
@@ -18,12 +24,15 @@ pub(super) struct Answer {
     pub repeated: usize,
     /// Where the next page is.
     pub next_url: Option<String>,
+    /// Whether it has as many rows as one can have: more must follow, or could.
+    pub is_full: bool,
 }
 
 /// Reads the answers of one slice, which came with HTTP 200.
 #[derive(Debug)]
 pub(super) struct PageReader {
     rows_at: RowsAt,
+    asked: Asked,
     transcoder: Transcoder,
     guard: RepeatGuard,
     text: Incoming,
@@ -61,17 +70,23 @@ enum Place {
 }
 
 impl PageReader {
-    pub(super) fn new(rows_at: RowsAt, transcoder: Transcoder) -> Self {
+    pub(super) fn new(spec: &'static StreamSpec, transcoder: Transcoder, asked: Asked) -> Self {
         Self {
-            rows_at,
+            rows_at: spec.rows_at,
+            asked,
             transcoder,
             guard: RepeatGuard::default(),
             text: Incoming::default(),
             place: Place::default(),
-            envelope: Envelope::default(),
+            envelope: Envelope::new(spec),
             answer: Answer::default(),
             bad_key: false,
         }
+    }
+
+    /// Bytes of the rows and of the text that is not yet rows.
+    pub(super) fn held(&self) -> usize {
+        self.answer.rows.bytes() + self.text.pending.len()
     }
 
     /// The page that was read last counts: the next one is compared with it.
@@ -102,7 +117,7 @@ impl PageReader {
     fn step(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Malformed> {
         self.place = match self.place {
             Place::Start if self.rows_at == RowsAt::Root && scanner.take(b'[') => {
-                self.envelope.has_rows = true;
+                self.envelope.note_rows();
                 Place::FirstRow
             }
             Place::Start => {
@@ -141,15 +156,18 @@ impl PageReader {
     fn member(&mut self, scanner: &mut Scanner<'_>) -> Result<Place, Malformed> {
         let key = scanner.string()?;
         scanner.expect(b':', "`:`")?;
+        // A key may be written with escapes.
+        let plain = if key.contains(&b'\\') { unescape(key) } else { Cow::Borrowed("") };
+        let key = if plain.is_empty() { key } else { plain.as_bytes() };
         match (key, scanner.peek()) {
             (b"results", Some(b'[')) if self.rows_at == RowsAt::Results => {
                 scanner.expect(b'[', "an array")?;
-                self.envelope.has_rows = true;
+                self.envelope.note_rows();
                 return Ok(Place::FirstRow);
             }
             (b"results", Some(b'{')) if self.rows_at == RowsAt::ResultsObject => {
                 self.row(scanner)?;
-                self.envelope.has_rows = true;
+                self.envelope.note_rows();
             }
             _ => {
                 let value = scanner.value()?;
@@ -161,6 +179,18 @@ impl PageReader {
             }
         }
         Ok(Place::AfterMember)
+    }
+
+    /// What the rows of the answer say.
+    fn found(&mut self) -> Found {
+        let rows = (self.answer.rows.len() + self.answer.repeated) as u64;
+        let of_a_row = |row: &[u8]| {
+            let row: serde_json::Value = serde_json::from_slice(row).ok()?;
+            row["ticker"].as_str().map(str::to_owned)
+        };
+        let is_object = self.rows_at == RowsAt::ResultsObject;
+        let ticker = self.answer.rows.iter().next().filter(|_| is_object).and_then(of_a_row);
+        Found { rows, ticker, days: self.transcoder.take_days() }
     }
 
     #[inline]
@@ -184,9 +214,11 @@ impl Intake for PageReader {
         self.guard.begin();
         self.text = Incoming::default();
         self.place = Place::default();
-        self.envelope = Envelope::default();
+        self.envelope.clear();
         self.answer = Answer::default();
         self.bad_key = false;
+        // Those of an answer that was cut are of no interest.
+        let _days = self.transcoder.take_days();
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<()> {
@@ -207,8 +239,8 @@ impl Intake for PageReader {
                 format!("the answer of {length} bytes is cut or not JSON: {stopped}"),
             ));
         }
-        let envelope = std::mem::take(&mut self.envelope);
-        envelope.judge(self.rows_at)?;
+        let found = self.found();
+        self.envelope.judge(&self.asked, &found)?;
         if self.bad_key {
             return Err(Error::new(
                 ErrorKind::Response,
@@ -217,7 +249,8 @@ impl Intake for PageReader {
             .hint("nothing of this slice is kept; report it if it stays so"));
         }
         let answer = std::mem::take(&mut self.answer);
-        Ok(Answer { next_url: envelope.next_url, ..answer })
+        let is_full = self.envelope.is_full(found.rows);
+        Ok(Answer { next_url: self.envelope.next_url.take(), is_full, ..answer })
     }
 }
 
@@ -228,62 +261,6 @@ impl Incoming {
         self.passed += whole;
         self.worth = 2 * text.len();
         self.pending = text;
-    }
-}
-
-/// What stands around the rows.
-#[derive(Debug, Default)]
-struct Envelope {
-    status: Option<String>,
-    message: Option<String>,
-    next_url: Option<String>,
-    has_rows: bool,
-}
-
-impl Envelope {
-    fn note(&mut self, key: &[u8], value: Value<'_>) {
-        let Value::String(content) = value else { return };
-        let text = || Some(unescape(content).into_owned());
-        match key {
-            b"status" => self.status = text(),
-            b"error" | b"message" => self.message = text(),
-            b"next_url" if !content.is_empty() => self.next_url = text(),
-            _ => {}
-        }
-    }
-
-    /// Whether the answer is one.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Response`] when it says that it is none; what its status says otherwise.
-    fn judge(&self, rows_at: RowsAt) -> Result<()> {
-        let status = self.status.as_deref();
-        let message = self.message.as_deref().unwrap_or("without a message");
-        match status {
-            // DELAYED: the plan sees the market 15 minutes late; the data is valid.
-            Some("OK" | "DELAYED") => {}
-            None if self.has_rows => {}
-            None => return Err(Error::new(ErrorKind::Response, "the answer has neither a status nor rows")),
-            Some("NOT_FOUND") => {
-                return Err(Error::new(ErrorKind::NotFound, format!("not found: {message}")));
-            }
-            Some("NOT_AUTHORIZED") => {
-                return Err(Error::new(
-                    ErrorKind::NotEntitled,
-                    format!("the plan does not include this: {message}"),
-                ));
-            }
-            Some(status) => {
-                return Err(Error::new(
-                    ErrorKind::Response,
-                    format!("the answer has status {status}: {message}"),
-                ));
-            }
-        }
-        if rows_at == RowsAt::ResultsObject && !self.has_rows {
-            return Err(Error::new(ErrorKind::Response, "the answer has no `results`"));
-        }
-        Ok(())
     }
 }
 

@@ -4,18 +4,27 @@
 //! after [`DAY_ENDS`], except on the free plan, which serves a day only once the
 //! next has begun. A slice covers the closed days before its first trading day
 //! too, so that no request is spent on them and no gap is left.
+//!
+//! Slices are made one by one as they are asked for. What a plan keeps is each
+//! partition's position and the exchange's calendar.
 
+mod windows;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use jiff::civil::{Date, Time, date};
-use jiff::{Span as Days, Timestamp};
 
+use super::estimate;
 use crate::calendar;
 use crate::catalog::{BarSize, Partition, Stream, Timespan, Window};
 use crate::checkpoint::{Checkpoint, Cover, Position, Span};
 use crate::config::source::{Plan, SourceConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::Reading;
+use crate::source::{Estimate, Reading};
+
+use windows::{Cutter, Length, Windows, tomorrow, yesterday};
 
 /// When a trading day is over in New York: extended trading ends at 20:00.
 const DAY_ENDS: Time = jiff::civil::time(20, 15, 0, 0);
@@ -50,26 +59,110 @@ pub(super) struct Asked {
     pub to: Option<Date>,
 }
 
-/// Plans the slices of `stream`.
-///
-/// # Errors
-/// [`ErrorKind::StreamConfig`] when the configuration lacks what the stream needs.
-pub(super) fn slices(
+/// The slices of a stream that are still to be read, partition by partition.
+#[derive(Debug)]
+pub(super) struct SlicePlan {
+    left: Left,
+    estimate: Estimate,
+}
+
+#[derive(Debug)]
+enum Left {
+    /// Partitions that are not sliced by time, and whether nothing of them was read.
+    Whole {
+        as_of: Timestamp,
+        partitions: std::vec::IntoIter<(Arc<str>, bool)>,
+    },
+    Days(Box<DaysLeft>),
+}
+
+/// Partitions that are sliced by time.
+#[derive(Debug)]
+struct DaysLeft {
+    planner: Planner,
+    /// Those that were not begun, and how far they were read before.
+    partitions: std::vec::IntoIter<(Arc<str>, Option<Position>)>,
+    /// The one under way, and how many of its slices were made.
+    current: Option<(Arc<str>, PartitionDays, u64)>,
+}
+
+impl SlicePlan {
+    /// What is still to be read of `stream`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StreamConfig`] when the configuration lacks what the stream needs.
+    pub(super) fn new(
+        stream: &Stream,
+        config: &SourceConfig,
+        checkpoint: &Checkpoint,
+        reading: Reading,
+        as_of: Timestamp,
+    ) -> Result<Self> {
+        let partitions = partitions(stream, config)?;
+        if let Window::Whole = stream.spec.window {
+            let (as_of, partitions) = whole_pass(partitions, checkpoint, reading, as_of);
+            let slices = partitions.len() as u64;
+            let estimate = Estimate { slices, rows: estimate::rows(stream, slices, None) };
+            return Ok(Self { left: Left::Whole { as_of, partitions: partitions.into_iter() }, estimate });
+        }
+        let partitions: Vec<_> = partitions
+            .into_iter()
+            .map(|partition| (Arc::clone(&partition), checkpoint.position(&partition).copied()))
+            .collect();
+        let positions = partitions.iter().filter_map(|(_, position)| position.as_ref());
+        let planner = Planner::new(stream, config, reading, as_of, positions)?;
+        let estimate = planner.estimate(stream, partitions.iter().map(|(_, position)| position.as_ref()));
+        let left = DaysLeft { planner, partitions: partitions.into_iter(), current: None };
+        Ok(Self { left: Left::Days(Box::new(left)), estimate })
+    }
+
+    /// What the plan held when it was made.
+    pub(super) fn estimate(&self) -> Estimate {
+        self.estimate
+    }
+
+    /// The next slice, of no partition that `failed`.
+    pub(super) fn next(&mut self, failed: &HashSet<Arc<str>>) -> Option<PlannedSlice> {
+        match &mut self.left {
+            Left::Whole { as_of, partitions } => {
+                let (partition, is_first) = partitions.find(|(partition, _)| !failed.contains(partition))?;
+                let cover = Cover::Whole { partition: Arc::clone(&partition), as_of: *as_of };
+                Some(PlannedSlice { partition, days: None, cover, is_first })
+            }
+            Left::Days(left) => left.next(failed),
+        }
+    }
+}
+
+impl DaysLeft {
+    fn next(&mut self, failed: &HashSet<Arc<str>>) -> Option<PlannedSlice> {
+        loop {
+            if let Some((partition, days, made)) = &mut self.current
+                && *made < days.count()
+                && !failed.contains(partition)
+            {
+                *made += 1;
+                return Some(self.planner.slice_at(partition, days, *made - 1));
+            }
+            let (partition, position) = self.partitions.next()?;
+            let days = self.planner.partition(position.as_ref());
+            self.current = Some((partition, days, 0));
+        }
+    }
+}
+
+/// The latest moment as of which days of the stream were read.
+pub(super) fn made_as_of(
     stream: &Stream,
     config: &SourceConfig,
     checkpoint: &Checkpoint,
-    reading: Reading,
-    as_of: Timestamp,
-) -> Result<Vec<PlannedSlice>> {
-    let partitions = partitions(stream, config)?;
-    if let Window::Whole = stream.spec.window {
-        return Ok(whole_slices(&partitions, checkpoint, reading, as_of));
-    }
-    let planner = Planner::new(stream, config, reading, as_of)?;
-    Ok(partitions
-        .iter()
-        .flat_map(|partition| planner.partition(partition, checkpoint.position(partition)))
-        .collect())
+) -> Option<Timestamp> {
+    let positions = match stream.spec.partition {
+        Partition::Ticker => config.tickers.iter().map(|ticker| checkpoint.position(ticker)).collect(),
+        Partition::None => vec![checkpoint.position("")],
+        Partition::Values(values) => values.iter().map(|value| checkpoint.position(value)).collect(),
+    };
+    positions.into_iter().flatten().map(|position| position.as_of).max()
 }
 
 fn partitions(stream: &Stream, config: &SourceConfig) -> Result<Vec<Arc<str>>> {
@@ -85,38 +178,57 @@ fn partitions(stream: &Stream, config: &SourceConfig) -> Result<Vec<Arc<str>>> {
     }
 }
 
-/// A pass reads every partition once. A pass that was cut short goes on, as of its
-/// own moment; a snapshot never reads a partition twice.
-fn whole_slices(
-    partitions: &[Arc<str>],
+/// What a pass over all partitions still reads, and as of when. It reads each once;
+/// one that was cut short goes on, as of its own moment; a snapshot never reads a
+/// partition twice.
+fn whole_pass(
+    partitions: Vec<Arc<str>>,
     checkpoint: &Checkpoint,
     reading: Reading,
     as_of: Timestamp,
-) -> Vec<PlannedSlice> {
+) -> (Timestamp, Vec<(Arc<str>, bool)>) {
     let read: Vec<_> = partitions.iter().map(|partition| checkpoint.whole_as_of(partition)).collect();
     let pass = read.iter().flatten().max().copied();
     let is_cut_short = pass.is_some() && read.iter().any(|as_of| *as_of != pass);
     let moment = if is_cut_short { pass.unwrap_or(as_of) } else { as_of };
-    partitions
-        .iter()
+    let left = partitions
+        .into_iter()
         .zip(read)
         .filter(|(_, read)| match read {
             None => true,
             Some(_) if reading == Reading::Snapshot => false,
             Some(read) => *read != moment,
         })
-        .map(|(partition, read)| PlannedSlice {
-            partition: Arc::clone(partition),
-            days: None,
-            cover: Cover::Whole { partition: Arc::clone(partition), as_of: moment },
-            is_first: read.is_none(),
-        })
-        .collect()
+        .map(|(partition, read)| (partition, read.is_none()))
+        .collect();
+    (moment, left)
 }
 
+/// The days of a partition that are still to be read: first those before what was
+/// read, descending, so that each slice joins it; then those after it.
+#[derive(Debug, Clone, Copy)]
+struct PartitionDays {
+    backward: Windows,
+    forward: Windows,
+    /// The first day that is read forward.
+    from: Date,
+    /// Whether a slice of days that are not over follows.
+    has_unfinished: bool,
+    /// Whether nothing of the partition was read before.
+    is_first: bool,
+}
+
+impl PartitionDays {
+    /// How many slices there are.
+    fn count(&self) -> u64 {
+        self.backward.count + self.forward.count + u64::from(self.has_unfinished)
+    }
+}
+
+#[derive(Debug)]
 struct Planner {
     window: Window,
-    size: Option<BarSize>,
+    cutter: Cutter,
     reading: Reading,
     as_of: Timestamp,
     start: Date,
@@ -124,13 +236,22 @@ struct Planner {
     end: Date,
     /// The day under way, when it is read as far as it goes.
     today: Option<Date>,
+    /// The same when it is after `end` and worth a request.
+    unfinished: Option<Date>,
     /// Whether rows after `end` belong to the stream.
     is_open: bool,
     lookback_days: u16,
 }
 
 impl Planner {
-    fn new(stream: &Stream, config: &SourceConfig, reading: Reading, as_of: Timestamp) -> Result<Self> {
+    /// For partitions that were read as far as `positions`.
+    fn new<'a>(
+        stream: &Stream,
+        config: &SourceConfig,
+        reading: Reading,
+        as_of: Timestamp,
+        positions: impl Iterator<Item = &'a Position>,
+    ) -> Result<Self> {
         let spec = stream.spec;
         let today = calendar::day_of(as_of);
         let is_free = matches!(config.plan, Plan::Free {});
@@ -153,14 +274,23 @@ impl Planner {
             )
             .hint("bars longer than a day change until their end: use mode append_dedup or overwrite"));
         }
+        let end = end.min(last_asked);
+        let is_worth_a_request = !is_trading || calendar::is_trading_day(today);
+        // The days that a window can begin or end on.
+        let (mut first, mut last) = (config.start_date, today);
+        for position in positions {
+            first = first.min(position.from);
+            last = last.max(position.from);
+        }
         Ok(Self {
             window: spec.window,
-            size: stream.size,
+            cutter: Cutter::new(length(spec.window, stream.size), first, last),
             reading,
             as_of,
             start: config.start_date,
-            end: end.min(last_asked),
+            end,
             today: reads_today.then_some(today),
+            unfinished: (reads_today && today > end && is_worth_a_request).then_some(today),
             // Rows that are only added must not be read each time until their day is over.
             is_open: matches!(spec.window, Window::CalendarDaysOpen(_))
                 && reading != Reading::Once
@@ -169,20 +299,57 @@ impl Planner {
         })
     }
 
-    fn partition(&self, partition: &Arc<str>, position: Option<&Position>) -> Vec<PlannedSlice> {
+    fn partition(&self, position: Option<&Position>) -> PartitionDays {
+        let nothing = self.cutter.windows(self.start, yesterday(self.start));
         let Some(position) = position else {
-            return self.forward(partition, self.start, true);
+            return self.forward(self.start, nothing, true);
         };
-        let mut slices = self.backward(partition, position.from);
-        if self.is_snapshot_to_the_end(position) {
-            return slices;
-        }
+        let backward = self.cutter.windows(self.start, yesterday(position.from));
         let next = tomorrow(self.resume_after(position));
+        let only_backward =
+            PartitionDays { backward, forward: nothing, from: next, has_unfinished: false, is_first: false };
+        if self.is_snapshot_to_the_end(position) {
+            return only_backward;
+        }
         let is_seen = self.as_of <= position.as_of;
         if next <= self.end || (!is_seen && (self.today.is_some() || self.is_open)) {
-            slices.extend(self.forward(partition, next, false));
+            return self.forward(next, backward, false);
         }
-        slices
+        only_backward
+    }
+
+    /// Days before what was read, and those from `from` to the end.
+    fn forward(&self, from: Date, backward: Windows, is_first: bool) -> PartitionDays {
+        let forward = self.cutter.windows(from, self.end);
+        let has_unfinished = if self.is_open {
+            forward.count == 0
+        } else {
+            self.unfinished.is_some() && (forward.count == 0 || self.is_by_the_day())
+        };
+        PartitionDays { backward, forward, from, has_unfinished, is_first }
+    }
+
+    /// Whether each request is of one trading day.
+    fn is_by_the_day(&self) -> bool {
+        self.window == Window::TradingDays(1)
+    }
+
+    /// How many slices partitions at these positions have, and rows.
+    fn estimate<'a>(
+        &self,
+        stream: &Stream,
+        positions: impl Iterator<Item = Option<&'a Position>>,
+    ) -> Estimate {
+        let mut estimate = Estimate { slices: 0, rows: Some(0) };
+        for position in positions {
+            let days = self.partition(position);
+            let reads_today = self.unfinished.is_some() && (days.forward.count > 0 || days.has_unfinished);
+            let trading_days = days.backward.days() + days.forward.days() + u64::from(reads_today);
+            let rows = estimate::rows(stream, days.count(), Some(trading_days).filter(|_| !self.is_open));
+            estimate.slices += days.count();
+            estimate.rows = estimate.rows.zip(rows).map(|(sum, rows)| sum + rows);
+        }
+        estimate
     }
 
     /// Whether a snapshot's last slice was read, which also held everything to come:
@@ -204,118 +371,57 @@ impl Planner {
         }
     }
 
-    /// Slices from `from` to the end, ascending.
-    fn forward(&self, partition: &Arc<str>, from: Date, is_first: bool) -> Vec<PlannedSlice> {
-        let mut slices = Vec::new();
-        for (from, through) in self.windows(from, self.end) {
-            slices.push(self.slice(partition, from, through, is_first && slices.is_empty()));
-        }
-        self.extend_to_today(partition, from, is_first, &mut slices);
-        slices
-    }
-
-    /// The last request also asks for the day under way, or for everything to come.
-    fn extend_to_today(
-        &self,
-        partition: &Arc<str>,
-        from: Date,
-        is_first: bool,
-        slices: &mut Vec<PlannedSlice>,
-    ) {
-        if self.is_open {
-            if slices.is_empty() {
-                slices.push(self.unfinished(partition, from, is_first));
-            }
-            if let Some(Asked { to, .. }) = slices.last_mut().and_then(|slice| slice.days.as_mut()) {
-                *to = None;
-            }
-            return;
-        }
-        let Some(today) = self.today.filter(|today| *today > self.end && self.is_worth_a_request(*today))
-        else {
-            return;
+    /// A slice of a partition, by its number.
+    fn slice_at(&self, partition: &Arc<str>, days: &PartitionDays, number: u64) -> PlannedSlice {
+        let Some(number) = number.checked_sub(days.backward.count) else {
+            let window = self.cutter.window(&days.backward, days.backward.count - 1 - number);
+            return self.slice(partition, window, false);
         };
-        match slices.last_mut().and_then(|slice| slice.days.as_mut()) {
-            Some(asked) if self.window != Window::TradingDays(1) => asked.to = Some(today),
-            _ => slices.push(self.unfinished(partition, today, is_first && slices.is_empty())),
+        let is_first = days.is_first && number == 0;
+        if number == days.forward.count {
+            return self.unfinished(partition, days.from, is_first);
         }
+        let mut slice = self.slice(partition, self.cutter.window(&days.forward, number), is_first);
+        // The last request also asks for the day under way, or for everything to come.
+        if number + 1 == days.forward.count
+            && let Some(asked) = &mut slice.days
+        {
+            match self.unfinished {
+                _ if self.is_open => asked.to = None,
+                Some(today) if !self.is_by_the_day() => asked.to = Some(today),
+                _ => {}
+            }
+        }
+        slice
     }
 
     /// A slice of days that are not over: it covers nothing.
     fn unfinished(&self, partition: &Arc<str>, from: Date, is_first: bool) -> PlannedSlice {
-        PlannedSlice {
-            partition: Arc::clone(partition),
-            days: Some(Asked { from, to: Some(from) }),
-            cover: Cover::Part,
-            is_first,
-        }
+        let days = match self.unfinished {
+            Some(today) if !self.is_open => Asked { from: today, to: Some(today) },
+            _ => Asked { from, to: None },
+        };
+        PlannedSlice { partition: Arc::clone(partition), days: Some(days), cover: Cover::Part, is_first }
     }
 
-    /// Slices of the days before `first`, when the start was moved back: descending,
-    /// so that each joins what was read.
-    fn backward(&self, partition: &Arc<str>, first: Date) -> Vec<PlannedSlice> {
-        if self.start >= first {
-            return Vec::new();
-        }
-        let mut windows = self.windows(self.start, yesterday(first));
-        // Closed days at the end belong to the last window.
-        if let Some(last) = windows.last_mut() {
-            last.1 = yesterday(first);
-        }
-        windows.into_iter().rev().map(|(from, through)| self.slice(partition, from, through, false)).collect()
-    }
-
-    fn slice(&self, partition: &Arc<str>, from: Date, through: Date, is_first: bool) -> PlannedSlice {
+    fn slice(&self, partition: &Arc<str>, (from, through): (Date, Date), is_first: bool) -> PlannedSlice {
         let span = Span { partition: Arc::clone(partition), from, through, as_of: self.as_of };
-        let first_asked = if self.is_trading() { self.first_trading_day(from) } else { from };
         PlannedSlice {
             partition: Arc::clone(partition),
-            days: Some(Asked { from: first_asked, to: Some(through) }),
+            days: Some(Asked { from: self.cutter.first_asked(from), to: Some(through) }),
             cover: Cover::Slice(span),
             is_first,
         }
     }
+}
 
-    fn is_trading(&self) -> bool {
-        matches!(self.window, Window::TradingDays(_) | Window::BarsPerPage)
-    }
-
-    fn is_worth_a_request(&self, day: Date) -> bool {
-        !self.is_trading() || calendar::is_trading_day(day)
-    }
-
-    fn first_trading_day(&self, day: Date) -> Date {
-        if calendar::is_trading_day(day) { day } else { calendar::next_trading_day(day) }
-    }
-
-    /// Adjoining windows from `from` to `to`. Windows of trading days without any
-    /// are left out: the days are covered by a later window.
-    fn windows(&self, from: Date, to: Date) -> Vec<(Date, Date)> {
-        let length = match self.window {
-            Window::TradingDays(days) => days,
-            Window::CalendarDays(days) | Window::CalendarDaysOpen(days) => days,
-            Window::BarsPerPage => self.size.map_or(1, trading_days_per_page),
-            Window::Whole => return Vec::new(),
-        };
-        let mut windows: Vec<(Date, Date)> = Vec::new();
-        let mut first = from;
-        while first <= to {
-            let last = if self.is_trading() {
-                let mut days = calendar::trading_days(first, to);
-                match days.by_ref().nth(length as usize) {
-                    // The day before the first trading day that does not fit.
-                    Some(next) => yesterday(next),
-                    None => to,
-                }
-            } else {
-                first.saturating_add(Days::new().days(i64::from(length) - 1)).min(to)
-            };
-            if !self.is_trading() || calendar::trading_days(first, last).next().is_some() {
-                windows.push((first, last));
-            }
-            first = tomorrow(last);
-        }
-        windows
+/// How long a window is.
+fn length(window: Window, size: Option<BarSize>) -> Length {
+    match window {
+        Window::TradingDays(days) => Length::Trading(days),
+        Window::CalendarDays(days) | Window::CalendarDaysOpen(days) => Length::Calendar(days),
+        Window::BarsPerPage => Length::Trading(size.map_or(1, trading_days_per_page)),
+        Window::Whole => unreachable!("a stream that is not sliced by time has no windows"),
     }
 }
 
@@ -344,12 +450,19 @@ fn period_days(size: BarSize) -> u16 {
     size.multiplier.saturating_mul(unit).saturating_add(if unit > 1 { 5 } else { 0 })
 }
 
-fn yesterday(day: Date) -> Date {
-    day.yesterday().unwrap_or(day)
-}
-
-fn tomorrow(day: Date) -> Date {
-    day.tomorrow().unwrap_or(day)
+/// Days that a bar of this size spans, rounded up.
+pub(super) fn bar_days(size: BarSize) -> i64 {
+    let multiplier = i64::from(size.multiplier);
+    match size.timespan {
+        Timespan::Second => multiplier / 86_400 + 1,
+        Timespan::Minute => multiplier / 1_440 + 1,
+        Timespan::Hour => multiplier / 24 + 1,
+        Timespan::Day => multiplier,
+        Timespan::Week => 7 * multiplier,
+        Timespan::Month => 31 * multiplier,
+        Timespan::Quarter => 92 * multiplier,
+        Timespan::Year => 366 * multiplier,
+    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! What a key may read, found out with few requests.
 
 use jiff::civil::Date;
+use serde::Deserialize;
 
 use super::Probe;
-use super::client::{Client, Whole};
+use super::client::{Client, Intake, Whole};
 use super::request::{Values, target};
 use crate::calendar;
-use crate::canonical::{Scanner, Value};
 use crate::catalog::{Capability, STREAMS, Stream, StreamSpec, streams};
 use crate::config::source::Plan;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// Tickers that are looked up on a plan that limits requests by the minute; with
 /// the other probes they stay within its five.
@@ -92,10 +92,25 @@ pub(super) async fn ticker_exists(client: &Client, ticker: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         outcome => return outcome,
     }
+    last_day(client, ticker).await.map(drop)
+}
+
+/// The last day of a ticker that the reference lists as delisted; none when it does not
+/// say since when, or lists it as active.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when it does not list it at all.
+pub(super) async fn last_day(client: &Client, ticker: &str) -> Result<Option<Date>> {
     let encoded = percent_encoding::utf8_percent_encode(ticker, percent_encoding::NON_ALPHANUMERIC);
-    let delisted = format!("/v3/reference/tickers?ticker={encoded}&active=false&limit=1");
-    let answer = client.fetch(&delisted, None, &mut Whole::default()).await?;
-    if has_results(&answer) { Ok(()) } else { Err(no_such_ticker(ticker)) }
+    for active in [false, true] {
+        let target = format!("/v3/reference/tickers?ticker={encoded}&active={active}&limit=1000");
+        let listed = client.fetch(&target, None, &mut Listings::default()).await?;
+        if !listed.is_empty() {
+            // A symbol that was used again was delisted more than once.
+            return Ok(listed.into_iter().filter_map(|listing| listing.last_day()).max());
+        }
+    }
+    Err(no_such_ticker(ticker))
 }
 
 pub(super) fn no_such_ticker(ticker: &str) -> Error {
@@ -103,20 +118,51 @@ pub(super) fn no_such_ticker(ticker: &str) -> Error {
         .hint("symbols are case-sensitive and written as the vendor writes them, such as BRK.B")
 }
 
-/// Whether the answer has at least one row.
-fn has_results(body: &[u8]) -> bool {
-    let mut scanner = Scanner::new(body);
-    if !scanner.take(b'{') {
-        return false;
+/// An entry of the list of tickers.
+#[derive(Debug, Deserialize)]
+struct Listing {
+    #[serde(default)]
+    delisted_utc: Option<String>,
+}
+
+impl Listing {
+    /// The day as it is written: the vendor's "last date that it was traded".
+    fn last_day(&self) -> Option<Date> {
+        self.delisted_utc.as_ref()?.get(..10)?.parse().ok()
     }
-    loop {
-        let (Ok(key), true) = (scanner.string(), scanner.take(b':')) else {
-            return false;
-        };
-        match (key, scanner.value()) {
-            (b"results", Ok(Value::Nested(rows))) => return rows.contains(&b'{'),
-            (_, Ok(_)) if scanner.take(b',') => {}
-            _ => return false,
+}
+
+/// Takes the rows of a list of tickers.
+#[derive(Debug, Default)]
+struct Listings(Whole);
+
+#[derive(Debug, Deserialize)]
+struct Listed {
+    status: String,
+    #[serde(default)]
+    results: Vec<Listing>,
+}
+
+impl Intake for Listings {
+    type Output = Vec<Listing>;
+
+    fn begin(&mut self) {
+        self.0.begin();
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<()> {
+        self.0.take(piece)
+    }
+
+    fn end(&mut self) -> Result<Vec<Listing>> {
+        let unreadable = || "the list of tickers is cut or not what it always was".to_owned();
+        let listed: Listed =
+            serde_json::from_slice(&self.0.end()?).or_fail(ErrorKind::Response, unreadable)?;
+        match listed.status.as_str() {
+            "OK" | "DELAYED" => Ok(listed.results),
+            status => {
+                Err(Error::new(ErrorKind::Response, format!("the list of tickers has status {status}")))
+            }
         }
     }
 }

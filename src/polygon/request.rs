@@ -19,6 +19,8 @@ pub(super) struct Values<'a> {
     pub adjusted: bool,
     pub from: Option<Date>,
     pub to: Option<Date>,
+    /// Takes the place of the lower bound: see [`StreamSpec::resume`].
+    pub resume: Option<&'a str>,
 }
 
 impl Values<'_> {
@@ -26,6 +28,8 @@ impl Values<'_> {
         let midnight = |date: Date| calendar::day_start(date);
         let day_after = |date: Date| date.tomorrow().unwrap_or(date);
         match name {
+            "resume" => self.resume.map(str::to_owned),
+            "from" | "from_ns" | "from_utc" if self.resume.is_some() => self.resume.map(str::to_owned),
             "ticker" => self.ticker.map(str::to_owned),
             "value" => self.value.map(str::to_owned),
             "multiplier" => self.size.map(|size| size.multiplier.to_string()),
@@ -109,6 +113,30 @@ mod tests {
     }
 
     #[test]
+    fn a_request_goes_on_from_a_row() {
+        let days = Values { from: Some(date(2024, 1, 2)), to: Some(date(2024, 1, 3)), ..Values::default() };
+        let of = |name, values| target(spec(name), &Values { ticker: Some("A"), ..values });
+        assert!(
+            of("stock_trades", Values { resume: Some("17"), ..days })
+                .contains("?timestamp.gte=17&timestamp.lt=1")
+        );
+        let size = Some("1minute".parse().unwrap());
+        let bars = of("stock_bars", Values { resume: Some("17"), size, ..days });
+        assert!(bars.starts_with("/v2/aggs/ticker/A/range/1/minute/17/2024-01-03?"), "{bars}");
+        let tickers = Values { value: Some("true"), ..Values::default() };
+        assert!(!of("tickers", tickers).contains("ticker.gte"));
+        assert!(of("tickers", Values { resume: Some("BRK.B"), ..tickers }).contains("&ticker.gte=BRK.B&"));
+    }
+
+    #[test]
+    fn details_are_of_now_or_of_a_day() {
+        let now = Values { ticker: Some("A"), ..Values::default() };
+        assert_eq!(target(spec("ticker_details"), &now), "/v3/reference/tickers/A");
+        let then = Values { from: Some(date(2022, 6, 8)), ..now };
+        assert_eq!(target(spec("ticker_details"), &then), "/v3/reference/tickers/A?date=2022-06-08");
+    }
+
+    #[test]
     fn every_placeholder_of_the_catalogue_is_known() {
         let values = Values {
             ticker: Some("A"),
@@ -117,6 +145,7 @@ mod tests {
             adjusted: false,
             from: Some(date(2024, 1, 2)),
             to: Some(date(2024, 1, 3)),
+            resume: Some("A"),
         };
         for spec in STREAMS {
             assert!(!target(spec, &values).contains(['{', '}']), "{}", spec.name);

@@ -2,25 +2,37 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::{Span as Days, Timestamp};
 
 use super::client::{Client, Intake, continuation};
-use super::page::{Answer, PageReader};
-use super::plan::{Asked, PlannedSlice};
+use super::page::{self, Answer, PageReader};
+use super::plan::{Asked, PlannedSlice, bar_days};
 use super::request::{Values, target};
 use crate::batch::{Bound, Extent};
 use crate::calendar;
 use crate::canonical::Transcoder;
-use crate::catalog::{ColumnType, Derived, Partition, Stream};
+use crate::catalog::{ColumnType, Derived, Partition, Sizes, Stream};
 use crate::checkpoint::{Cover, Span};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Event;
-use crate::source::{Page, Pages, Slice};
+use crate::source::{Page, Pages, Room, Slice};
 
 /// More pages than this are not a slice: a day of the busiest ticker has about 60.
 const PAGES_MAX: usize = 20_000;
+
+/// Days by which rows may lie outside of those asked for: time zones, and ranges that
+/// the API is known to begin a day early.
+const DAYS_OFF_MAX: i64 = 2;
+
+/// This many partitions in a row that the API does not answer are no matter of theirs.
+const REFUSED_MAX: usize = 20;
+
+/// No bar begins before; the longest that can be configured has 9,999 years.
+const FIRST_DAY: Date = jiff::civil::date(1, 1, 1);
 
 /// This many pages without a new row are paging without end.
 const BARREN_PAGES_MAX: usize = 50;
@@ -28,9 +40,11 @@ const BARREN_PAGES_MAX: usize = 50;
 /// A slice of the API.
 pub(super) struct PolygonSlice {
     pub client: Arc<Client>,
-    pub stream: Stream,
+    pub stream: Arc<Stream>,
     pub planned: PlannedSlice,
     pub as_of: Timestamp,
+    /// How many partitions of the stream in a row the API did not answer.
+    pub refused: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -39,52 +53,94 @@ impl Slice for PolygonSlice {
         &self.planned.partition
     }
 
-    fn rows_estimate(&self) -> Option<u64> {
-        super::estimate::rows(&self.stream, &self.planned)
+    fn given_up(&self) -> Option<Cover> {
+        Some(self.planned.cover.clone()).filter(|cover| matches!(cover, Cover::Whole { .. }))
     }
 
     async fn read(mut self: Box<Self>, pages: &Pages) -> Result<Cover> {
+        let outcome = self.read_what_there_is(pages).await.map_err(|error| self.located(error));
+        match &outcome {
+            Ok(_) => self.refused.store(0, Ordering::Relaxed),
+            Err(error) if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Mismatch) => {
+                let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+                if refused >= REFUSED_MAX || self.stream.spec.partition != Partition::Ticker {
+                    // It is not the ticker: the whole stream fails.
+                    return outcome.map_err(|error| error.of_kind(ErrorKind::Response));
+                }
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+}
+
+impl PolygonSlice {
+    async fn read_what_there_is(&mut self, pages: &Pages) -> Result<Cover> {
         loop {
+            let is_of_now = self.stream.spec.is_of_a_day() && self.planned.days.is_none();
             match self.read_days(pages).await {
                 Err(error) if error.kind() == ErrorKind::NotYet => {
                     if !self.leave_out_today() {
                         return Ok(Cover::Part);
                     }
                 }
+                Err(error) if error.kind() == ErrorKind::NotFound && is_of_now => {
+                    self.read_last_day(pages).await?;
+                    return Ok(self.planned.cover.clone());
+                }
                 outcome => {
-                    let rows = outcome.map_err(|error| self.located(error))?;
-                    if rows == 0 && self.planned.is_first {
-                        self.assert_ticker_exists().await.map_err(|error| self.located(error))?;
+                    if outcome? == 0 && self.planned.is_first {
+                        self.assert_ticker_exists().await?;
                     }
-                    return Ok(self.planned.cover);
+                    return Ok(self.planned.cover.clone());
                 }
             }
         }
     }
-}
 
-impl PolygonSlice {
+    /// Reads a delisted ticker as of a day when it lived: of now the API has nothing.
+    async fn read_last_day(&mut self, pages: &Pages) -> Result<()> {
+        let ticker = Arc::clone(&self.planned.partition);
+        let last = super::probe::last_day(&self.client, &ticker).await?;
+        // Whether the last day still counts the vendor does not say.
+        for day in last.into_iter().flat_map(|day| [Ok(day), day.yesterday()]).flatten() {
+            self.planned.days = Some(Asked { from: day, to: None });
+            match self.read_days(pages).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                outcome => return outcome.map(drop),
+            }
+        }
+        self.warn(&format!("the API lists {ticker} and has nothing else of it: it is left out"));
+        Ok(())
+    }
+
     /// Reads all pages and returns the number of rows.
     async fn read_days(&self, pages: &Pages) -> Result<u64> {
-        let mut reader = PageReader::new(self.stream.spec.rows_at, self.transcoder());
+        let mut reader = PageReader::new(self.stream.spec, self.transcoder(), self.asked());
         let mut visited = HashSet::new();
         let mut next = Some(target(self.stream.spec, &self.values()));
         let mut rows = 0;
         let mut barren = 0;
+        let mut is_resumed = false;
         while let Some(target) = next.take() {
             visited.insert(target.clone());
             if visited.len() > PAGES_MAX {
                 return Err(endless(format!("more than {PAGES_MAX} pages")));
             }
-            let room = pages.room().await;
-            let (answer, following) = self.page(&target, &mut reader, &visited).await?;
+            let mut room = pages.room().await;
+            let paged = Paged { reader: &mut reader, visited: &visited, room: &mut room };
+            let (answer, following) = self.page(&target, paged).await?;
             reader.accept();
-            if answer.repeated > 0 {
+            if is_resumed {
+                self.assert_resumed(&answer)?;
+            } else if answer.repeated > 0 {
                 self.warn(&format!(
                     "{} rows repeat rows of the page before; they are left out",
                     answer.repeated
                 ));
             }
+            is_resumed = following.is_none() && answer.is_full;
+            next = if is_resumed { Some(self.resumed(&answer)?) } else { following };
             let page = Page {
                 rows: answer.rows,
                 extracted_at_ms: Timestamp::now().as_millisecond(),
@@ -95,23 +151,58 @@ impl PolygonSlice {
                 return Err(endless(format!("{barren} pages without a new row")));
             }
             rows += page.rows.len() as u64;
-            if !page.rows.is_empty() {
-                pages.send(room, page)?;
-            }
-            next = following;
+            pages.send(room, page)?;
         }
         Ok(rows)
     }
 
+    /// The request that asks whether rows follow a full page that names no next one:
+    /// from its last row on, that row included. By chance a last page is full; one
+    /// whose `next_url` got lost looks the same.
+    fn resumed(&self, answer: &Answer) -> Result<String> {
+        let resume = || {
+            let row: serde_json::Value = serde_json::from_slice(answer.rows.iter().last()?).ok()?;
+            let value = &row[self.stream.spec.resume?];
+            match value.as_str() {
+                Some(text) if self.stream.spec.sizes == Sizes::Bars => {
+                    let moment: Timestamp = text.parse().ok()?;
+                    Some(moment.as_millisecond().to_string())
+                }
+                Some(text) => Some(text.to_owned()),
+                None => value.as_i64().map(|number| number.to_string()),
+            }
+        };
+        let resume = resume().ok_or_else(|| self.cut_off("has no row to go on from"))?;
+        Ok(target(self.stream.spec, &Values { resume: Some(&resume), ..self.values() }))
+    }
+
+    /// What was asked from the last row on must begin with that row: an answer that
+    /// does not is none to what was asked.
+    fn assert_resumed(&self, answer: &Answer) -> Result<()> {
+        if answer.repeated == 0 || (answer.is_full && answer.rows.is_empty()) {
+            return Err(self.cut_off("cannot be gone on from"));
+        }
+        if !answer.rows.is_empty() {
+            self.warn(&format!(
+                "a full page named no next one, and {} rows were found behind it",
+                answer.rows.len()
+            ));
+        }
+        Ok(())
+    }
+
+    fn cut_off(&self, what: &str) -> Error {
+        let limit = self.stream.spec.limit().unwrap_or_default();
+        Error::new(
+            ErrorKind::Response,
+            format!("a page is full with its {limit} rows, names no next page and {what}"),
+        )
+        .hint("rows would be lost, so nothing of this slice is kept; try again later, and report it if it stays so")
+    }
+
     /// One page, and where the next one is.
-    async fn page(
-        &self,
-        target: &str,
-        reader: &mut PageReader,
-        visited: &HashSet<String>,
-    ) -> Result<(Answer, Option<String>)> {
-        let is_continuation = visited.len() > 1;
-        let mut paged = Paged { reader, visited };
+    async fn page(&self, target: &str, mut paged: Paged<'_>) -> Result<(Answer, Option<String>)> {
+        let is_continuation = paged.visited.len() > 1;
         match self.client.fetch(target, Some(&self.stream.name), &mut paged).await {
             // The API gave this address itself: that it refuses it is a fault of its paging.
             Err(error)
@@ -153,7 +244,22 @@ impl PolygonSlice {
             adjusted: self.client.config().adjusted,
             from: days.map(|days| days.from),
             to: days.and_then(|days| days.to),
+            resume: None,
         }
+    }
+
+    /// What the answers must be of. The API's days are off by one at times, and a bar
+    /// that covers the first day begins before it.
+    fn asked(&self) -> page::Asked {
+        let is_of_ticker = self.stream.spec.partition == Partition::Ticker;
+        let margin = Days::new().days(DAYS_OFF_MAX + self.stream.size.map_or(0, bar_days));
+        let midnight = |day: Date| calendar::day_start(day).as_second();
+        let days = self.planned.days.map(|Asked { from, to }| {
+            let end =
+                to.map_or(i64::MAX, |last| midnight(last.saturating_add(Days::new().days(DAYS_OFF_MAX + 1))));
+            midnight(from.saturating_sub(margin).max(FIRST_DAY))..=end
+        });
+        page::Asked { ticker: is_of_ticker.then(|| self.planned.partition.to_string()), days }
     }
 
     fn transcoder(&self) -> Transcoder {
@@ -216,6 +322,7 @@ impl PolygonSlice {
 struct Paged<'a> {
     reader: &'a mut PageReader,
     visited: &'a HashSet<String>,
+    room: &'a mut Room,
 }
 
 impl Intake for Paged<'_> {
@@ -239,6 +346,14 @@ impl Intake for Paged<'_> {
             ));
         }
         Ok((answer, next))
+    }
+
+    async fn room(&mut self) {
+        self.room.grow(self.reader.held()).await;
+    }
+
+    async fn alone(&mut self) {
+        self.room.alone().await;
     }
 }
 

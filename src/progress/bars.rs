@@ -89,11 +89,13 @@ impl Bars {
 /// What an event changes on the screen.
 pub(super) fn shown(event: &Event<'_>, tally: &Tally, now: Instant) -> Shown {
     match event {
-        Event::StreamStarted { slices, .. } => Shown::Started { slices: *slices as u64 },
+        Event::StreamStarted { slices, .. } => Shown::Started { slices: *slices },
         Event::SliceRead { stream, .. } => {
             tally.stream(stream).map_or(Shown::Nothing, |stream| Shown::Slices(stream.slices))
         }
-        Event::StreamFinished { stream, .. } | Event::StreamFailed { stream, .. } => {
+        Event::StreamFinished { stream, .. }
+        | Event::StreamFailed { stream, .. }
+        | Event::StreamStopped { stream, .. } => {
             let paint = Paint::stderr();
             tally.stream(stream).map_or(Shown::Nothing, |stream| Shown::Ended(ended_line(stream, paint, now)))
         }
@@ -102,6 +104,7 @@ pub(super) fn shown(event: &Event<'_>, tally: &Tally, now: Instant) -> Shown {
         | Event::RateLimited { .. }
         | Event::Committed { .. }
         | Event::PartitionFailed { .. }
+        | Event::Forgotten { .. }
         | Event::Warning { .. } => Shown::Nothing,
     }
 }

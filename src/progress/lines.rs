@@ -80,10 +80,14 @@ fn due<'a>(event: &'a Event<'a>, tally: &Tally, now: Instant) -> Option<(&'a str
     let (stream, line) = match event {
         Event::StreamStarted { stream, .. } => return Some((stream, Line::Started)),
         Event::StreamFinished { stream, .. } => return Some((stream, Line::Finished)),
-        Event::StreamFailed { stream, error } if error.kind() == ErrorKind::Interrupted => {
+        Event::StreamFailed { stream, error } | Event::StreamStopped { stream, error }
+            if error.kind() == ErrorKind::Interrupted =>
+        {
             return Some((stream, Line::Stopped));
         }
-        Event::StreamFailed { stream, .. } => return Some((stream, Line::Failed)),
+        Event::StreamFailed { stream, .. } | Event::StreamStopped { stream, .. } => {
+            return Some((stream, Line::Failed));
+        }
         Event::SliceRead { stream, .. } => (*stream, Line::Going),
         Event::RateLimited { stream: Some(stream), .. } => (*stream, Line::Waiting),
         Event::Request { .. }
@@ -91,6 +95,7 @@ fn due<'a>(event: &'a Event<'a>, tally: &Tally, now: Instant) -> Option<(&'a str
         | Event::Retry { .. }
         | Event::Committed { .. }
         | Event::PartitionFailed { .. }
+        | Event::Forgotten { .. }
         | Event::Warning { .. } => return None,
     };
     let told = tally.stream(stream).and_then(|stream| stream.told);

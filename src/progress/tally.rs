@@ -110,7 +110,7 @@ impl Tally {
         match event {
             Event::StreamStarted { stream, slices, .. } => {
                 let stream = self.stream_mut(stream, now);
-                stream.slices_total = *slices as u64;
+                stream.slices_total = *slices;
                 stream.began = now;
             }
             Event::Request { stream, .. } => {
@@ -128,11 +128,11 @@ impl Tally {
             }
             Event::PartitionFailed { stream, .. } => self.stream_mut(stream, now).partitions_failed += 1,
             Event::StreamFinished { stream, .. } => self.end(stream, End::Finished, now),
-            Event::StreamFailed { stream, error } => {
+            Event::StreamFailed { stream, error } | Event::StreamStopped { stream, error } => {
                 let is_stop = error.kind() == ErrorKind::Interrupted;
                 self.end(stream, if is_stop { End::Stopped } else { End::Failed }, now);
             }
-            Event::Committed { .. } | Event::Warning { .. } => {}
+            Event::Committed { .. } | Event::Warning { .. } | Event::Forgotten { .. } => {}
         }
     }
 
@@ -227,7 +227,7 @@ impl StreamTally {
 mod tests {
     use super::*;
 
-    fn started(slices: usize) -> Event<'static> {
+    fn started(slices: u64) -> Event<'static> {
         Event::StreamStarted { stream: "splits", slices, rows_estimate: None }
     }
 

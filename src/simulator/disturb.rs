@@ -14,6 +14,18 @@ use super::page::{Page, Shape};
 /// The host that a foreign `next_url` names: reserved, so that nothing is there.
 const FOREIGN_HOST: &str = "https://api.massive.com.attacker.invalid";
 
+/// A ticker that nobody asks for, as JSON.
+const OTHER_TICKER: &str = "\"ZZZZZ\"";
+
+/// Another year, in the fields that say of which day a row is.
+const OTHER_DAYS: &[(&str, &str)] = &[
+    ("t", "1000000000000"),
+    ("sip_timestamp", "1000000000000000000"),
+    ("execution_date", "\"2001-09-09\""),
+    ("ex_dividend_date", "\"2001-09-09\""),
+    ("published_utc", "\"2001-09-09T01:46:40Z\""),
+];
+
 /// Fields that the vendor leaves out of some rows.
 const OPTIONAL: &[&str] = &["vw", "n", "conditions", "trf_id", "keywords", "cik", "record_date", "acronym"];
 
@@ -58,6 +70,39 @@ pub fn disturb(page: &mut Page, kind: FaultKind, url: &str, previous: Option<&[u
                 fields.remove(**name);
             }
         }),
+        // Where nothing is counted nobody could tell.
+        FaultKind::FewerRows if page.counts => {
+            page.claims = Some(page.rows.len());
+            page.rows.remove_last();
+        }
+        FaultKind::MissingNextUrl => page.next = None,
+        FaultKind::OtherTicker => {
+            for (_, value) in page.head.iter_mut().filter(|(name, _)| *name == "ticker") {
+                OTHER_TICKER.clone_into(value);
+            }
+            if page.shape == Shape::Object {
+                map_rows(page, |fields, _| {
+                    fields.insert("ticker".to_owned(), OTHER_TICKER.to_owned());
+                });
+            }
+        }
+        FaultKind::OtherDays => {
+            let middle = page.rows.len() as u64 / 2;
+            map_rows(page, |fields, row| {
+                for (name, value) in OTHER_DAYS.iter().filter(|_| row == middle) {
+                    if let Some(field) = fields.get_mut(*name) {
+                        (*value).clone_into(field);
+                    }
+                }
+            });
+        }
+        FaultKind::ResultsObject
+        | FaultKind::ResultsText
+        | FaultKind::ResultsNumber
+        | FaultKind::ResultsTwice
+        | FaultKind::SecondStatus
+        | FaultKind::NextUrlNumber
+        | FaultKind::NextUrlObject => page.odd = Some(kind),
         // All others happen outside the page.
         _ => {}
     }

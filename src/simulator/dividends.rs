@@ -103,6 +103,7 @@ impl Dividends {
         for listing in 0..universe.listings.len() {
             add_dividends(&mut all, seed, universe, splits, listing);
         }
+        all.retain(|dividend| universe.is_listed(&dividend.symbol, calendar::day_of(dividend.known)));
         all.sort_by(|one, other| {
             (one.ex_dividend_date, &one.symbol, &one.id).cmp(&(
                 other.ex_dividend_date,

@@ -20,6 +20,9 @@ use crate::error::{Error, Result};
 
 use super::dice::mix;
 
+/// A century: a clock that is further off is none.
+const AHEAD_S_MAX: i64 = 100 * 366 * 86_400;
+
 /// Rules that a file may hold.
 const RULES_MAX: usize = 1_000;
 
@@ -60,8 +63,11 @@ pub struct Fault {
     pub retry_after: Option<u32>,
     /// Another status code: of `server_error` (500) and `bad_gateway_html` (504).
     pub status: Option<u16>,
-    /// How long `slow_headers` (2 s) and `stall` (10 minutes) wait, in milliseconds.
+    /// How long `slow_headers` (2 s), `stall` (10 minutes) and `slow_drip` (1 s, after
+    /// each byte) wait, in milliseconds.
     pub delay_ms: Option<u64>,
+    /// By how many seconds the clock of `wrong_date` is ahead: 90 days, or behind when negative.
+    pub ahead_s: Option<i64>,
 }
 
 /// The kinds of faults.
@@ -109,6 +115,37 @@ pub enum FaultKind {
     NullArrays,
     /// Rows lack an optional field. This changes the data.
     MissingField,
+    /// The last row is missing, and the counts still count it; where there are none all
+    /// rows come.
+    FewerRows,
+    /// A page that is not the last names no next one.
+    MissingNextUrl,
+    /// `results` is an object where rows are due.
+    ResultsObject,
+    /// `results` is a text where rows are due.
+    ResultsText,
+    /// `results` is a number where rows are due.
+    ResultsNumber,
+    /// `results` comes twice.
+    ResultsTwice,
+    /// Status ERROR comes first, and OK after it.
+    SecondStatus,
+    /// `next_url` is a number.
+    NextUrlNumber,
+    /// `next_url` is an object.
+    NextUrlObject,
+    /// The answer is of another ticker.
+    OtherTicker,
+    /// A row in the middle is of another year.
+    OtherDays,
+    /// A byte of the body at a time, with a pause after each.
+    SlowDrip,
+    /// The body is gzip of two members.
+    TwoMembers,
+    /// The `Date` of the answer is another one.
+    WrongDate,
+    /// The answer has no `Date`.
+    NoDate,
 }
 
 impl FaultKind {
@@ -126,15 +163,24 @@ impl FaultKind {
     }
 
     fn takes_delay(self) -> bool {
-        matches!(self, Self::SlowHeaders | Self::Stall)
+        matches!(self, Self::SlowHeaders | Self::Stall | Self::SlowDrip)
     }
 }
 
 impl Fault {
     /// The wait of a fault that waits.
     pub fn delay(&self) -> Duration {
-        let usual = if self.kind == FaultKind::Stall { 600_000 } else { 2_000 };
+        let usual = match self.kind {
+            FaultKind::Stall => 600_000,
+            FaultKind::SlowDrip => 1_000,
+            _ => 2_000,
+        };
         Duration::from_millis(self.delay_ms.unwrap_or(usual))
+    }
+
+    /// By how many seconds a wrong clock is ahead.
+    pub fn ahead_s(&self) -> i64 {
+        self.ahead_s.unwrap_or(90 * 86_400)
     }
 }
 
@@ -204,6 +250,12 @@ fn check(rule: &Rule) -> std::result::Result<(), String> {
     }
     if fault.delay_ms.is_some() && !fault.kind.takes_delay() {
         return Err("this type of fault takes no `delay_ms`".to_owned());
+    }
+    if fault.ahead_s.is_some() && fault.kind != FaultKind::WrongDate {
+        return Err("this type of fault takes no `ahead_s`".to_owned());
+    }
+    if fault.ahead_s.is_some_and(|seconds| seconds.abs() > AHEAD_S_MAX) {
+        return Err(format!("`ahead_s` is at most {AHEAD_S_MAX}"));
     }
     Ok(())
 }
@@ -310,6 +362,8 @@ mod tests {
             ("- match: {}\n  fault: {type: reset, status: 500}", "`status`"),
             ("- match: {}\n  fault: {type: server_error, status: 404}", "`status`"),
             ("- match: {}\n  fault: {type: reset, delay_ms: 5}", "`delay_ms`"),
+            ("- match: {}\n  fault: {type: no_date, ahead_s: 5}", "`ahead_s`"),
+            ("- match: {}\n  fault: {type: wrong_date, ahead_s: 5000000000}", "`ahead_s`"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.to_string().contains(expected), "{text}: {error}");

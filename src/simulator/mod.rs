@@ -58,6 +58,7 @@ use crate::error::{Error, Result};
 pub use faults::{Fault, FaultKind, Match, Rule, parse as parse_faults, read as read_faults};
 pub use plan::{HistoryPolicy, LimitWindow, Plan};
 use server::Server;
+pub use universe::TICKERS_MAX;
 use world::World;
 
 /// A simulated market and how it is served.

@@ -16,6 +16,17 @@ pub enum Activity {
     Thin,
 }
 
+impl Activity {
+    /// Lots of the largest usual trade.
+    pub fn lots(self) -> i64 {
+        match self {
+            Self::Liquid => 30,
+            Self::Normal => 6,
+            Self::Thin => 2,
+        }
+    }
+}
+
 /// A line of the table.
 pub struct Named {
     pub symbol: &'static str,

@@ -7,7 +7,7 @@ use jiff::{Timestamp, ToSpan};
 use super::columns::{Columns, Fact, MomentForm, text_array, write_text};
 use super::days::{day_number, utc_midnight};
 use super::dice::{Dice, hash_text, hex};
-use super::universe::Universe;
+use super::universe::{Listing, Universe};
 
 /// The first day with articles, in UTC.
 pub const FIRST_NEWS_DAY: Date = date(2016, 1, 1);
@@ -45,8 +45,11 @@ impl Article {
 /// The articles of a day in UTC, by time and id.
 pub fn articles(seed: u64, universe: &Universe, day: Date) -> Vec<Article> {
     let mut dice = Dice::of(&[seed, hash_text("news"), day_number(day).unsigned_abs()]);
+    // In New York it can still be the day before.
+    let eve = day.saturating_sub(1.days());
+    let is_open = |listing: &Listing| listing.covers(day) && universe.is_listed(&listing.symbol, eve);
     let open: Vec<usize> = (0..universe.listings.len().min(NEWSWORTHY))
-        .filter(|index| universe.listings[*index].covers(day))
+        .filter(|index| is_open(&universe.listings[*index]))
         .collect();
     let mut articles: Vec<Article> = Vec::new();
     if open.is_empty() || day < FIRST_NEWS_DAY {

@@ -3,6 +3,7 @@
 use crate::batch::Rows;
 
 use super::columns::{ApiRow, Fact, write_text};
+use super::faults::FaultKind;
 
 /// Where `next_url` points, whatever address the server has, as the vendor's does.
 const NEXT_URL_HOST: &str = "https://api.massive.com";
@@ -34,6 +35,10 @@ pub struct Page {
     pub next: Option<String>,
     /// The host that `next_url` names.
     pub next_host: String,
+    /// How many rows `count` says that there are, when that is another number.
+    pub claims: Option<usize>,
+    /// A fault of what stands around the rows.
+    pub odd: Option<FaultKind>,
 }
 
 impl Page {
@@ -47,6 +52,8 @@ impl Page {
             counts: false,
             next: None,
             next_host: NEXT_URL_HOST.to_owned(),
+            claims: None,
+            odd: None,
         }
     }
 
@@ -64,24 +71,48 @@ impl Page {
             return out;
         }
         out.push(b'{');
+        if self.odd == Some(FaultKind::SecondStatus) {
+            field(&mut out, "status", b"\"ERROR\"");
+            field(&mut out, "error", b"\"the query could not be completed\"");
+        }
         for (name, value) in &self.head {
             field(&mut out, name, value.as_bytes());
         }
-        if self.shape == Shape::Object || self.shape == Shape::ArrayAlways || !self.rows.is_empty() {
-            field(&mut out, "results", b"");
-            self.render_rows(&mut out);
-        }
+        self.render_results(&mut out);
         field(&mut out, "status", format!("\"{}\"", self.status).as_bytes());
         field(&mut out, "request_id", format!("\"{request_id}\"").as_bytes());
         if self.counts {
-            field(&mut out, "count", self.rows.len().to_string().as_bytes());
+            field(&mut out, "count", self.claims.unwrap_or(self.rows.len()).to_string().as_bytes());
         }
-        if let Some(next) = &self.next {
+        if self.odd == Some(FaultKind::NextUrlNumber) {
+            field(&mut out, "next_url", b"2");
+        } else if self.odd == Some(FaultKind::NextUrlObject) {
+            field(&mut out, "next_url", b"{\"cursor\":\"YXA9MQ\"}");
+        } else if let Some(next) = &self.next {
             field(&mut out, "next_url", b"");
             write_text(&mut out, &format!("{}{next}", self.next_host));
         }
         out.push(b'}');
         out
+    }
+
+    fn render_results(&self, out: &mut Vec<u8>) {
+        let instead: &[u8] = match self.odd {
+            Some(FaultKind::ResultsObject) => b"{\"rows\":[]}",
+            Some(FaultKind::ResultsText) => b"\"none\"",
+            Some(FaultKind::ResultsNumber) => b"0",
+            _ => b"",
+        };
+        if !instead.is_empty() {
+            return field(out, "results", instead);
+        }
+        let times = if self.odd == Some(FaultKind::ResultsTwice) { 2 } else { 1 };
+        if self.shape == Shape::Object || self.shape == Shape::ArrayAlways || !self.rows.is_empty() {
+            for _ in 0..times {
+                field(out, "results", b"");
+                self.render_rows(out);
+            }
+        }
     }
 
     fn render_rows(&self, out: &mut Vec<u8>) {

@@ -33,6 +33,12 @@ pub fn shares(splits: &Splits, security: usize, day: Date) -> f64 {
     splits.shares_later(security, day) / splits.shares_later(security, TABLE_DAY)
 }
 
+/// So many shares of the default day, in shares of `day`: what a split makes more of, it
+/// makes cheaper. Not rounded.
+pub fn in_shares_of(day: Date, count: f64, splits: &Splits, security: usize) -> f64 {
+    count / shares(splits, security, day)
+}
+
 /// About where the price stands at the end of a day, as [`UNITS`].
 #[expect(clippy::cast_possible_truncation, reason = "prices are far below 2^53 units")]
 pub fn close(universe: &Universe, splits: &Splits, listing: usize, day: Date) -> i64 {

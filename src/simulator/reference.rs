@@ -85,24 +85,50 @@ pub struct DetailsFact<'a> {
     market_cap: Decimal,
     class_shares: i64,
     weighted_shares: i64,
+    round_lot: i64,
 }
 
 impl<'a> DetailsFact<'a> {
     /// The details of the newest listing of a symbol on a day.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "far below 2^53")]
     pub fn of(market: &'a Market, symbol: &str, today: Date) -> Option<Self> {
         let universe = &market.universe;
         let listed = |index: &&usize| universe.listings[**index].from <= today;
         let index = *universe.of_symbol(symbol).iter().rev().find(listed)?;
         let ticker = TickerFact::of(market, index, today)?;
         let mut dice = Dice::of(&[ticker.security.key, hash_text("details")]);
-        let class_shares = dice.between(2_000, 9_000_000) * 1_000;
-        let weighted_shares = class_shares + dice.between(0, 3) * 1_000_500;
         let last_day = ticker.listing.until.map_or(today, |until| today.min(until));
-        let close = price::close(universe, &market.splits, index, calendar::previous_trading_day(last_day));
+        let on = |day: Date, count: f64| {
+            let count = price::in_shares_of(day, count, &market.splits, ticker.listing.security);
+            (count.round() as i64).max(1)
+        };
+        // So many shares if one cost 100 dollars; the dearer, the fewer.
+        let class_shares = dice.between(2_000, 9_000_000) as f64 * 1e7 / ticker.security.cents as f64;
+        let weighted_shares = class_shares * (1.0 + dice.between(0, 3) as f64 / 16.0);
+        // The close of the day before, so in shares of that day.
+        let priced = calendar::previous_trading_day(last_day);
+        let close = price::close(universe, &market.splits, index, priced);
         // Rounded to whole cents, as a product of two doubles would not be.
-        let cap = i128::from(close / 100) * i128::from(weighted_shares);
-        let is_company = matches!(ticker.listing.kind, "CS" | "ADRC");
-        Some(Self { ticker, is_company, market_cap: Decimal::new(cap, 2), class_shares, weighted_shares })
+        let cap = i128::from(close / 100) * i128::from(on(priced, weighted_shares));
+        Some(Self {
+            is_company: matches!(ticker.listing.kind, "CS" | "ADRC"),
+            market_cap: Decimal::new(cap, 2),
+            class_shares: on(last_day, class_shares),
+            weighted_shares: on(last_day, weighted_shares),
+            round_lot: on(last_day, ticker.security.lot() as f64),
+            ticker,
+        })
+    }
+
+    /// Whether it was traded on the day.
+    pub fn is_listed(&self) -> bool {
+        self.ticker.is_active
+    }
+
+    /// The last day of the newest listing of a symbol, when that is over.
+    pub fn last_day(market: &'a Market, symbol: &str, today: Date) -> Option<Date> {
+        let fact = Self::of(market, symbol, today)?;
+        fact.ticker.listing.until.filter(|_| !fact.is_listed())
     }
 
     fn tell_company(&self, columns: &mut impl Columns, dice: &mut Dice) {
@@ -187,7 +213,7 @@ impl Fact for DetailsFact<'_> {
         columns.date("list_date", listing.from);
         columns.decimal("share_class_shares_outstanding", Decimal::integer(self.class_shares));
         columns.decimal("weighted_shares_outstanding", Decimal::integer(self.weighted_shares));
-        columns.decimal("round_lot", Decimal::integer(100));
+        columns.decimal("round_lot", Decimal::integer(self.round_lot));
     }
 }
 

@@ -15,6 +15,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use jiff::{SignedDuration, Timestamp};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -32,6 +33,7 @@ use super::query::Query;
 use super::replay::Recordings;
 use super::wire::{Script, Step, Wire};
 use super::world::World;
+use crate::clock::SIMULATED_NOW;
 
 /// Pages whose last row is remembered, for continuations that repeat it.
 const LAST_ROWS_KEPT: usize = 4_096;
@@ -95,7 +97,8 @@ impl Server {
             let (server, reset) = (Arc::clone(&self), Arc::clone(&reset));
             async move { Ok::<_, Infallible>(server.respond(Asked::of(&request), &reset).await) }
         });
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+        let mut http = hyper::server::conn::http1::Builder::new();
+        let connection = http.auto_date_header(false).serve_connection(io, service);
         tokio::select! {
             // A client that goes away, or a fault that breaks the connection, is no news.
             _ = connection => {}
@@ -203,8 +206,12 @@ impl Server {
         if wire == Some(FaultKind::TruncatedJson) {
             body.truncate(body.len() / 2);
         }
-        let is_gzip = (asked.takes_gzip && !body.is_empty()) || wire == Some(FaultKind::BadGzip);
-        if is_gzip {
+        let needs_gzip = matches!(wire, Some(FaultKind::BadGzip | FaultKind::TwoMembers));
+        let is_gzip = (asked.takes_gzip && !body.is_empty()) || needs_gzip;
+        if wire == Some(FaultKind::TwoMembers) {
+            let (first, second) = body.split_at(body.len() / 2);
+            body = [gzip(first), gzip(second)].concat();
+        } else if is_gzip {
             body = gzip(&body);
         }
         if wire == Some(FaultKind::BadGzip) {
@@ -218,6 +225,7 @@ impl Server {
             (Some(FaultKind::Reset), _) => {
                 Some(vec![Step::Data(half), Step::Wait(FLUSH), Step::Reset(Arc::clone(reset))])
             }
+            (Some(FaultKind::SlowDrip), Some(fault)) => Some(drip(&bytes, fault.delay())),
             (Some(FaultKind::Stall), Some(fault)) => {
                 Some(vec![Step::Data(half), Step::Wait(fault.delay()), Step::Close])
             }
@@ -235,6 +243,12 @@ impl Server {
             header::STRICT_TRANSPORT_SECURITY,
             HeaderValue::from_static("max-age=15724800; includeSubDomains"),
         );
+        if let Ok(now) = HeaderValue::from_str(&self.world.now().to_string()) {
+            headers.insert(SIMULATED_NOW, now);
+        }
+        if let Some(date) = date(wire_fault.as_ref()) {
+            headers.insert(header::DATE, date);
+        }
         headers.insert("x-polygon-cluster-name", HeaderValue::from_static("lga5-prod"));
         if let Ok(id) = HeaderValue::from_str(&hex(&[self.seed, number, 2], 32)) {
             headers.insert("x-request-id", id);
@@ -281,6 +295,24 @@ fn faulty_answer(fault: &Fault, request_id: &str) -> Option<Answer> {
     };
     answer.retry_after = fault.retry_after;
     Some(answer)
+}
+
+/// When an answer was made, by the machine's clock. The time in the market is in a
+/// header of its own: clients that know of no simulation live by the machine's.
+fn date(fault: Option<&Fault>) -> Option<HeaderValue> {
+    let ahead = match fault {
+        Some(fault) if fault.kind == FaultKind::NoDate => return None,
+        Some(fault) if fault.kind == FaultKind::WrongDate => fault.ahead_s(),
+        _ => 0,
+    };
+    let moment = Timestamp::now() + SignedDuration::from_secs(ahead);
+    HeaderValue::from_str(&moment.strftime("%a, %d %b %Y %T GMT").to_string()).ok()
+}
+
+/// A byte at a time.
+fn drip(body: &Bytes, pause: Duration) -> Vec<Step> {
+    let bytes = (0..body.len()).map(|at| body.slice(at..=at));
+    bytes.flat_map(|byte| [Step::Data(byte), Step::Wait(pause)]).collect()
 }
 
 fn gzip(body: &[u8]) -> Vec<u8> {

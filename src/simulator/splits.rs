@@ -94,6 +94,12 @@ impl Splits {
             add_chance_splits(&mut all, seed, universe, listing);
         }
         add_bad_splits(&mut all, seed, universe);
+        all.retain(|split| universe.is_listed(&split.symbol, calendar::day_of(split.announced)));
+        Self::from_list(all, universe)
+    }
+
+    /// These splits.
+    pub(super) fn from_list(mut all: Vec<Split>, universe: &Universe) -> Self {
         all.sort_by(|one, other| {
             (one.execution_date, &one.symbol, &one.id).cmp(&(other.execution_date, &other.symbol, &other.id))
         });
@@ -238,7 +244,7 @@ fn add_bad_splits(all: &mut Vec<Split>, seed: u64, universe: &Universe) {
         let (from, to) = dice.pick(&[(100, 1000), (1000, 100), (100, 400)]);
         let choice = dice.roll();
         let open: Vec<usize> = (0..universe.listings.len().min(200))
-            .filter(|index| universe.listings[*index].covers(day))
+            .filter(|index| universe.listings[*index].covers(day) && !universe.listings[*index].is_otc())
             .collect();
         let Some(listing) =
             usize::try_from(choice % (open.len().max(1) as u64)).ok().and_then(|index| open.get(index))

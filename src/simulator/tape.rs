@@ -7,6 +7,8 @@
 //! and a few are cancelled then. Half of the cancelled ones have another beside
 //! them in the same nanosecond, so some bars are rewritten and some disappear.
 
+use std::collections::BTreeMap;
+
 use jiff::civil::{Date, Time, time};
 use jiff::{Timestamp, ToSpan};
 
@@ -19,7 +21,7 @@ use super::dice::{Dice, hash_text};
 use super::named::Activity;
 use super::price::{self, UNITS};
 use super::splits::Splits;
-use super::universe::Universe;
+use super::universe::{TICKERS_MAX, Universe};
 
 /// Size units in a share.
 pub const SHARE: i64 = 1_000_000;
@@ -36,6 +38,12 @@ const CANCELLED: i64 = 8;
 /// The exchange id of FINRA's trade reporting facilities.
 const TRF: i64 = 4;
 
+/// What a ticker's ids on an exchange are apart, so that no two tickers have one in common.
+const ID_STEP: u64 = TICKERS_MAX as u64;
+
+/// A block is so many times as large as the largest usual trade of its ticker.
+const BLOCK: (i64, i64) = (5, 30);
+
 /// One trade, with all that will be known of it.
 #[derive(Debug, Clone)]
 pub struct Trade {
@@ -46,8 +54,9 @@ pub struct Trade {
     pub price: i64,
     /// In units of [`SHARE`].
     pub size: i64,
-    exchange: i64,
-    id: u64,
+    pub exchange: i64,
+    /// While the tape is made, how far it is above the exchange's last one.
+    pub id: u64,
     pub sequence: i64,
     conditions: &'static [i64],
     trf: Option<i64>,
@@ -141,7 +150,8 @@ pub fn trades(seed: u64, universe: &Universe, splits: &Splits, listing: usize, d
     let maker = Maker {
         hours,
         course: price::course(universe, splits, listing, day),
-        activity: security.activity,
+        lot: price::in_shares_of(day, security.lot() as f64, splits, universe.listings[listing].security),
+        lots: security.activity.lots(),
         tape: universe.listings[listing].tape(),
     };
     let mut sequence = dice.between(900, 5_000);
@@ -165,7 +175,19 @@ pub fn trades(seed: u64, universe: &Universe, splits: &Splits, listing: usize, d
         let place = trades.partition_point(|trade| trade.sip_ns <= close.sip_ns);
         trades.insert(place, close);
     }
+    number(&mut trades, listing);
     trades
+}
+
+/// Gives the trades their ids: each exchange counts its own up from the day's
+/// beginning, so that ids repeat on other exchanges and on other days.
+fn number(trades: &mut [Trade], listing: usize) {
+    let mut last: BTreeMap<i64, u64> = BTreeMap::new();
+    for trade in trades {
+        let count = last.entry(trade.exchange).or_default();
+        *count += trade.id;
+        trade.id = *count * ID_STEP + listing as u64;
+    }
 }
 
 /// The hours of a trading day, as nanoseconds since the UNIX epoch.
@@ -211,7 +233,10 @@ impl Hours {
 struct Maker {
     hours: Hours,
     course: (f64, f64),
-    activity: Activity,
+    /// Shares of a usual lot on that day; not whole.
+    lot: f64,
+    /// Lots of the largest usual trade.
+    lots: i64,
     tape: i64,
 }
 
@@ -222,7 +247,9 @@ impl Maker {
         let size = self.size(is_trf, dice);
         let is_extended = sip_ns < self.hours.open || sip_ns >= self.hours.close;
         let is_sweep = !is_trf && dice.one_in(5);
-        let code = usize::from(is_extended) * 4 + usize::from(is_sweep) * 2 + usize::from(size < 100 * SHARE);
+        let code = usize::from(is_extended) * 4
+            + usize::from(is_sweep) * 2
+            + usize::from((size as f64) < self.lot * SHARE as f64);
         let participant_ns = sip_ns - dice.between(90_000, 900_000);
         let (known_ns, cancelled_ns) = self.knowledge(sip_ns, dice);
         Trade {
@@ -232,7 +259,7 @@ impl Maker {
             price: self.price(sip_ns, is_trf, dice),
             size,
             exchange,
-            id: dice.below(90_000) + 1,
+            id: dice.below(9) + 1,
             sequence,
             conditions: CONDITIONS[code],
             trf: is_trf.then(|| dice.between(1, 3)),
@@ -260,22 +287,26 @@ impl Maker {
         let middle = self.course.0 + (self.course.1 - self.course.0) * part;
         let units = (middle * (1.0 + dice.signed_unit() * 0.0015)) as i64;
         let tick = UNITS / 100;
-        if units < UNITS {
-            return units.max(1);
-        }
+        // Thrown also for what is too cheap for it: a split must change nothing but prices and sizes.
         let improvement = if is_trf && dice.one_in(3) { dice.between(1, tick - 1) } else { 0 };
-        units / tick * tick + improvement
+        if units < UNITS { units.max(1) } else { units / tick * tick + improvement }
     }
 
+    /// Whole shares, one at least; facilities also trade fractions.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "far below 2^53")]
     fn size(&self, is_trf: bool, dice: &mut Dice) -> i64 {
-        let lots = if self.activity == Activity::Liquid { 30 } else { 6 };
-        match dice.below(200) {
-            0..=69 => dice.between(1, 99) * SHARE,
+        let hundredths = match dice.below(200) {
+            0..=69 => dice.between(1, 99),
             // Fractions of shares trade off the exchanges.
-            70..=79 if is_trf => dice.between(1, 40_000) * dice.pick(&[1, 10, 1_000, 10_000]),
-            80 => dice.between(50, 900) * 1_000 * SHARE,
-            _ => dice.between(1, lots) * 100 * SHARE,
-        }
+            70..=79 if is_trf => {
+                let millionths = dice.between(1, 40_000) * dice.pick(&[1, 10, 1_000, 10_000]);
+                return ((millionths as f64 * self.lot / 100.0) as i64).max(1);
+            }
+            80 => dice.between(BLOCK.0 * 100, BLOCK.1 * 100) * self.lots,
+            _ => dice.between(1, self.lots) * 100,
+        };
+        let shares = (hundredths as f64 * self.lot / 100.0).round();
+        (shares as i64).max(1) * SHARE
     }
 
     /// The exchange's official close: it repeats the session's last price.
@@ -288,7 +319,7 @@ impl Maker {
             participant_ns: sip_ns - 150_000,
             trf_ns: None,
             exchange: if self.tape == 3 { 12 } else { 10 },
-            id: 90_001,
+            id: 1,
             sequence: before.sequence + 1,
             conditions: OFFICIAL_CLOSE,
             trf: None,

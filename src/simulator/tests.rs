@@ -16,6 +16,7 @@ use super::query::Query;
 use super::truth::{self, Question};
 
 mod paging;
+mod properties;
 mod wire;
 
 const SYMBOLS: &[&str] = &["AAPL", "BRK.A", "nan", "KIMpL", "META", "SQ"];

@@ -181,7 +181,9 @@ impl Teller<'_> {
     fn details(&mut self) {
         let today = calendar::day_of(self.question.as_of);
         for symbol in self.symbols() {
-            if let Some(fact) = DetailsFact::of(self.market, &symbol, today) {
+            // Those of a delisted ticker are as of its last day.
+            let day = DetailsFact::last_day(self.market, &symbol, today).unwrap_or(today);
+            if let Some(fact) = DetailsFact::of(self.market, &symbol, day) {
                 self.row(&fact, &[]);
             }
         }

@@ -9,6 +9,9 @@ use super::days::{FIRST_DAY, day_number};
 use super::dice::{Dice, hash_text, mix};
 use super::named::{Activity, NAMED};
 
+/// More tickers are not made; trade ids have room for so many.
+pub const TICKERS_MAX: usize = 100_000;
+
 /// Something that can be traded.
 #[derive(Debug)]
 pub struct Security {
@@ -20,6 +23,19 @@ pub struct Security {
     /// Middle of its price range, US cents, in shares of the default day.
     pub cents: i64,
     pub activity: Activity,
+}
+
+impl Security {
+    /// Shares of a usual lot, in shares of the default day: the dearer, the fewer, by
+    /// the exchanges' steps for round lots.
+    pub fn lot(&self) -> i64 {
+        match self.cents {
+            ..=25_000 => 100,
+            25_001..=100_000 => 40,
+            100_001..=1_000_000 => 10,
+            _ => 1,
+        }
+    }
 }
 
 /// A security under a symbol for a span of days.
@@ -86,6 +102,12 @@ impl Universe {
     /// Whose symbol it is on this day.
     pub fn holder(&self, symbol: &str, day: Date) -> Option<usize> {
         self.of_symbol(symbol).iter().copied().find(|index| self.listings[*index].covers(day))
+    }
+
+    /// Whether the reference lists the symbol among stocks on this day, if only as delisted.
+    pub fn is_listed(&self, symbol: &str, day: Date) -> bool {
+        let listed = |listing: &Listing| !listing.is_otc() && listing.from <= day;
+        self.of_symbol(symbol).iter().any(|index| listed(&self.listings[*index]))
     }
 
     /// The security of a listing.

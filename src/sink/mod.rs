@@ -2,14 +2,15 @@
 //! nothing of Polygon or Airbyte.
 //!
 //! # Contract
-//! For each stream: [`Sink::open`], then any number of [`Sink::write`] each
-//! followed sooner or later by [`Sink::commit`] or [`Sink::rollback`], then
-//! [`Sink::finish`]. Rows written since the last commit and the progress given
-//! to `commit` become durable in one transaction, or not at all, whatever
+//! [`Sink::open`] for all streams of a run, then any number of [`Sink::write`], each
+//! followed sooner or later by a [`Sink::commit`] or [`Sink::rollback`], then
+//! [`Sink::finish`]. Rows written since the last commit, of all streams, and the moves
+//! given to `commit` become durable in one transaction, or not at all, whatever
 //! happens to the process. A sink may hold rows in memory until `commit`, but
 //! its memory must not grow with the number of rows between two commits beyond
 //! a fixed bound: it spills to its staging area.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,17 +19,25 @@ use crate::batch::{Batch, Change};
 use crate::catalog::Table;
 use crate::error::{Error, Result};
 pub use crate::mode::WriteMode;
+pub use one::OneStream;
 
 pub mod columns;
 pub mod duckdb;
+mod lifecycle;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod numbers;
+mod one;
+mod ownership;
 pub mod snowflake;
 
 /// A stream as the sink has to hold it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Under what the progress is stored: unique for a pipeline and stream.
-    pub progress_key: String,
+    /// Who writes: with `stream`, under what the progress is stored.
+    pub pipeline: String,
+    /// The stream's name, once in a pipeline.
+    pub stream: String,
     /// Name, columns and key.
     pub table: Arc<Table>,
     /// What happens to rows that are there already.
@@ -37,26 +46,37 @@ pub struct Target {
     pub schema: Option<String>,
     /// The run that the rows are of, where somebody else counts the runs.
     pub run: Option<Run>,
+    /// Whether other pipelines may write to the table too, if they say so as well: by
+    /// the same key, in parts of the table that do not replace each other.
+    pub shared: bool,
 }
 
 impl Target {
     /// A table in the sink's schema whose runs the sink counts itself.
-    pub fn new(progress_key: impl Into<String>, table: Arc<Table>, mode: WriteMode) -> Self {
-        Self { progress_key: progress_key.into(), table, mode, schema: None, run: None }
+    pub fn new(
+        pipeline: impl Into<String>,
+        stream: impl Into<String>,
+        table: Arc<Table>,
+        mode: WriteMode,
+    ) -> Self {
+        let (pipeline, stream) = (pipeline.into(), stream.into());
+        Self { pipeline, stream, table, mode, schema: None, run: None, shared: false }
     }
 
-    /// The mode of a run that goes on. Whoever counts the runs did not hear of the
-    /// last commit when the process died before it told: its rows are sent again, and
-    /// where they have a key they are there once.
-    fn mode_going_on(&self) -> WriteMode {
-        match self.mode {
-            WriteMode::Overwrite if self.run.is_some() && !self.table.key.is_empty() => {
-                WriteMode::OverwriteDedup
-            }
-            mode => mode,
+    /// Under what progress of version 1 was stored.
+    pub(crate) fn first_key(&self) -> String {
+        match self.pipeline.as_str() {
+            AIRBYTE => format!("{AIRBYTE}:{}", self.stream),
+            pipeline => format!("{pipeline}/{}", self.stream),
         }
     }
 }
+
+/// Who writes when an Airbyte platform does, which does not say for which connection.
+pub const AIRBYTE: &str = "airbyte";
+
+/// The table of rows that no other could take. Everybody may write to it.
+pub const REJECTED: &str = "_tapeline_rejected";
 
 /// A run as an Airbyte platform numbers it [airbyte_protocol.yaml, ConfiguredAirbyteStream].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,82 +114,125 @@ pub(crate) const META_TAIL: &str = "]}";
 pub(crate) fn change_text(table: &Table, change: &Change) -> String {
     let field = table.columns.get(change.column).map_or("", |column| column.name.as_str());
     let field = serde_json::Value::from(field);
-    format!("{{\"field\":{field},\"change\":\"NULLED\",\"reason\":\"{}\"}}", change.cause.reason())
+    let (change, reason) = (change.cause.change(), change.cause.reason());
+    format!("{{\"field\":{field},\"change\":\"{change}\",\"reason\":\"{reason}\"}}")
 }
 
 /// A stream opened in a sink: its index in the order of opening.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub usize);
 
-/// What a sink says of rows that it took. Cumulative: `Durable` speaks of
-/// everything that the stream was given before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "progress may only move after `Durable`"]
-pub enum Receipt {
-    /// Taken, and lost if the process dies now.
-    Accepted,
-    /// Survives a crash, together with the progress.
-    Durable,
+/// A stream that was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// By what it is named from here on.
+    pub id: StreamId,
+    /// What the last commits stored.
+    pub progress: Stored,
 }
 
-impl Receipt {
-    /// That a commit was one.
-    ///
-    /// # Errors
-    /// [`crate::error::ErrorKind::Bug`] when the sink only accepted it.
-    pub(crate) fn durable(self) -> Result<()> {
-        match self {
-            Self::Durable => Ok(()),
-            Self::Accepted => Err(Error::bug("the sink took a commit that is not durable")),
-        }
+/// Progress as a sink gives it back, verbatim.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Where each shard is; empty when nothing was committed.
+    pub positions: BTreeMap<Arc<str>, String>,
+    /// Progress that is one text: Airbyte's STATE, or what version 1 of this program
+    /// stored. The next commit must move every shard that it speaks of.
+    pub text: Option<String>,
+}
+
+impl Stored {
+    /// Whether nothing was committed.
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty() && self.text.is_none()
+    }
+}
+
+/// Where a shard is once a commit is durable.
+///
+/// A shard is the unit of progress: a ticker, a partition of a topic, a file's day,
+/// or, by the name of the empty text, the whole stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The shard.
+    pub shard: Arc<str>,
+    /// Its position, opaque.
+    pub position: String,
+}
+
+/// What of a stream becomes durable in a commit, besides its rows.
+pub struct Portion<'a> {
+    /// The stream.
+    pub stream: StreamId,
+    /// The shards that moved, each once.
+    pub moves: Vec<Move>,
+    /// All of the stream's progress after that as one text, for a sink that tells it.
+    pub text: &'a (dyn Fn() -> String + Sync),
+}
+
+impl std::fmt::Debug for Portion<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Portion").field("stream", &self.stream).field("moves", &self.moves).finish()
     }
 }
 
 /// A warehouse, or anything else that rows can be written to.
 #[async_trait]
 pub trait Sink: Send {
-    /// Creates or widens what `target` needs and returns the progress that the
-    /// last commit stored, verbatim; `None` when there is none.
+    /// Creates or widens what each target needs and returns the progress that the
+    /// last commits stored, in the order of the targets. From here on nobody else who
+    /// has one of the streams open can commit.
     ///
     /// In a [staged mode](WriteMode::is_staged) the progress is that of an unfinished
-    /// run, which goes on; after a finished one it is `None` and a new generation
+    /// run, which goes on; after a finished one there is none and a new generation
     /// begins. Where somebody else counts the runs, an unfinished run of another
     /// generation is thrown away, and rows of the generation that the table is
     /// wholly of are added to it. In both cases, of going on and of adding, rows replace
     /// those with the same key, if the table has one.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Sink`] when the table cannot be created or its
-    /// columns cannot take the rows.
-    async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)>;
+    /// When no stream can be opened. A table that cannot be created, whose columns cannot
+    /// take the rows or that belongs to another pipeline is an error of its stream only.
+    async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>>;
 
-    /// Adds rows to the open transaction of the stream. In [`WriteMode::AppendDedup`]
-    /// the rows that the table held before the transaction in the part that the batch
-    /// [replaces](Batch::replaces) go with it; the parts of one transaction do not
-    /// overlap. Other modes have nothing to replace.
+    /// Adds rows to the open transaction: of all streams, or, if they are
+    /// [ahead](Batch::ahead), one of the stream's own, which then holds nothing else. In
+    /// [`WriteMode::AppendDedup`] the rows that the table held before the transaction in
+    /// the parts that the batch [replaces](Batch::replaces) go with it; the parts of one
+    /// transaction do not overlap. Other modes have nothing to replace.
     ///
     /// # Errors
     /// Nothing of the open transaction is durable then; roll back or drop the sink.
-    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt>;
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()>;
 
-    /// Makes the rows written so far and `progress` durable, together.
+    /// Makes durable, together, the rows written so far and the moves of the streams
+    /// that are named. Rows ahead are part of it where their stream is named, and
+    /// stay where it is not. Returns the streams that the warehouse refuses: nothing of
+    /// them is durable, and they are not to be used any more; the others are.
     ///
     /// # Errors
     /// After an error it is unknown whether the commit took place. The caller
     /// must not go on with this sink: a new one reads the stored progress.
-    async fn commit(&mut self, stream: StreamId, progress: &str) -> Result<Receipt>;
+    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>>;
 
-    /// Forgets the rows written since the last commit.
+    /// Forgets the rows of a stream that were written ahead since the last commit that
+    /// named it.
     ///
     /// # Errors
     /// As [`Sink::commit`].
     async fn rollback(&mut self, stream: StreamId) -> Result<()>;
 
-    /// Ends the stream's run. In a [staged mode](WriteMode::is_staged) the new rows become the
+    /// Ends the streams' run. In a [staged mode](WriteMode::is_staged) the new rows become the
     /// table here, atomically, and the next `open` begins a new generation.
-    /// Called only when all of the stream was read.
+    /// Called only when all of the stream was read and committed.
     ///
     /// # Errors
     /// As [`Sink::commit`].
-    async fn finish(&mut self, stream: StreamId) -> Result<()>;
+    async fn finish(&mut self, streams: &[StreamId]) -> Result<()>;
+
+    /// How many rows a commit of this stream is worth: a commit after fewer would write
+    /// more progress than rows.
+    fn worth(&self, _stream: StreamId) -> u64 {
+        0
+    }
 }

@@ -1,12 +1,17 @@
-//! How much is read ahead of the slice that is being committed: a bound in
-//! bytes, however large pages are and however slow the sink is.
+//! How much is read ahead of what is being committed: a bound in bytes for all
+//! streams of a run together, however large pages are and however slow the sink is.
 //!
-//! A slice takes room before it requests a page, when nobody knows the page's
-//! size yet: as much as the largest page so far had. The room is free again when
-//! the engine takes the page. So that a run always goes on, the slice whose turn
-//! it is may have one page beyond the bound.
+//! A page needs room from before its request until the engine takes it. Nobody
+//! knows its size before it came, so a request is let go when there is room for a
+//! page as they have been of late; while the text comes in, the room grows with it,
+//! and where there is none left the reading of the socket pauses.
+//!
+//! So that a run always goes on, one slice of each stream, the one whose turn it
+//! is, may have one page beyond the bound. Room for these pages is kept free.
+//! Of those that wait, pages under way go before requests, earlier slices before
+//! later ones, and streams that hold little before those that hold much.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -18,128 +23,331 @@ pub const AHEAD_BYTES_MAX: usize = 28 << 20;
 /// What a page is taken for before one is known.
 const PAGE_GUESS: usize = 8 << 20;
 
-/// What the slices of a run share.
+/// And the least that one is taken for: what a request needs besides its rows.
+const PAGE_MIN: usize = 16 << 10;
+
+/// A page that is larger than expected is taken for so many times as much.
+const GROWS_BY: usize = 4;
+
+/// What the streams of a run share.
 #[derive(Debug, Default)]
 pub struct Ahead {
     state: Mutex<State>,
-    changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Bytes of all rooms.
     bytes: usize,
-    /// How many each slice has.
-    rooms: BTreeMap<usize, usize>,
+    /// A stream's share, by the number of its lane.
+    lanes: BTreeMap<u64, Share>,
+    /// Lanes that there have been.
+    opened: u64,
+}
+
+/// What the slices of one stream have.
+#[derive(Debug, Default)]
+struct Share {
     /// The slice that the engine reads.
-    turn: usize,
-    /// Bytes of the largest page so far.
-    page: Option<usize>,
+    turn: u64,
+    /// Bytes of its rooms.
+    bytes: usize,
+    /// How many rooms a slice has.
+    rooms: HashMap<u64, usize>,
+    page: PageSize,
+    waiting: BTreeMap<Place, Waiting>,
 }
 
-impl Ahead {
-    /// The engine reads `slice` now.
-    pub(super) fn turn(&self, slice: usize) {
-        self.lock().turn = slice;
-        self.changed.notify_waiters();
-    }
+/// A place in a stream's queue: pages under way first, then by the slice.
+type Place = (bool, u64);
 
-    /// Waits until `slice` may read a page.
-    pub(super) async fn room(self: &Arc<Self>, slice: usize) -> Room {
-        loop {
-            let changed = self.changed.notified();
-            if let Some(bytes) = self.lock().take(slice) {
-                return Room { ahead: Arc::clone(self), slice, bytes };
-            }
-            changed.await;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+#[derive(Debug)]
+struct Waiting {
+    bytes: usize,
+    bell: Arc<Notify>,
 }
 
-impl State {
-    fn take(&mut self, slice: usize) -> Option<usize> {
-        let page = self.page.unwrap_or(PAGE_GUESS);
-        let must_go_on = self.turn == slice && !self.rooms.contains_key(&slice);
-        if self.bytes + page > AHEAD_BYTES_MAX && !must_go_on {
-            return None;
-        }
-        self.bytes += page;
-        *self.rooms.entry(slice).or_default() += 1;
-        Some(page)
-    }
+/// How large pages are: a mean and how far they are from it, both of late.
+#[derive(Debug, Default)]
+struct PageSize {
+    known: Option<(usize, usize)>,
+}
+
+/// The slices of one stream, numbered in the order in which they are committed.
+#[derive(Debug)]
+pub struct Lane {
+    ahead: Arc<Ahead>,
+    number: u64,
+    /// Told when a slice may have become the only one that must go on.
+    turned: Notify,
 }
 
 /// Room for one page, until it is dropped.
 #[derive(Debug)]
 pub struct Room {
-    ahead: Arc<Ahead>,
-    slice: usize,
+    lane: Arc<Lane>,
+    slice: u64,
+    bytes: usize,
+    /// Whether the page turned out larger than it was taken for.
+    has_grown: bool,
+}
+
+/// What is asked for: bytes for a page that is new or under way.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    lane: u64,
+    slice: u64,
+    is_new: bool,
     bytes: usize,
 }
 
-impl Room {
-    /// The page turned out to have this many bytes.
-    pub(super) fn fit(&mut self, bytes: usize) {
-        let mut state = self.ahead.lock();
-        state.page = state.page.max(Some(bytes));
-        state.bytes = state.bytes - self.bytes + bytes;
-        self.bytes = bytes;
+impl Ahead {
+    /// A lane for the slices of one more stream.
+    pub fn lane(self: &Arc<Self>) -> Arc<Lane> {
+        let mut state = self.lock();
+        let number = state.opened;
+        state.opened += 1;
+        state.lanes.insert(number, Share::default());
         drop(state);
-        self.ahead.changed.notify_waiters();
+        Arc::new(Lane { ahead: Arc::clone(self), number, turned: Notify::new() })
+    }
+
+    /// Bytes that are taken, for the tests.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What is behind it is whole after a panic too.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the request is granted.
+    ///
+    /// # Cancel safety
+    /// A dropped future has taken nothing.
+    async fn take(&self, request: Request) {
+        let bell = {
+            let mut state = self.lock();
+            if state.grant(request) {
+                return;
+            }
+            let bell = Arc::new(Notify::new());
+            let waiting = Waiting { bytes: request.bytes, bell: Arc::clone(&bell) };
+            state.share(request.lane).waiting.insert(request.place(), waiting);
+            bell
+        };
+        let queued = Queued { ahead: self, request };
+        loop {
+            bell.notified().await;
+            if self.lock().grant(request) {
+                break;
+            }
+        }
+        drop(queued);
+    }
+}
+
+/// Leaves the queue when it is dropped.
+struct Queued<'a> {
+    ahead: &'a Ahead,
+    request: Request,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let mut state = self.ahead.lock();
+        state.share(self.request.lane).waiting.remove(&self.request.place());
+        // Who was behind it may be first now.
+        state.ring();
+    }
+}
+
+impl Request {
+    fn place(&self) -> Place {
+        (self.is_new, self.slice)
+    }
+}
+
+impl State {
+    fn share(&mut self, lane: u64) -> &mut Share {
+        self.lanes.entry(lane).or_default()
+    }
+
+    /// Gives what is asked for, if it can be had.
+    fn grant(&mut self, request: Request) -> bool {
+        let is_granted = self.lanes[&request.lane].must_go_on(request.slice, request.is_new)
+            || (self.fits(request.bytes) && self.is_next(request));
+        if is_granted {
+            self.bytes += request.bytes;
+            let share = self.share(request.lane);
+            share.bytes += request.bytes;
+            if request.is_new {
+                *share.rooms.entry(request.slice).or_default() += 1;
+            }
+        }
+        is_granted
+    }
+
+    /// Whether so much is within the bound, beside what slices need that must go on.
+    fn fits(&self, bytes: usize) -> bool {
+        let kept: usize = self.lanes.values().map(Share::kept_for_turn).sum();
+        self.bytes + bytes + kept <= AHEAD_BYTES_MAX
+    }
+
+    /// Whether nobody waits who goes before it.
+    fn is_next(&self, request: Request) -> bool {
+        self.next().is_none_or(|(lane, place)| {
+            if lane == request.lane {
+                request.place() <= place
+            } else {
+                self.lanes[&request.lane].bytes < self.lanes[&lane].bytes
+            }
+        })
+    }
+
+    /// Who gets the next bytes that are free.
+    fn next(&self) -> Option<(u64, Place)> {
+        let first = |(lane, share): (&u64, &Share)| Some((share.bytes, *lane, *share.waiting.keys().next()?));
+        self.lanes.iter().filter_map(first).min().map(|(_, lane, place)| (lane, place))
+    }
+
+    /// Wakes those that may go on now; each of them rings again once it has.
+    fn ring(&self) {
+        for share in self.lanes.values() {
+            for is_new in [false, true] {
+                if let Some(waiting) = share.waiting.get(&(is_new, share.turn))
+                    && share.must_go_on(share.turn, is_new)
+                {
+                    waiting.bell.notify_one();
+                }
+            }
+        }
+        if let Some((lane, place)) = self.next() {
+            let waiting = &self.lanes[&lane].waiting[&place];
+            if self.fits(waiting.bytes) {
+                waiting.bell.notify_one();
+            }
+        }
+    }
+}
+
+impl Share {
+    /// Whether the slice goes on whatever the bound says: it is its turn, and it has
+    /// no page that the engine can take.
+    fn must_go_on(&self, slice: u64, is_new: bool) -> bool {
+        let own = usize::from(!is_new);
+        self.turn == slice && self.rooms.get(&slice).copied().unwrap_or_default() <= own
+    }
+
+    /// Bytes that are kept for the slice whose turn it is.
+    fn kept_for_turn(&self) -> usize {
+        if self.rooms.contains_key(&self.turn) { 0 } else { self.page.expected() }
+    }
+}
+
+impl PageSize {
+    /// What a page is taken for: the mean and as much more as they differ from it.
+    fn expected(&self) -> usize {
+        self.known.map_or(PAGE_GUESS, |(mean, deviation)| (mean + deviation).max(PAGE_MIN))
+    }
+
+    /// As TCP learns how long an answer takes [RFC 6298].
+    fn learn(&mut self, bytes: usize) {
+        let (mean, deviation) = self.known.unwrap_or((bytes, bytes / 8));
+        let deviation = (3 * deviation + bytes.abs_diff(mean)) / 4;
+        self.known = Some(((7 * mean + bytes) / 8, deviation));
+    }
+}
+
+impl Lane {
+    /// The engine reads `slice` now.
+    pub(super) fn turn(&self, slice: u64) {
+        let mut state = self.ahead.lock();
+        state.share(self.number).turn = slice;
+        state.ring();
+        drop(state);
+        self.turned.notify_waiters();
+    }
+
+    /// Waits until `slice` may request a page.
+    pub(super) async fn room(self: &Arc<Self>, slice: u64) -> Room {
+        let bytes = self.ahead.lock().share(self.number).page.expected();
+        self.ahead.take(Request { lane: self.number, slice, is_new: true, bytes }).await;
+        Room { lane: Arc::clone(self), slice, bytes, has_grown: false }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let mut state = self.ahead.lock();
+        state.lanes.remove(&self.number);
+        state.ring();
+    }
+}
+
+impl Room {
+    /// Waits until the page may have `bytes`: as its text comes in it has more and
+    /// more.
+    pub async fn grow(&mut self, bytes: usize) {
+        if bytes <= self.bytes {
+            return;
+        }
+        // One much larger than expected may be of any size. It gets room for all of it
+        // or pauses here: many that are paused far on hold as much in their sockets.
+        let ample = if self.has_grown { PAGE_GUESS } else { PAGE_GUESS.min(GROWS_BY * self.bytes) };
+        let bytes = bytes.max(ample);
+        let more = bytes - self.bytes;
+        self.lane
+            .ahead
+            .take(Request { lane: self.lane.number, slice: self.slice, is_new: false, bytes: more })
+            .await;
+        self.bytes = bytes;
+        self.has_grown = true;
+    }
+
+    /// Waits until the page never has to wait for room, whatever else is read.
+    pub async fn alone(&self) {
+        loop {
+            let mut turned = std::pin::pin!(self.lane.turned.notified());
+            turned.as_mut().enable();
+            if self.lane.ahead.lock().share(self.lane.number).must_go_on(self.slice, false) {
+                return;
+            }
+            turned.await;
+        }
+    }
+
+    /// The page is complete and has this many bytes.
+    pub(super) fn fit(&mut self, bytes: usize) {
+        let mut state = self.lane.ahead.lock();
+        state.bytes = state.bytes - self.bytes + bytes;
+        let share = state.share(self.lane.number);
+        share.bytes = share.bytes - self.bytes + bytes;
+        share.page.learn(bytes);
+        self.bytes = bytes;
+        state.ring();
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mut state = self.ahead.lock();
+        let mut state = self.lane.ahead.lock();
         state.bytes -= self.bytes;
-        if let Some(rooms) = state.rooms.get_mut(&self.slice) {
+        let share = state.share(self.lane.number);
+        share.bytes -= self.bytes;
+        if let Some(rooms) = share.rooms.get_mut(&self.slice) {
             *rooms -= 1;
             if *rooms == 0 {
-                state.rooms.remove(&self.slice);
+                share.rooms.remove(&self.slice);
             }
         }
+        state.ring();
         drop(state);
-        self.ahead.changed.notify_waiters();
+        self.lane.turned.notify_waiters();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn has_room(ahead: &Arc<Ahead>, slice: usize) -> Option<Room> {
-        tokio::time::timeout(std::time::Duration::from_secs(1), ahead.room(slice)).await.ok()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn pages_take_what_the_largest_took_and_no_more_than_the_bound() {
-        let ahead = Arc::new(Ahead::default());
-        let mut first = has_room(&ahead, 0).await.unwrap();
-        first.fit(AHEAD_BYTES_MAX / 2);
-        let second = has_room(&ahead, 1).await.unwrap();
-        assert!(has_room(&ahead, 2).await.is_none(), "a third page of this size is too much");
-        first.fit(1);
-        assert!(has_room(&ahead, 2).await.is_none(), "the next one may be as large as the first");
-        drop(second);
-        assert!(has_room(&ahead, 2).await.is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_slice_whose_turn_it_is_may_have_one_page_more() {
-        let ahead = Arc::new(Ahead::default());
-        let mut much = has_room(&ahead, 1).await.unwrap();
-        much.fit(2 * AHEAD_BYTES_MAX);
-        let own = has_room(&ahead, 0).await.unwrap();
-        assert!(has_room(&ahead, 0).await.is_none(), "one page, not two");
-        ahead.turn(1);
-        assert!(has_room(&ahead, 1).await.is_none(), "it has one");
-        drop(own);
-        drop(much);
-        assert!(has_room(&ahead, 1).await.is_some(), "a page larger than the bound can be read");
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
 //! A source for tests: slices that yield given rows and then end or fail.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::{Page, Pages, Reading, Slice, Source};
+use super::{Estimate, Page, Pages, Plan, Reading, Slice, Source};
 use crate::batch::Rows;
 use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Cover, Options, Span};
@@ -64,7 +64,7 @@ impl Script {
         let before =
             |day: &Date| checkpoint.position(&self.partition).is_none_or(|position| position.through < *day);
         match &self.cover {
-            Cover::Part => true,
+            Cover::Part | Cover::Foreign(_) => true,
             Cover::Slice(span) => before(&span.through),
             Cover::Whole { partition, .. } => checkpoint.whole_as_of(partition).is_none(),
         }
@@ -77,8 +77,8 @@ impl Slice for Script {
         &self.partition
     }
 
-    fn rows_estimate(&self) -> Option<u64> {
-        self.rows_estimate
+    fn given_up(&self) -> Option<Cover> {
+        Some(self.cover.clone()).filter(|cover| matches!(cover, Cover::Whole { .. }))
     }
 
     async fn read(self: Box<Self>, pages: &Pages) -> Result<Cover> {
@@ -109,14 +109,39 @@ impl Source for Scripted {
         3
     }
 
-    async fn slices(
-        &self,
-        stream: &Stream,
-        checkpoint: &Checkpoint,
-        _: Reading,
-    ) -> Result<Vec<Box<dyn Slice>>> {
+    async fn open(&self, stream: &Stream, have: &Checkpoint, _: Reading) -> Result<Box<dyn Plan>> {
         let scripts = self.0.get(&stream.name).cloned().unwrap_or_default();
-        let todo = scripts.into_iter().filter(|script| script.is_todo(checkpoint));
-        Ok(todo.map(|script| Box::new(script) as Box<dyn Slice>).collect())
+        let todo: Vec<_> = scripts.into_iter().filter(|script| script.is_todo(have)).collect();
+        let rows = todo.iter().map(|script| script.rows_estimate).sum();
+        Ok(Box::new(Listed { rows, ..Listed::new(todo) }))
+    }
+}
+
+/// A plan of slices that are there already.
+pub(crate) struct Listed {
+    slices: VecDeque<Box<dyn Slice>>,
+    rows: Option<u64>,
+}
+
+impl Listed {
+    pub(crate) fn new<S: Slice + 'static>(slices: impl IntoIterator<Item = S>) -> Self {
+        let slices = slices.into_iter().map(|slice| Box::new(slice) as Box<dyn Slice>);
+        Self { slices: slices.collect(), rows: None }
+    }
+}
+
+#[async_trait]
+impl Plan for Listed {
+    fn estimate(&self) -> Estimate {
+        Estimate { slices: self.slices.len() as u64, rows: self.rows }
+    }
+
+    async fn next(&mut self, failed: &HashSet<Arc<str>>) -> Result<Option<Box<dyn Slice>>> {
+        while let Some(slice) = self.slices.pop_front() {
+            if !failed.contains(slice.partition()) {
+                return Ok(Some(slice));
+            }
+        }
+        Ok(None)
     }
 }

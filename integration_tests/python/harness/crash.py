@@ -34,6 +34,10 @@ FAULTS = """
 - {match: {path_prefix: /, every: 13}, fault: {type: reset}}
 - {match: {path_prefix: /v2, every: 5}, fault: {type: duplicate_row}}
 - {match: {path_prefix: /, every: 23}, fault: {type: rate_limited, retry_after: 0}}
+- {match: {path_prefix: /, every: 6}, fault: {type: two_members}}
+- {match: {path_prefix: /, every: 17}, fault: {type: fewer_rows}}
+- {match: {path_prefix: /, every: 19}, fault: {type: results_text}}
+- {match: {path_prefix: /, every: 29}, fault: {type: other_days}}
 """
 
 

@@ -34,7 +34,7 @@ def text_of(value: object) -> str:
 
 
 def record(
-    stream: str, data: object, *, at: float = AT, namespace: str | None = None, **more: object
+    stream: str, data: object, *, at: float | str = AT, namespace: str | None = None, **more: object
 ) -> str:
     """A RECORD; `data` as JSON text is kept byte for byte."""
     head = json.dumps({"stream": stream, "namespace": namespace, "emitted_at": at, **more})
@@ -102,13 +102,16 @@ class Destination:
     database: Path
     # As what numbers are kept; none leaves it to the program.
     numbers: str | None = None
+    # Rows after which a commit follows; the default is more than tests write.
+    commit_rows: int | None = None
 
     @property
     def config(self) -> Path:
         sink = {"type": "duckdb", "path": str(self.database), "schema": SCHEMA}
         if self.numbers:
             sink["numbers"] = self.numbers
-        return self.workspace.input("destination.json", {"sink": sink})
+        commit = {"commit": {"rows": self.commit_rows}} if self.commit_rows else {}
+        return self.workspace.input("destination.json", {"sink": sink, **commit})
 
     def write(self, catalog: Catalog, lines: Iterable[str], **more: Any) -> Outcome:
         """`write` of these lines."""

@@ -24,6 +24,8 @@ from harness.workspace import Workspace
 STREAMS = ["stock_bars_1_hour", "stock_daily_bars", "exchanges"]
 START, FIRST_END, END = "2024-06-20", "2024-06-25", "2024-06-28"
 SCHEMA, PROGRESS = "polygon", "_tapeline_progress"
+# Says who has a stream open, which changes with each run.
+OPENED = "_tapeline_streams"
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -93,12 +95,12 @@ class World:
     # What is stored.
 
     def stored(self) -> Rows:
-        """Every row of every table, the progress among them."""
+        """Every row of every table, the progress among them, but not who had a stream open."""
         with duckdb.connect(str(self.database), read_only=True) as connection:
             names = connection.sql(
                 f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{SCHEMA}'"
             ).fetchall()
-            return {name: _rows(connection, name) for (name,) in names}
+            return {name: _rows(connection, name) for (name,) in names if name != OPENED}
 
     def rows_of(self, table: str) -> list[tables.Row]:
         with duckdb.connect(str(self.database), read_only=True) as connection:
@@ -107,19 +109,22 @@ class World:
     @contextmanager
     def progress(self, stream: str, change: Callable[[str], str]) -> Iterator[None]:
         """The stored progress of a stream is another one for as long as this lasts."""
-        key = f"%/{stream}"
         with duckdb.connect(str(self.database)) as connection:
-            where = f"{SCHEMA}.{PROGRESS} WHERE progress_key LIKE ?"
-            [[before]] = connection.execute(f"SELECT state FROM {where}", [key]).fetchall()
-        self._store(key, change(before))
+            where = f"{SCHEMA}.{PROGRESS} WHERE stream = ?"
+            before = dict(connection.execute(f"SELECT shard, position FROM {where}", [stream]).fetchall())
+        self._store(stream, {shard: change(position) for shard, position in before.items()})
         try:
             yield
         finally:
-            self._store(key, before)
+            self._store(stream, before)
 
-    def _store(self, key: str, state: str) -> None:
+    def _store(self, stream: str, positions: dict[str, str]) -> None:
         with duckdb.connect(str(self.database)) as connection:
-            connection.execute(f"UPDATE {SCHEMA}.{PROGRESS} SET state = ? WHERE progress_key LIKE ?", [state, key])
+            for shard, position in positions.items():
+                connection.execute(
+                    f"UPDATE {SCHEMA}.{PROGRESS} SET position = ? WHERE stream = ? AND shard = ?",
+                    [position, stream, shard],
+                )
 
     def pass_state(self, stream: str, change: Callable[[dict[str, Any]], Any]) -> None:
         """The state of a stream that the platform passes is another one."""

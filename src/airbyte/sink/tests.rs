@@ -8,7 +8,7 @@ use super::*;
 use crate::airbyte::stdout::Lines;
 use crate::batch::{Cause, Rows};
 use crate::catalog::{Stream, streams};
-use crate::checkpoint::Cover;
+use crate::sink::OneStream;
 use crate::sink::WriteMode;
 
 fn bars() -> Stream {
@@ -20,8 +20,8 @@ fn batch(rows: Rows) -> Batch {
         table: bars().table,
         rows,
         extracted_at: ExtractedAt::All(1_719_000_000_123),
-        covers: Cover::Part,
-        replaces: None,
+        replaces: Vec::new(),
+        ahead: false,
     }
 }
 
@@ -32,8 +32,8 @@ async fn opened(output: Arc<Output>, namespace: Option<&str>) -> (AirbyteSink, S
     let statuses = Arc::new(Statuses::new(Arc::clone(&output), [descriptor.clone()]));
     let setup = StreamSetup { descriptor, passed: None, initial: "{}".to_owned() };
     let mut sink = AirbyteSink::new(output, statuses, vec![setup]);
-    let target = Target::new(stream.name, stream.table, WriteMode::Append);
-    let (id, stored) = sink.open(&target).await.unwrap();
+    let target = Target::new("", stream.name, stream.table, WriteMode::Append);
+    let (id, stored) = sink.open_one(&target).await.unwrap();
     assert_eq!(stored, None);
     (sink, id)
 }
@@ -100,8 +100,8 @@ async fn records_per_second(output: impl Write + Send + 'static) -> f64 {
     let pages: Vec<Batch> = (0..100).map(|_| batch(rows.clone())).collect();
     let begin = Instant::now();
     for (page, number) in pages.into_iter().zip(0..) {
-        let _taken = sink.write(id, page).await.unwrap();
-        let _durable = sink.commit(id, &format!("{{\"page\":{number}}}")).await.unwrap();
+        sink.write(id, page).await.unwrap();
+        let _durable = sink.commit_one(id, &format!("{{\"page\":{number}}}")).await.unwrap();
     }
     output.lines().close().unwrap();
     (100 * PAGE) as f64 / begin.elapsed().as_secs_f64()

@@ -15,7 +15,7 @@ use crate::config::source::Plan;
 use crate::error::Result;
 use crate::limit::Limiter;
 use crate::terminal::table::{Align, Table};
-use crate::terminal::{Paint, count, counted, duration, width};
+use crate::terminal::{Paint, count, counted, duration, shell, width};
 
 /// Rows of the chart.
 const CHART_HEIGHT: usize = 14;
@@ -116,39 +116,41 @@ pub(super) fn market(file: &Path, day: Date, tickers: &[Arc<str>], paint: Paint)
     Ok(())
 }
 
-/// How to go on.
+/// How to go on, as commands that can be typed as they stand.
 pub(super) fn farewell(file: &Path, paint: Paint) {
-    let file = file.display().to_string();
-    let note = |text| paint.dim(text);
-    println!("{}\n", paint.bold("go on with"));
-    println!("  duckdb {} \"\n{SQL}\"\n", for_shell(&file));
-    println!("  {}", note("# or in Python"));
-    println!("  import duckdb");
-    println!("  duckdb.connect({file:?}).sql(\"from polygon.news\").show()\n");
-    println!("  tapeline demo   {}", note("# again, from the beginning"));
-    println!("  tapeline init   {}", note("# a pipeline of your own, for real data"));
+    let program = shell::program();
+    println!("{}", paint.bold("go on with"));
+    println!("  {}", query(&file.display().to_string(), shell::find("duckdb").is_some()));
+    println!("  {program} init   {}", paint.dim("# your own data"));
 }
 
-/// The query that is suggested: the second run's week.
-const SQL: &str = "  \
-  select ticker, min(low) as low, max(high) as high, sum(volume) as volume
-    from polygon.stock_daily_bars where date > '2024-06-21'
-    group by ticker order by volume desc limit 10";
+/// The query that is suggested. Without quotes, so that it is the same word in every language.
+const SQL: &str = "from polygon.stock_daily_bars order by volume desc limit 10";
 
-/// A word for a shell.
-fn for_shell(text: &str) -> String {
-    let is_safe = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if text.chars().all(is_safe) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+/// The command that asks it, with DuckDB's own program or else with Python and its package.
+fn query(file: &str, has_duckdb: bool) -> String {
+    match has_duckdb {
+        true => format!("duckdb {} {}", shell::word(file), shell::word(SQL)),
+        false => {
+            let python = format!("import duckdb; duckdb.connect({file:?}).sql({SQL:?}).show()");
+            format!("python3 -c {}", shell::word(&python))
+        }
+    }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_word_for_a_shell() {
-        assert_eq!(for_shell("a-b/c.duckdb"), "a-b/c.duckdb");
-        assert_eq!(for_shell("it's here/x"), r"'it'\''s here/x'");
+    fn the_suggested_query_is_one_command() {
+        assert_eq!(
+            query("/it's here/m.duckdb", true),
+            r#"duckdb '/it'\''s here/m.duckdb' 'from polygon.stock_daily_bars order by volume desc limit 10'"#
+        );
+        assert_eq!(
+            query("/a/m.duckdb", false),
+            r#"python3 -c 'import duckdb; duckdb.connect("/a/m.duckdb").sql("from polygon.stock_daily_bars order by volume desc limit 10").show()'"#
+        );
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 /// The schema that holds the tables.
 pub const SCHEMA: &str = "polygon";
 
-/// The beginning of the progress keys of the demo's pipeline.
-const KEYS: &str = "demo/";
+/// The demo's pipeline.
+const PIPELINE: &str = "demo";
 
 /// A table's size and span.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ fn is_own(connection: &Connection) -> Result<bool> {
     };
     let elsewhere = one(&format!("SELECT count(*) FROM duckdb_tables() WHERE schema_name <> '{SCHEMA}'"))?;
     let progress = format!(
-        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = '{SCHEMA}' AND table_name = '_tapeline_progress'"
+        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = '{SCHEMA}' AND table_name = '_tapeline_streams'"
     );
     let tables = one(&format!("SELECT count(*) FROM duckdb_tables() WHERE schema_name = '{SCHEMA}'"))?;
     if elsewhere > 0 || (one(&progress)? == 0 && tables > 0) {
@@ -92,9 +92,7 @@ fn is_own(connection: &Connection) -> Result<bool> {
     if tables == 0 {
         return Ok(true);
     }
-    let others = format!(
-        "SELECT count(*) FROM {SCHEMA}._tapeline_progress WHERE NOT starts_with(progress_key, '{KEYS}')"
-    );
+    let others = format!("SELECT count(*) FROM {SCHEMA}._tapeline_streams WHERE pipeline <> '{PIPELINE}'");
     Ok(one(&others)? == 0)
 }
 
@@ -171,13 +169,13 @@ mod tests {
         let cases = [
             (
                 "own",
-                "CREATE SCHEMA polygon; CREATE TABLE polygon._tapeline_progress AS SELECT 'demo/x' AS progress_key",
+                "CREATE SCHEMA polygon; CREATE TABLE polygon._tapeline_streams AS SELECT 'demo' AS pipeline",
                 true,
             ),
             ("empty", "SELECT 1", true),
             (
                 "other_pipeline",
-                "CREATE SCHEMA polygon; CREATE TABLE polygon._tapeline_progress AS SELECT 'us/x' AS progress_key",
+                "CREATE SCHEMA polygon; CREATE TABLE polygon._tapeline_streams AS SELECT 'us' AS pipeline",
                 false,
             ),
             ("no_progress", "CREATE SCHEMA polygon; CREATE TABLE polygon.splits (id INTEGER)", false),

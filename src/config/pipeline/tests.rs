@@ -38,7 +38,6 @@ fn the_example_is_read() {
     let streams: Vec<_> =
         pipeline.streams.iter().map(|choice| (choice.stream.name.as_str(), choice.mode)).collect();
     assert_eq!(streams, [("stock_bars_1_minute", WriteMode::AppendDedup), ("splits", WriteMode::Overwrite)]);
-    assert_eq!(Pipeline::progress_key(&pipeline.name, "splits"), "us_stocks/splits");
     assert_eq!((pipeline.commit_rows, pipeline.commit_interval.as_secs()), (COMMIT_ROWS, COMMIT_SECONDS));
     let SinkConfig::DuckDb(duckdb) = &pipeline.sink else { panic!("duckdb") };
     assert_eq!(duckdb.path, "market.duckdb");

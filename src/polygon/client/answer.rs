@@ -51,6 +51,46 @@ pub(super) fn foreign(status: StatusCode, first: Option<u8>) -> Option<Error> {
     Some(Error::new(kind, message).hint(hint))
 }
 
+/// The error for a port that speaks TLS and was asked without it, as its server says.
+pub(super) fn speaks_tls(status: StatusCode, body: &[u8]) -> Option<Error> {
+    const SAID: [&[u8]; 2] = [b"HTTPS port", b"HTTPS server"];
+    let is_said = || SAID.iter().any(|said| memchr::memmem::find(body, said).is_some());
+    (status == StatusCode::BAD_REQUEST && is_said()).then(|| plain_to_tls().caused_by("the server says so"))
+}
+
+/// The error for a connection that failed because one side speaks TLS and the other
+/// does not.
+pub(super) fn wrong_scheme(error: &reqwest::Error, scheme: &str) -> Option<Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let said = error.to_string();
+        match scheme {
+            "https" if said.contains("InvalidContentType") => {
+                return Some(
+                    Error::config("`base_url` says https, and the port does not speak TLS")
+                        .hint("write http:// if that is meant, or another port"),
+                );
+            }
+            "https"
+                if said.contains("certificate")
+                    && (said.contains("xpired") || said.contains("NotValidYet")) =>
+            {
+                return Some(Error::config("the certificate at `base_url` is not valid at this time").hint(
+                    format!("check this machine's clock, which says {}", Timestamp::now().strftime("%FT%TZ")),
+                ));
+            }
+            // TLS answers a plain request with an alert, which is no line of HTTP.
+            "http" if said.contains("invalid HTTP version") => return Some(plain_to_tls()),
+            _ => cause = error.source(),
+        }
+    }
+    None
+}
+
+fn plain_to_tls() -> Error {
+    Error::config("`base_url` says http, and the port speaks TLS").hint("write https://, or another port")
+}
+
 /// A good status may come with the API's answer the next time, a refusal will not.
 fn refused_or_not(status: StatusCode) -> ErrorKind {
     if status.is_success() { ErrorKind::Response } else { ErrorKind::Refused }

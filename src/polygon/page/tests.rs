@@ -8,9 +8,13 @@ fn stream(name: &str) -> Stream {
 }
 
 fn reader(name: &str) -> PageReader {
+    reader_of(name, Asked::default())
+}
+
+fn reader_of(name: &str, asked: Asked) -> PageReader {
     let stream = stream(name);
     let constants: &[(&str, &str)] = if stream.spec.derived.is_empty() { &[] } else { &[("ticker", "A")] };
-    PageReader::new(stream.spec.rows_at, Transcoder::new(stream.spec, &stream.table, constants))
+    PageReader::new(stream.spec, Transcoder::new(stream.spec, &stream.table, constants), asked)
 }
 
 /// Reads `text` in pieces that end at `cuts`.
@@ -90,6 +94,210 @@ fn a_repeated_row_is_left_out_also_of_the_next_page_and_not_of_a_retry() {
     assert_eq!(read(&mut reader, next, &[]).unwrap().0, "{\"ticker\":\"A\",\"open\":3}\n");
     reader.accept();
     assert_eq!(read(&mut reader, text, &[]).unwrap().0, "{\"ticker\":\"A\",\"open\":1}\n");
+}
+
+/// Asked for the ticker AAPL and the 4th and 5th of January 2024, give or take a day.
+fn asked() -> Asked {
+    let second = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_second();
+    let days = second("2024-01-03T05:00:00Z")..=second("2024-01-07T05:00:00Z");
+    Asked { ticker: Some("AAPL".to_owned()), days: Some(days) }
+}
+
+fn told(name: &str, text: &str) -> (Option<ErrorKind>, String) {
+    match read(&mut reader_of(name, asked()), text.as_bytes(), &[]) {
+        Ok((rows, _)) => (None, rows),
+        Err(error) => (Some(error.kind()), error.to_string()),
+    }
+}
+
+/// What is whole and readable JSON and no answer to what was asked for.
+#[test]
+fn an_answer_to_something_else_is_none() {
+    use ErrorKind::{Mismatch, Response};
+    let bar = |day: &str| {
+        let moment: jiff::Timestamp = format!("{day}T15:00:00Z").parse().unwrap();
+        format!("{{\"t\":{},\"o\":1}}", moment.as_millisecond())
+    };
+    let one = bar("2024-01-04");
+    let (early, late, old) = (bar("2024-01-03"), bar("2024-01-06"), bar("2021-01-04"));
+    let bars = "stock_bars_1_minute";
+    for (name, text, kind, says) in [
+        (
+            bars,
+            format!(r#"{{"status":"OK","results":[{one}],"resultsCount":1,"count":1,"queryCount":9}}"#),
+            None,
+            "",
+        ),
+        (
+            bars,
+            format!(r#"{{"status":"OK","results":[{one}],"resultsCount":"1","count":null,"ticker":"AAPL"}}"#),
+            None,
+            "",
+        ),
+        (bars, format!(r#"{{"status":"OK","results":[{one},{one}],"resultsCount":2}}"#), None, ""),
+        (bars, format!(r#"{{"status":"OK","results":[{one}],"resultsCount":0}}"#), None, ""),
+        (bars, format!(r#"{{"status":"OK","results":[{early},{late}]}}"#), None, ""),
+        (
+            bars,
+            r#"{"status":"OK","results":null,"next_url":"","request_id":"1","request_id":"2"}"#.to_owned(),
+            None,
+            "",
+        ),
+        (
+            bars,
+            format!(r#"{{"status":"OK","results":[{one}],"resultsCount":2}}"#),
+            Some(Response),
+            "1 rows of the 2 that its `resultsCount` says",
+        ),
+        (
+            bars,
+            format!(r#"{{"count":3,"status":"OK","results":[{one}],"resultsCount":1}}"#),
+            Some(Response),
+            "1 rows of the 3 that its `count` says",
+        ),
+        (bars, r#"{"status":"OK","resultsCount":7}"#.to_owned(), Some(Response), "0 rows of the 7"),
+        (
+            "tickers",
+            r#"{"status":"OK","results":[],"count":7}"#.to_owned(),
+            Some(Response),
+            "0 rows of the 7",
+        ),
+        (
+            bars,
+            r#"{"status":"OK","results":{}}"#.to_owned(),
+            Some(Mismatch),
+            "`results` is an object where rows are due",
+        ),
+        (
+            bars,
+            r#"{"results":"none","status":"OK"}"#.to_owned(),
+            Some(Mismatch),
+            "`results` is a text where rows are due",
+        ),
+        (bars, r#"{"results":0}"#.to_owned(), Some(Mismatch), "`results` is a number"),
+        (bars, r#"{"status":"OK","results":false}"#.to_owned(), Some(Mismatch), "`results` is true or false"),
+        (
+            bars,
+            r#"{"status":"ERROR","results":"none","error":"no"}"#.to_owned(),
+            Some(Response),
+            "status ERROR: no",
+        ),
+        (
+            "ticker_details",
+            r#"{"status":"OK","results":[{"ticker":"AAPL"}]}"#.to_owned(),
+            Some(Mismatch),
+            "`results` is an array where an object is due",
+        ),
+        (
+            "ticker_details",
+            r#"{"status":"OK","results":{"ticker":"MSFT"}}"#.to_owned(),
+            Some(Mismatch),
+            "AAPL was asked for, and the answer is of MSFT",
+        ),
+        ("ticker_details", r#"{"status":"OK","count":1,"results":{"ticker":"AAPL"}}"#.to_owned(), None, ""),
+        (
+            "market_holidays",
+            r#"{"status":"OK","results":[]}"#.to_owned(),
+            Some(Mismatch),
+            "an object where an array of rows is due",
+        ),
+        (bars, r#"{"status":"OK","next_url":5}"#.to_owned(), Some(Mismatch), "`next_url` is a number"),
+        (
+            bars,
+            format!(r#"{{"status":"OK","results":[{one}],"next_url":{{"cursor":"x"}}}}"#),
+            Some(Mismatch),
+            "`next_url` is an object",
+        ),
+        (bars, r#"{"status":200}"#.to_owned(), Some(Mismatch), "`status` is a number"),
+        (
+            bars,
+            r#"{"status":"OK","ticker":"AAP"}"#.to_owned(),
+            Some(Mismatch),
+            "AAPL was asked for, and the answer is of AAP",
+        ),
+        (
+            bars,
+            format!(r#"{{"status":"OK","results":[{one},{old},{one}]}}"#),
+            Some(Mismatch),
+            "a row of 2021-01-04",
+        ),
+        (
+            bars,
+            format!(r#"{{"status":"OK","results":[{one}],"results":[{one}]}}"#),
+            Some(Mismatch),
+            "`results` twice",
+        ),
+        (
+            bars,
+            format!(r#"{{"status":"OK","results":[{one}],"re\u0073ults":null}}"#),
+            Some(Mismatch),
+            "`results` twice",
+        ),
+        (
+            bars,
+            r#"{"status":"ERROR","error":"x","status":"OK"}"#.to_owned(),
+            Some(Mismatch),
+            "`status` twice",
+        ),
+        (
+            bars,
+            r#"{"status":"OK","next_url":"","next_url":"https://h/a"}"#.to_owned(),
+            Some(Mismatch),
+            "`next_url` twice",
+        ),
+        (bars, r#"{"status":"OK","count":0,"count":5}"#.to_owned(), Some(Mismatch), "`count` twice"),
+        (
+            "splits",
+            r#"{"status":"OK","results":[{"execution_date":"2024-01-03"},{"execution_date":"2024-01-04"}]}"#
+                .to_owned(),
+            Some(Mismatch),
+            "a row of 2024-01-03",
+        ),
+        (
+            "splits",
+            r#"{"status":"OK","results":[{"execution_date":"2024-01-04"}],"ticker":"AAPL"}"#.to_owned(),
+            None,
+            "",
+        ),
+    ] {
+        let (got, message) = told(name, &text);
+        assert_eq!(got, kind, "{text}: {message}");
+        assert!(message.contains(says), "{text}: {message}");
+    }
+}
+
+#[test]
+fn a_page_is_full_by_its_rows_or_by_the_bars_that_they_are_made_of() {
+    let is_full = |name: &str, text: &str| {
+        let mut reader = reader(name);
+        reader.begin();
+        reader.take(text.as_bytes()).unwrap();
+        reader.end().unwrap().is_full
+    };
+    let rows = |count: usize| {
+        let rows: Vec<String> = (0..count).map(|id| format!(r#"{{"id":"{id}"}}"#)).collect();
+        format!(r#"{{"status":"OK","results":[{}]}}"#, rows.join(","))
+    };
+    assert!(is_full("news", &rows(1000)) && !is_full("news", &rows(999)));
+    assert!(!is_full("exchanges", &rows(1000)), "it has no limit");
+    let bars = |base: u32| format!(r#"{{"status":"OK","queryCount":{base},"results":[{{"o":1}}]}}"#);
+    assert!(is_full("stock_bars_1_minute", &bars(50_000)) && !is_full("stock_bars_1_minute", &bars(49_999)));
+}
+
+proptest! {
+    /// Whatever the counts say: fewer rows than that is no answer, and no other is refused.
+    #[test]
+    fn counts_are_kept(rows in 0_usize..20, told in prop::option::of(0_u64..20), count in prop::option::of(0_u64..20)) {
+        let list: Vec<String> = (0..rows).map(|at| format!(r#"{{"o":{at}}}"#)).collect();
+        let member = |name: &str, value: Option<u64>| value.map_or(String::new(), |value| format!(r#","{name}":{value}"#));
+        let text = format!(
+            r#"{{"status":"OK","results":[{}]{}{}}}"#,
+            list.join(","), member("resultsCount", told), member("count", count)
+        );
+        let most = told.max(count).unwrap_or(0);
+        let outcome = read(&mut reader("stock_bars_1_minute"), text.as_bytes(), &[]);
+        prop_assert_eq!(outcome.is_err(), most > rows as u64, "{}", text);
+    }
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use jiff::Span as Days;
 use jiff::civil::date;
 use proptest::prelude::*;
 
@@ -19,6 +20,30 @@ fn config(plan: &str, start: &str, end: Option<&str>) -> SourceConfig {
 
 fn moment(text: &str) -> Timestamp {
     text.parse().unwrap()
+}
+
+/// All slices of a plan, of which the estimate said how many there are.
+fn slices(
+    stream: &Stream,
+    config: &SourceConfig,
+    checkpoint: &Checkpoint,
+    reading: Reading,
+    as_of: Timestamp,
+) -> Result<Vec<PlannedSlice>> {
+    let mut plan = SlicePlan::new(stream, config, checkpoint, reading, as_of)?;
+    let slices: Vec<_> = std::iter::from_fn(|| plan.next(&HashSet::new())).collect();
+    assert_eq!(plan.estimate().slices, slices.len() as u64);
+    assert_eq!(plan.estimate().rows, summed_rows(stream, &slices), "{}", stream.name);
+    Ok(slices)
+}
+
+/// What the slices' days say one by one.
+fn summed_rows(stream: &Stream, slices: &[PlannedSlice]) -> Option<u64> {
+    let trading_days = |slice: &PlannedSlice| match slice.days {
+        Some(Asked { from, to: Some(to) }) => Some(calendar::trading_days(from, to).count() as u64),
+        _ => None,
+    };
+    slices.iter().map(|slice| estimate::rows(stream, 1, trading_days(slice))).sum()
 }
 
 fn plan(
@@ -217,6 +242,41 @@ fn a_ticker_that_was_added_is_read_from_the_start() {
     let added = plan("stock_trades", &config, &checkpoint, Reading::Mutable, FRIDAY_EVENING);
     assert!(added.iter().all(|slice| &*slice.partition == "MSFT"));
     assert_eq!(asked(&added)[0].0, "2024-06-03");
+}
+
+#[test]
+fn slices_of_a_partition_that_failed_are_left_out() {
+    let mut config = config("paid", "2024-06-03", Some("2024-06-10"));
+    config.tickers.push("MSFT".into());
+    let stream = stream("stock_trades");
+    let new = || {
+        let checkpoint = Checkpoint::default();
+        SlicePlan::new(&stream, &config, &checkpoint, Reading::Mutable, moment(FRIDAY_EVENING)).unwrap()
+    };
+    let mut failed = HashSet::from(["BRK.B".into()]);
+    let mut plan = new();
+    // The one under way fails too, after its first slice.
+    assert_eq!(&*plan.next(&failed).unwrap().partition, "AAPL");
+    failed.insert("AAPL".into());
+    let rest: Vec<_> = std::iter::from_fn(|| plan.next(&failed)).map(|slice| slice.partition).collect();
+    assert_eq!(rest, vec![Arc::<str>::from("MSFT"); 6]);
+
+    let mut whole = new();
+    assert!(std::iter::from_fn(|| whole.next(&HashSet::new())).count() > rest.len());
+}
+
+/// A walk over what such a plan counts would take minutes and gigabytes.
+#[test]
+fn billions_of_slices_are_planned_at_once() {
+    let mut config = config("paid", "2003-09-10", None);
+    config.tickers = (0..1_000_000).map(|number| format!("T{number:06}").into()).collect();
+    let stream = stream("stock_trades");
+    let mut plan =
+        SlicePlan::new(&stream, &config, &Checkpoint::default(), Reading::Mutable, moment(FRIDAY_EVENING))
+            .unwrap();
+    let days = calendar::trading_days(config.start_date, date(2024, 6, 28)).count() as u64;
+    assert_eq!(plan.estimate(), Estimate { slices: 1_000_000 * days, rows: None });
+    assert_eq!(plan.next(&HashSet::new()).unwrap().days.unwrap().from, date(2003, 9, 10));
 }
 
 proptest! {

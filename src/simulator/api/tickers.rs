@@ -91,7 +91,9 @@ pub fn list(call: &Call<'_>) -> Result<Page, Refusal> {
 /// The details of one ticker.
 pub fn details(call: &Call<'_>, ticker: &str) -> Result<Page, Refusal> {
     let day = day(call)?;
-    let fact = DetailsFact::of(call.market, ticker, day).ok_or(Refusal::NoTicker)?;
+    // Of a delisted ticker there are details as of a day on which it was listed only.
+    let listed = DetailsFact::of(call.market, ticker, day).filter(DetailsFact::is_listed);
+    let fact = listed.ok_or(Refusal::NoTicker)?;
     let mut page = Page::new(Shape::Object);
     page.push(&fact, hash_text(ticker));
     Ok(page)

@@ -1,6 +1,9 @@
 //! The server over real connections.
 
+use std::io::Read;
 use std::time::Duration;
+
+use flate2::read::{GzDecoder, MultiGzDecoder};
 
 use serde_json::Value;
 
@@ -109,6 +112,98 @@ async fn faults_break_bodies_as_they_say() {
         assert_eq!(body.is_ok(), fault.contains("truncated_json"), "{fault}: {body:?}");
         running.shutdown().await;
     }
+}
+
+/// What is slow, packed in two members, or has another clock is whole all the same.
+#[tokio::test]
+async fn answers_differ_in_how_and_when_they_come() {
+    let client = reqwest::Client::builder().no_gzip().build().unwrap();
+    let whole = |body: &Value| body["results"].as_array().unwrap().len();
+    for fault in [
+        "{type: two_members}",
+        "{type: slow_drip, delay_ms: 0}",
+        "{type: no_date}",
+        "{type: wrong_date, ahead_s: -86400}",
+        "{type: wrong_date}",
+    ] {
+        let running = with_fault(fault).await;
+        let url = format!("{}{DAY}?limit=20", running.url());
+        let answer = get(&client, url.clone()).await.unwrap();
+        let date = answer.headers().get("date").map(|date| date.to_str().unwrap().to_owned());
+        let ahead = date.map(|date| {
+            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(&date).unwrap();
+            date.duration_since(jiff::Timestamp::now()).as_hours()
+        });
+        let expected = match fault {
+            "{type: no_date}" => None,
+            "{type: wrong_date, ahead_s: -86400}" => Some(-24),
+            "{type: wrong_date}" => Some(90 * 24 - 1),
+            _ => Some(0),
+        };
+        assert_eq!(ahead, expected, "{fault}");
+        assert_eq!(answer.headers()["x-simulated-now"], "2024-06-28T21:00:00Z");
+        // reqwest would leave out what follows the first member.
+        let mut body = Vec::new();
+        let bytes = answer.bytes().await.unwrap();
+        match fault {
+            "{type: two_members}" => {
+                MultiGzDecoder::new(&*bytes).read_to_end(&mut body).unwrap();
+                let mut first = Vec::new();
+                GzDecoder::new(&*bytes).read_to_end(&mut first).unwrap();
+                assert!(first.len() < body.len());
+            }
+            _ => body.extend_from_slice(&bytes),
+        }
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let again: Value = get(&client, url).await.unwrap().json().await.unwrap();
+        assert_eq!(whole(&body), whole(&again), "{fault}");
+        running.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn answers_are_not_what_was_asked_for() {
+    let client = client();
+    for (fault, part) in [
+        ("results_object", r#""results":{"rows":[]}"#),
+        ("results_text", r#""results":"none""#),
+        ("results_number", r#""results":0"#),
+        ("results_twice", r#"],"results":[{"#),
+        ("second_status", r#"{"status":"ERROR","#),
+        ("next_url_number", r#""next_url":2"#),
+        ("next_url_object", r#""next_url":{"cursor""#),
+        ("other_ticker", r#""ticker":"ZZZZZ""#),
+        ("other_days", r#""t":1000000000000"#),
+        ("fewer_rows", r#""resultsCount":10"#),
+        ("missing_next_url", r#""count":10}"#),
+    ] {
+        let running = with_fault(&format!("{{type: {fault}}}")).await;
+        let url = format!("{}{DAY}?limit=10", running.url());
+        let text = get(&client, url.clone()).await.unwrap().text().await.unwrap();
+        assert!(text.contains(part), "{fault}: {text}");
+        let body: Value = serde_json::from_str(&text).unwrap();
+        let rows = body["results"].as_array().map(Vec::len);
+        let expected =
+            if fault.starts_with("results_") && fault != "results_twice" { None } else { Some(10) };
+        assert_eq!(rows, if fault == "fewer_rows" { Some(9) } else { expected }, "{fault}");
+        let again = get(&client, url).await.unwrap().text().await.unwrap();
+        assert!(!again.contains(part) || fault == "fewer_rows", "{fault}: {again}");
+        running.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_delisted_ticker_has_details_as_of_a_day_when_it_lived() {
+    let running = serve(Config::default()).await.unwrap();
+    let (base, client) = (running.url(), client());
+    let url = format!("{base}/v3/reference/tickers?active=false&ticker=FB");
+    let listed: Value = get(&client, url).await.unwrap().json().await.unwrap();
+    let day = &listed["results"][0]["delisted_utc"].as_str().unwrap()[..10];
+    for (query, status) in [("", 404), (&*format!("?date={day}"), 200), ("?date=1999-01-04", 404)] {
+        let answer = get(&client, format!("{base}/v3/reference/tickers/FB{query}")).await.unwrap();
+        assert_eq!(answer.status(), status, "{query}");
+    }
+    running.shutdown().await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::scan::{self, LastDate};
 use super::{Columns, Texts, Validity, Values};
 use crate::batch::{Cause, Change, Rows};
+use crate::canonical::{mended, push_unescaped};
 use crate::catalog::{ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -162,7 +163,7 @@ impl Decoder {
         if text[position..].starts_with(pattern) {
             return Some((expected, position + pattern.len()));
         }
-        let ((name, _), _) = scan::string(text, position).ok()?;
+        let (name, _) = scan::string(text, position).ok()?;
         let column = *self.by_name.get(name)?;
         let end = position + self.plans[column].pattern.len();
         work.successors[before] = column;
@@ -272,7 +273,8 @@ impl Decoder {
             return Err(self.fault(format!("row {} has no object in `{EXTRA_COLUMN}`", cell.row)));
         };
         let comma: &[u8] = if head == b"{" { b"" } else { b"," };
-        let text = [head, comma, &plan.pattern, value, b"}"].concat();
+        // The source may have kept something of the same name there.
+        let text = mended(&[head, comma, &plan.pattern, value, b"}"].concat());
         texts
             .store(cell.row, |bytes| {
                 bytes.extend_from_slice(&text);
@@ -342,9 +344,12 @@ impl Texts {
     }
 
     fn read_string(&mut self, row: usize, text: &[u8], start: usize) -> Result<usize, &'static str> {
-        let ((raw, escaped), end) = scan::string(text, start)?;
-        if escaped {
-            self.store(row, |bytes| scan::unescape(raw, bytes))?;
+        let (raw, end) = scan::string(text, start)?;
+        if raw.contains(&b'\\') {
+            self.store(row, |bytes| {
+                push_unescaped(bytes, raw);
+                Ok(())
+            })?;
         } else if row > 0 && self.get(row - 1) == raw {
             self.spans[row] = self.spans[row - 1];
         } else {
@@ -358,7 +363,10 @@ impl Texts {
 
     fn read_json(&mut self, row: usize, text: &[u8], start: usize) -> Result<usize, &'static str> {
         let (raw, end) = scan::value(text, start)?;
-        self.store(row, |bytes| scan::mend_surrogates(raw, bytes))?;
+        self.store(row, |bytes| {
+            bytes.extend_from_slice(raw);
+            Ok(())
+        })?;
         Ok(end)
     }
 }

@@ -3,8 +3,7 @@
 //! Each function takes the text and a position, and returns the value and the
 //! position after it, or what is wrong with it.
 
-use memchr::memchr2;
-
+use crate::canonical::{Scanner, Value, day};
 use crate::catalog::{Need, Width};
 
 /// What was read, and the position after it.
@@ -171,18 +170,6 @@ pub(super) fn boolean(text: &[u8], start: usize) -> Scan<bool> {
     }
 }
 
-/// Days since 1970-01-01 of a date of the proleptic Gregorian calendar.
-fn days(year: i32, month: i32, day: i32) -> i32 {
-    // Years begin in March, so that the leap day is a year's last.
-    let year = if month <= 2 { year - 1 } else { year };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
-}
-
-fn is_leap(year: i32) -> bool {
-    (year % 4 == 0 && year % 100 != 0) || year % 400 == 0
-}
-
 fn number<const N: usize>(text: &[u8], start: usize) -> Option<i32> {
     let mut value = 0;
     for byte in &text[start..start + N] {
@@ -200,15 +187,7 @@ fn civil(text: &[u8]) -> Option<i32> {
     if text.len() != 10 || text[4] != b'-' || text[7] != b'-' {
         return None;
     }
-    let (year, month, day) = (number::<4>(text, 0)?, number::<2>(text, 5)?, number::<2>(text, 8)?);
-    let last = match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if is_leap(year) => 29,
-        2 => 28,
-        1..=12 => 31,
-        _ => return None,
-    };
-    (year >= 1 && (1..=last).contains(&day)).then(|| days(year, month, day))
+    day(number::<4>(text, 0)?, number::<2>(text, 5)?, number::<2>(text, 8)?)
 }
 
 /// The date that was read last: rows of one day follow each other.
@@ -275,111 +254,20 @@ fn time_of_day(head: &[u8]) -> Option<i64> {
 }
 
 /// The text between a string's quotes, with its escapes.
-pub(super) fn string(text: &[u8], start: usize) -> Scan<(&[u8], bool)> {
-    if at(text, start) != b'"' {
-        return Err("not a string");
+pub(super) fn string(text: &[u8], start: usize) -> Scan<&[u8]> {
+    let rest = text.get(start..).unwrap_or_default();
+    let mut scanner = Scanner::new(rest);
+    match scanner.value() {
+        // White space before it would be no part of canonical text.
+        Ok(Value::String(content)) if rest.first() == Some(&b'"') => Ok((content, start + scanner.offset())),
+        Ok(_) => Err("not a string"),
+        Err(malformed) => Err(malformed.expected),
     }
-    let mut position = start + 1;
-    let mut escaped = false;
-    loop {
-        let rest = text.get(position..).ok_or("the string does not end")?;
-        let found = position + memchr2(b'"', b'\\', rest).ok_or("the string does not end")?;
-        if text[found] == b'"' {
-            return Ok(((&text[start + 1..found], escaped), found + 1));
-        }
-        escaped = true;
-        position = found + 2;
-    }
-}
-
-/// Appends a string's text without its escapes. Half a surrogate pair is no
-/// character and cannot be UTF-8; it becomes U+FFFD.
-pub(super) fn unescape(mut text: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
-    while let Some(found) = memchr::memchr(b'\\', text) {
-        out.extend_from_slice(&text[..found]);
-        let plain = match at(text, found + 1) {
-            b'u' => {
-                let (character, used) = unicode(&text[found..])?;
-                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                text = &text[found + used..];
-                continue;
-            }
-            b'n' => b'\n',
-            b't' => b'\t',
-            b'r' => b'\r',
-            b'b' => 8,
-            b'f' => 12,
-            byte @ (b'"' | b'\\' | b'/') => byte,
-            _ => return Err("an escape that JSON does not have"),
-        };
-        out.push(plain);
-        text = &text[found + 2..];
-    }
-    out.extend_from_slice(text);
-    Ok(())
-}
-
-/// The character of `\uXXXX`, or of a pair of them, and its length in the text.
-fn unicode(text: &[u8]) -> Result<(char, usize), &'static str> {
-    let unit = |start: usize| -> Option<u32> {
-        let escape = text.get(start..start + 6)?;
-        if &escape[..2] != b"\\u" || !escape[2..].iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        u32::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
-    };
-    let first = unit(0).ok_or("an escape without four hexadecimal digits")?;
-    if let (0xD800..=0xDBFF, Some(second @ 0xDC00..=0xDFFF)) = (first, unit(6)) {
-        let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-        return Ok((char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12));
-    }
-    Ok((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6))
-}
-
-/// Appends JSON text with every half of a surrogate pair replaced by `\ufffd`:
-/// strict readers of JSON, DuckDB among them, refuse the whole value otherwise.
-pub(super) fn mend_surrogates(mut text: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
-    while let Some(found) = memchr::memchr(b'\\', text) {
-        let used = if at(text, found + 1) == b'u' {
-            let (character, used) = unicode(&text[found..])?;
-            out.extend_from_slice(&text[..found]);
-            let lone = character == char::REPLACEMENT_CHARACTER;
-            out.extend_from_slice(if lone { b"\\ufffd" } else { &text[found..found + used] });
-            used
-        } else {
-            out.extend_from_slice(text.get(..found + 2).ok_or("an escape that does not end")?);
-            2
-        };
-        text = &text[found + used..];
-    }
-    out.extend_from_slice(text);
-    Ok(())
 }
 
 /// Any value, as its text.
 pub(super) fn value(text: &[u8], start: usize) -> Scan<&[u8]> {
-    let mut depth = 0_usize;
-    let mut position = start;
-    loop {
-        match at(text, position) {
-            b'"' => (_, position) = string(text, position)?,
-            b'{' | b'[' => {
-                depth += 1;
-                position += 1;
-            }
-            b'}' | b']' if depth > 0 => {
-                depth -= 1;
-                position += 1;
-            }
-            b',' | b':' if depth > 0 => {
-                position += 1;
-                continue;
-            }
-            0 | b',' | b':' | b'}' | b']' => return Err("not a JSON value"),
-            _ => position += 1,
-        }
-        if depth == 0 && ends_value(at(text, position)) {
-            return Ok((&text[start..position], position));
-        }
-    }
+    let mut scanner = Scanner::new(text.get(start..).unwrap_or_default());
+    scanner.value().map_err(|malformed| malformed.expected)?;
+    Ok((scanner.last_value(), start + scanner.offset()))
 }

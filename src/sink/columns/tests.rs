@@ -310,8 +310,6 @@ fn json_stays_as_it_came() {
     ] {
         assert_eq!(json(value).as_deref(), Some(value));
     }
-    assert_eq!(json(r#"["\ud83d",1]"#).as_deref(), Some(r#"["\ufffd",1]"#));
-    assert_eq!(json(r#"["\ufffd"]"#).as_deref(), Some(r#"["\ufffd"]"#));
     for value in ["[1", "", ":", r#"{"a":"b}"#, "]"] {
         assert_eq!(json(value), None, "{value}");
     }

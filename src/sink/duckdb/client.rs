@@ -40,6 +40,7 @@ pub(super) struct Database {
     pub numbers: Numbers,
     /// The type of JSON columns.
     pub json: &'static str,
+    memory_limit_mb: u32,
     _claim: Claim,
 }
 
@@ -61,7 +62,7 @@ impl Database {
         let connection = Connection::open_with_flags(path, options).map_err(|error| refused(path, error))?;
         let json = json_type(&connection)?;
         let catalog = catalog(&connection)?;
-        let schema = config.schema.clone();
+        let (schema, memory_limit_mb) = (config.schema.clone(), config.memory_limit_mb);
         if ddl::is_ambiguous(&catalog, &schema) {
             tracing::warn!(
                 "the schema {schema} is called like the database: queries find its tables as {}.{}.<table>",
@@ -69,7 +70,23 @@ impl Database {
                 quoted(&schema)
             );
         }
-        Ok(Self { connection, catalog, schema, numbers: config.numbers, json, _claim: claim })
+        let numbers = config.numbers;
+        Ok(Self { connection, catalog, schema, numbers, json, memory_limit_mb, _claim: claim })
+    }
+
+    /// Works the log into the file, and gives back the memory that DuckDB would keep for
+    /// reading what was written: a block for each table, up to its limit.
+    ///
+    /// # Errors
+    /// When the log cannot be worked in, or the limit cannot be set back.
+    pub fn checkpoint(&self) -> Result<()> {
+        execute(&self.connection, "CHECKPOINT", || "could not work the log into the file".to_owned())?;
+        let limit = |megabytes: u32| format!("SET memory_limit = '{megabytes}MB'");
+        // DuckDB refuses a limit that it cannot keep, after it gave back what it could.
+        let _ = self.connection.execute_batch(&limit(MEMORY_LIMIT_MB_MIN));
+        execute(&self.connection, &limit(self.memory_limit_mb), || {
+            "could not set the memory limit".to_owned()
+        })
     }
 
     /// A connection of its own, with its own transaction.

@@ -1,8 +1,9 @@
 //! Tables: creating, widening, and refusing those that are not ours.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
-use duckdb::{Connection, params};
+use duckdb::Connection;
 
 use super::client::{execute, failed, literal, quoted};
 use crate::catalog::{ColumnType, Table};
@@ -20,32 +21,69 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub fn new(catalog: &str, schema: &str, name: &str) -> Self {
+        Self { catalog: catalog.to_owned(), schema: schema.to_owned(), name: name.to_owned() }
+    }
+
     /// The qualified name in quotes.
     pub fn sql(&self) -> String {
         format!("{}.{}.{}", quoted(&self.catalog), quoted(&self.schema), quoted(&self.name))
     }
+
+    /// Schema and name as DuckDB compares them.
+    fn folded(&self) -> (String, String) {
+        (self.schema.to_lowercase(), self.name.to_lowercase())
+    }
 }
 
-/// The columns that a table has, by name and type; empty when there is no table.
-pub(super) struct Found(Vec<(String, String)>);
+/// The tables and views of the database as a transaction found them.
+///
+/// Read once for all streams: with a thousand of them, a look at DuckDB's catalogue
+/// for each would take longer than loading them.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// By schema and name, in lower case: the columns by name and type.
+    columns: HashMap<(String, String), Vec<(String, String)>>,
+    views: HashSet<(String, String)>,
+}
 
-impl Found {
-    pub fn in_database(connection: &Connection, place: &Place) -> Result<Self> {
-        let query = "SELECT column_name, data_type FROM duckdb_columns() \
-            WHERE database_name = current_database() AND lower(schema_name) = lower(?) \
-            AND lower(table_name) = lower(?) ORDER BY column_index";
-        let read = || -> duckdb::Result<Vec<(String, String)>> {
-            let mut statement = connection.prepare(query)?;
-            let rows = statement
-                .query_map(params![place.schema, place.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect()
+impl Tables {
+    pub fn read(connection: &Connection) -> Result<Self> {
+        let columns = "SELECT lower(schema_name), lower(table_name), column_name, data_type FROM duckdb_columns() \
+            WHERE database_name = current_database() AND NOT internal ORDER BY table_oid, column_index";
+        let views = "SELECT lower(schema_name), lower(view_name) FROM duckdb_views() \
+            WHERE database_name = current_database() AND NOT internal";
+        let read = || -> duckdb::Result<Self> {
+            let mut tables = Self::default();
+            let mut statement = connection.prepare(columns)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let column = (row.get(2)?, row.get(3)?);
+                tables.columns.entry((row.get(0)?, row.get(1)?)).or_default().push(column);
+            }
+            let mut statement = connection.prepare(views)?;
+            let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            tables.views = found.collect::<duckdb::Result<_>>()?;
+            Ok(tables)
         };
-        read().map(Self).map_err(|error| failed("could not list the columns", error))
+        read().map_err(|error| failed("could not list the tables", error))
     }
 
-    pub fn ty(&self, column: &str) -> Option<&str> {
+    /// Whether a table has a column.
+    pub fn has_column(&self, place: &Place, column: &str) -> bool {
+        self.ty(place, column).is_some()
+    }
+
+    /// Whether there is a table or view.
+    fn has(&self, place: &Place) -> bool {
+        self.columns.contains_key(&place.folded())
+    }
+
+    /// The type of a column.
+    pub fn ty(&self, place: &Place, column: &str) -> Option<&str> {
         let column = column.to_lowercase();
-        self.0.iter().find(|(name, _)| name.to_lowercase() == column).map(|(_, ty)| ty.as_str())
+        let columns = self.columns.get(&place.folded())?;
+        columns.iter().find(|(name, _)| name.to_lowercase() == column).map(|(_, ty)| ty.as_str())
     }
 }
 
@@ -94,20 +132,14 @@ pub(super) fn ensure_schema(connection: &Connection, catalog: &str, schema: &str
 ///
 /// # Errors
 /// When there is a view, or a table that this program did not make.
-pub(super) fn exists(connection: &Connection, place: &Place) -> Result<bool> {
-    let query = "SELECT count(*) FROM duckdb_views() WHERE database_name = current_database() \
-        AND lower(schema_name) = lower(?) AND lower(view_name) = lower(?)";
-    let views: i64 = connection
-        .query_row(query, params![place.schema, place.name], |row| row.get(0))
-        .map_err(|error| failed("could not list the views", error))?;
-    if views > 0 {
+pub(super) fn exists(tables: &Tables, place: &Place) -> Result<bool> {
+    if tables.views.contains(&place.folded()) {
         return Err(foreign(format!("{} is a view", place.sql())));
     }
-    let found = Found::in_database(connection, place)?;
-    if found.0.is_empty() {
+    if !tables.has(place) {
         return Ok(false);
     }
-    match [RAW_ID, EXTRACTED_AT, META, GENERATION].into_iter().find(|name| found.ty(name).is_none()) {
+    match [RAW_ID, EXTRACTED_AT, META, GENERATION].into_iter().find(|name| !tables.has_column(place, name)) {
         Some(name) => Err(foreign(format!(
             "the table {} exists, but was not made by tapeline: it has no column {name}",
             place.sql()
@@ -117,7 +149,7 @@ pub(super) fn exists(connection: &Connection, place: &Place) -> Result<bool> {
 }
 
 fn foreign(message: String) -> Error {
-    Error::new(ErrorKind::Sink, message).hint("choose another `schema`, or rename what is there")
+    Error::new(ErrorKind::Table, message).hint("choose another `schema`, or rename what is there")
 }
 
 /// Creates a table with its comments.
@@ -139,10 +171,10 @@ pub(super) fn create(
 }
 
 /// Refuses a table in which one of our own columns has another type.
-pub(super) fn check_metadata(place: &Place, found: &Found, json: &'static str) -> Result<()> {
+pub(super) fn check_metadata(place: &Place, tables: &Tables, json: &'static str) -> Result<()> {
     for (name, ty) in metadata(json) {
         let fits = |have: &str| have == ty || (name == META && matches!(have, "JSON" | "VARCHAR"));
-        if let Some(have) = found.ty(name).filter(|have| !fits(have)) {
+        if let Some(have) = tables.ty(place, name).filter(|have| !fits(have)) {
             return Err(foreign(format!("the column {name} of {} is {have}, not {ty}", place.sql())));
         }
     }
@@ -153,10 +185,10 @@ pub(super) fn check_metadata(place: &Place, found: &Found, json: &'static str) -
 pub(super) fn add_metadata(
     connection: &Connection,
     place: &Place,
-    found: &Found,
+    tables: &Tables,
     json: &'static str,
 ) -> Result<()> {
-    let lacks = metadata(json).into_iter().filter(|(name, _)| found.ty(name).is_none());
+    let lacks = metadata(json).into_iter().filter(|(name, _)| !tables.has_column(place, name));
     for (name, ty) in lacks {
         add_column(connection, place, name, ty)?;
     }

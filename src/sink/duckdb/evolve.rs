@@ -6,10 +6,12 @@
 //! is undone by a rollback, and comments stay. It fails whoever else has rows of the
 //! table in a transaction of their own.
 
+use std::sync::Arc;
+
 use duckdb::Connection;
 
 use super::client::{execute, failed, quoted};
-use super::ddl::{self, Found, Place, sql_type};
+use super::ddl::{self, Place, Tables, sql_type};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::columns::Columns;
@@ -33,20 +35,16 @@ enum Step {
 /// that its columns have from then on, which may be wider.
 ///
 /// # Errors
-/// [`ErrorKind::Sink`] when a column has a type that cannot become what the rows
+/// [`ErrorKind::Table`] when a column has a type that cannot become what the rows
 /// need; nothing was changed then.
 pub(super) fn fit(
     connection: &Connection,
+    tables: &Tables,
     place: &Place,
     table: &Table,
     json: &'static str,
 ) -> Result<Table> {
-    let found = Found::in_database(connection, place)?;
-    let mut steps = Vec::new();
-    for column in &table.columns {
-        steps.push((column, step(connection, place, &found, column, json)?));
-    }
-    ddl::check_metadata(place, &found, json)?;
+    let steps = steps(connection, tables, place, table, json)?;
     let mut held = table.clone();
     for (own, (column, step)) in held.columns.iter_mut().zip(steps) {
         own.ty = match step {
@@ -63,21 +61,54 @@ pub(super) fn fit(
             Step::Refuse => column.ty,
         };
     }
-    ddl::add_metadata(connection, place, &found, json)?;
+    ddl::add_metadata(connection, place, tables, json)?;
     Ok(held)
 }
 
+/// Whether [`fit`] can make an existing table take rows of `table`.
+pub(super) fn can_fit(
+    connection: &Connection,
+    tables: &Tables,
+    place: &Place,
+    table: &Table,
+    json: &'static str,
+) -> Result<bool> {
+    match steps(connection, tables, place, table, json) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::Table => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What becomes of each column.
+fn steps<'a>(
+    connection: &Connection,
+    tables: &Tables,
+    place: &Place,
+    table: &'a Table,
+    json: &'static str,
+) -> Result<Vec<(&'a Column, Step)>> {
+    let mut steps = Vec::new();
+    for column in &table.columns {
+        steps.push((column, step(connection, place, tables, column, json)?));
+    }
+    ddl::check_metadata(place, tables, json)?;
+    Ok(steps)
+}
+
 /// Widens the columns of decimals to those of a batch; `held` is the table as it is.
+/// Returns whether one was widened.
 ///
 /// # Errors
 /// When a column cannot be widened; the transaction is lost then.
 pub(super) fn make_room(
     connection: &Connection,
     place: &Place,
-    held: &mut Table,
+    held: &mut Arc<Table>,
     batch: &Columns,
-) -> Result<()> {
-    for (index, column) in held.columns.iter_mut().enumerate() {
+) -> Result<bool> {
+    let before = Arc::clone(held);
+    for (index, column) in before.columns.iter().enumerate() {
         let (ColumnType::Decimal(has), Some(needs)) = (column.ty, batch.width_of(index)) else { continue };
         if has.covers(needs) {
             continue;
@@ -86,9 +117,9 @@ pub(super) fn make_room(
             Error::bug(format!("rows for {} need decimals of more than 38 digits", place.sql()))
         })?;
         change(connection, place, &column.name, &format!("DECIMAL{wider}"), None)?;
-        column.ty = ColumnType::Decimal(wider);
+        Arc::make_mut(held).columns[index].ty = ColumnType::Decimal(wider);
     }
-    Ok(())
+    Ok(!Arc::ptr_eq(held, &before))
 }
 
 fn change(connection: &Connection, place: &Place, column: &str, to: &str, using: Option<&str>) -> Result<()> {
@@ -102,11 +133,11 @@ fn change(connection: &Connection, place: &Place, column: &str, to: &str, using:
 fn step(
     connection: &Connection,
     place: &Place,
-    found: &Found,
+    tables: &Tables,
     column: &Column,
     json: &'static str,
 ) -> Result<Step> {
-    let Some(have) = found.ty(&column.name) else { return Ok(Step::Add(column.ty)) };
+    let Some(have) = tables.ty(place, &column.name) else { return Ok(Step::Add(column.ty)) };
     let need = sql_type(column.ty, json);
     match plan(have, column, json) {
         Step::ChangeIf(condition, ty, using) if all_are(connection, place, &condition)? => {
@@ -238,7 +269,7 @@ fn refused(place: &Place, name: &str, have: &str, need: &str) -> Error {
         ("DOUBLE", _) => "set `numbers: double`, or ",
         _ => "",
     };
-    Error::new(ErrorKind::Sink, format!("the column {name} of {table} is {have}, but its rows need {need}"))
+    Error::new(ErrorKind::Table, format!("the column {name} of {table} is {have}, but its rows need {need}"))
         .hint(format!(
             "{doubles}convert it with ALTER TABLE {table} ALTER {column} TYPE {need}{using}, which loses what {need} does not hold, or rename the table to have it loaded anew"
         ))

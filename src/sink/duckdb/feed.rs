@@ -33,7 +33,11 @@ pub(super) struct Load {
     /// And of all others.
     plain_meta: String,
     /// As in [`crate::batch::Batch::replaces`].
-    pub replaces: Option<Extent>,
+    pub replaces: Vec<Extent>,
+    /// Bytes of the rows' text.
+    pub bytes: usize,
+    /// Whose rows these are.
+    table: Arc<Table>,
 }
 
 impl Load {
@@ -49,18 +53,20 @@ impl Load {
         };
         let first = if columns.is_empty() { 0 } else { extracted_at.of(0) };
         let plain_meta = plain_meta(target);
-        let replaces = batch.replaces.take();
-        Self { columns, extracted_at, first_id: first_id(first), meta, plain_meta, replaces }
+        let replaces = std::mem::take(&mut batch.replaces);
+        let table = Arc::clone(&batch.table);
+        let bytes = batch.rows.bytes();
+        Self { columns, extracted_at, first_id: first_id(first), meta, plain_meta, replaces, bytes, table }
     }
 
     /// The types of the columns as they are in this batch.
-    fn types(&self, columns: &[Column]) -> Vec<ColumnType> {
+    fn types(&self) -> Vec<ColumnType> {
         let ty = |(index, column): (usize, &Column)| match self.columns.values(index) {
             Values::Decimal(width, _) | Values::WideDecimal(width, _) => ColumnType::Decimal(*width),
             Values::Double(_) => ColumnType::Double,
             _ => column.ty,
         };
-        columns.iter().enumerate().map(ty).collect()
+        self.table.columns.iter().enumerate().map(ty).collect()
     }
 
     /// Whether a row has changes.
@@ -103,33 +109,29 @@ fn changes(columns: &Columns, target: &Target) -> BTreeMap<usize, String> {
     rows.into_iter().map(|(row, changes)| (row, format!("{head}{}{META_TAIL}", changes.join(",")))).collect()
 }
 
-/// The table function of one stream, with the batch that it returns now.
-#[derive(Debug)]
+/// The table function of a database, with the batch that it returns now.
+#[derive(Debug, Default)]
 pub(super) struct Feed {
-    name: String,
-    columns: Vec<Column>,
     load: Mutex<Option<Arc<Load>>>,
 }
 
 impl Feed {
-    /// Registers a table function under a name that no other stream has.
-    pub fn register(connection: &Connection, index: usize, table: &Table) -> duckdb::Result<Arc<Self>> {
-        let name = format!("tapeline_feed_{index}");
-        let feed = Arc::new(Self { name, columns: table.columns.clone(), load: Mutex::new(None) });
-        connection.register_table_function_with_extra_info::<Function, _>(&feed.name, &feed)?;
-        Ok(feed)
-    }
-
     /// The function's call in SQL.
-    pub fn sql(&self) -> String {
-        format!("{}()", self.name)
+    pub const SQL: &str = "tapeline_feed()";
+
+    /// Registers the table function.
+    pub fn register(connection: &Connection) -> duckdb::Result<Arc<Self>> {
+        let feed = Arc::new(Self::default());
+        let name = Self::SQL.trim_end_matches("()");
+        connection.register_table_function_with_extra_info::<Function, _>(name, &feed)?;
+        Ok(feed)
     }
 
     /// The call when it returns these columns. DuckDB keeps the plan of a statement by
     /// its text, and in the plan the types of decimals.
-    pub fn sql_of(&self, columns: &Columns) -> String {
+    pub fn sql_of(columns: &Columns) -> String {
         let widths = (0..columns.width()).filter_map(|column| columns.width_of(column));
-        format!("{} /* {} */", self.sql(), widths.map(|width| width.to_string()).collect::<String>())
+        format!("{} /* {} */", Self::SQL, widths.map(|width| width.to_string()).collect::<String>())
     }
 
     /// Sets what the function returns from now on.
@@ -143,7 +145,7 @@ impl Feed {
     }
 }
 
-/// The implementation behind every [`Feed`], which is its extra info.
+/// The implementation behind a [`Feed`], which is its extra info.
 struct Function;
 
 /// One run of the function.
@@ -163,8 +165,8 @@ impl VTab for Function {
         // keeps as long as the function.
         let feed = unsafe { &*bind.get_extra_info::<Arc<Feed>>() };
         let load = feed.get()?;
-        let types = load.types(&feed.columns);
-        for (column, ty) in feed.columns.iter().zip(&types) {
+        let types = load.types();
+        for (column, ty) in load.table.columns.iter().zip(&types) {
             bind.add_result_column(&column.name, logical_type(*ty));
         }
         bind.add_result_column(RAW_ID, LogicalTypeId::Uuid.into());
@@ -180,7 +182,7 @@ impl VTab for Function {
         let load = feed.get()?;
         // SAFETY: DuckDB keeps what `bind` returned as long as the plan.
         let planned = unsafe { &*init.get_bind_data::<Vec<ColumnType>>() };
-        if load.types(&feed.columns) != *planned {
+        if load.types() != *planned {
             return Err("the batch has other types than the plan".into());
         }
         let projection = init.get_column_indices().into_iter().map(|index| index as usize).collect();

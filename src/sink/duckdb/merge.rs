@@ -5,6 +5,8 @@
 //! that range costs nothing when the rows are new, as they nearly always are;
 //! only where something is found are rows joined and deleted.
 
+use std::collections::BTreeMap;
+
 use super::client::{literal, quoted};
 use super::ddl::Place;
 use crate::batch::{Bound, Extent};
@@ -54,16 +56,33 @@ pub(super) fn delete(table: &Place, condition: &str) -> String {
     format!("DELETE FROM {} AS held WHERE {condition}", table.sql())
 }
 
-/// A condition that the rows of a part of the table fulfil.
-pub(super) fn within(extent: &Extent) -> String {
-    let cursor = quoted(&extent.cursor);
-    let mut conditions = Vec::new();
-    if let Some((column, value)) = &extent.partition {
-        conditions.push(format!("held.{} = {}", quoted(column), literal(value)));
+/// Partitions that one condition names.
+const PARTITIONS_PER_CONDITION: usize = 1_000;
+
+/// Conditions that the rows of parts of the table fulfil, those of the same days,
+/// which slices nearly always are, in one.
+pub(super) fn within(extents: &[Extent]) -> Vec<String> {
+    let mut same_days: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for extent in extents {
+        let cursor = quoted(&extent.cursor);
+        let mut days = format!("held.{cursor} >= {}", bound(extent.from));
+        if let Some(until) = extent.until {
+            days.push_str(&format!(" AND held.{cursor} < {}", bound(until)));
+        }
+        if let Some((column, _)) = &extent.partition {
+            days.push_str(&format!(" AND held.{} IN ", quoted(column)));
+        }
+        let of_days = same_days.entry(days).or_default();
+        of_days.extend(extent.partition.as_ref().map(|(_, value)| literal(value)));
     }
-    conditions.push(format!("held.{cursor} >= {}", bound(extent.from)));
-    conditions.extend(extent.until.map(|until| format!("held.{cursor} < {}", bound(until))));
-    conditions.join(" AND ")
+    let conditions = |(days, values): (String, Vec<String>)| match values.as_slice() {
+        [] => vec![days],
+        values => {
+            let chunks = values.chunks(PARTITIONS_PER_CONDITION);
+            chunks.map(|values| format!("{days}({})", values.join(", "))).collect()
+        }
+    };
+    same_days.into_iter().flat_map(conditions).collect()
 }
 
 /// A time that nanoseconds do not reach is NULL in its column: the nearest one

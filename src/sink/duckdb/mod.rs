@@ -6,8 +6,9 @@
 //! waiting, one being decoded.
 //!
 //! # Guarantees
-//! Each stream has its own transaction; the rows and the progress that
-//! [`Sink::commit`] is given become durable in it together. A killed process
+//! The rows and the progress that [`Sink::commit`] is given, of all streams, become
+//! durable together in one transaction; rows that were written ahead of what their
+//! source vouches for have one of their own. A killed process
 //! leaves a file that opens as of the last commits. Rows of
 //! [`WriteMode::Overwrite`] collect in a table of their own, which takes the
 //! place of the old one in a transaction when the run finishes.
@@ -24,6 +25,7 @@ mod ddl;
 mod evolve;
 mod feed;
 mod merge;
+mod open;
 mod progress;
 #[cfg(test)]
 mod tests;
@@ -39,11 +41,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::columns::Decoder;
 use super::numbers::Numbers;
-use super::{Receipt, Sink, StreamId, Target, WriteMode};
+use super::{Opened, Portion, Sink, StreamId, Target};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use feed::Load;
 use worker::Command;
+use write::OwnedPortion;
 
 /// An embedded DuckDB database.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
@@ -104,6 +107,8 @@ pub struct DuckDbSink {
     commands: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
     streams: Vec<Stream>,
+    /// Set by the worker when a write failed.
+    failed: Arc<AtomicBool>,
 }
 
 /// What this side of the channel knows of a stream.
@@ -113,8 +118,6 @@ struct Stream {
     decoder: Arc<Decoder>,
     /// The key's columns where rows replace each other, else empty.
     key: Arc<[usize]>,
-    /// Set by the worker when a write failed.
-    failed: Arc<AtomicBool>,
     /// Whether a write did not come to its end, so that rows may be missing.
     is_torn: bool,
 }
@@ -129,11 +132,13 @@ impl DuckDbSink {
         let (commands, receiver) = mpsc::channel(1);
         let (ready, opened) = oneshot::channel();
         let config = config.clone();
+        let failed = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&failed);
         let thread = std::thread::Builder::new()
             .name("duckdb".to_owned())
-            .spawn(move || worker::run(&config, ready, receiver))
+            .spawn(move || worker::run(&config, flag, ready, receiver))
             .map_err(|error| Error::bug("could not start a thread").caused_by(error))?;
-        let sink = Self { commands: Some(commands), thread: Some(thread), streams: Vec::new() };
+        let sink = Self { commands: Some(commands), thread: Some(thread), streams: Vec::new(), failed };
         opened.await.map_err(gone)??;
         Ok(sink)
     }
@@ -145,9 +150,9 @@ impl DuckDbSink {
     }
 
     /// Refuses to go on with a transaction that may lack rows.
-    fn whole(&self, stream: StreamId) -> Result<()> {
-        if self.streams[stream.0].is_torn {
-            return Err(Error::bug("a write did not come to its end, and the stream was not rolled back"));
+    fn whole(&self) -> Result<()> {
+        if self.streams.iter().any(|stream| stream.is_torn) {
+            return Err(Error::bug("a write did not come to its end, and its stream was not rolled back"));
         }
         Ok(())
     }
@@ -174,37 +179,34 @@ impl Drop for DuckDbSink {
 
 #[async_trait]
 impl Sink for DuckDbSink {
-    async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)> {
-        let failed = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&failed);
-        let target_copy = target.clone();
-        let (progress, held) =
-            self.ask(|reply| Command::Open { target: target_copy, failed: flag, reply }).await?;
-        let table = &target.table;
-        let key = match target.mode.replaces_by_key() {
-            true => table.key.iter().filter_map(|name| table.position(name)).collect(),
-            false => Arc::from([]),
-        };
-        self.streams.push(Stream {
-            target: Arc::new(target.clone()),
-            decoder: Arc::new(Decoder::new(&held)),
-            key,
-            failed,
-            is_torn: false,
+    async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
+        let targets = targets.to_vec();
+        let streams = self.ask(|reply| Command::Open { targets, reply }).await?;
+        let opened = streams.into_iter().map(|stream| {
+            let (index, target, held, progress) = stream?;
+            let table = &target.table;
+            let key = match target.mode.replaces_by_key() {
+                true => table.key.iter().filter_map(|name| table.position(name)).collect(),
+                false => Arc::from([]),
+            };
+            let decoder = Arc::new(Decoder::new(&held));
+            self.streams.push(Stream { target, decoder, key, is_torn: false });
+            Ok(Opened { id: StreamId(index), progress })
         });
-        Ok((StreamId(self.streams.len() - 1), progress))
+        Ok(opened.collect())
     }
 
     /// Not cancel-safe: whether the rows of a dropped call were taken is unknown;
     /// roll back.
-    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
         let state = &mut self.streams[stream.0];
         state.is_torn = true;
         let (decoder, key) = (Arc::clone(&state.decoder), Arc::clone(&state.key));
         let target = Arc::clone(&state.target);
-        if state.failed.load(Ordering::Acquire) {
-            self.ask(|reply| Command::Flush { stream, reply }).await?;
+        if self.failed.load(Ordering::Acquire) {
+            self.ask(|reply| Command::Flush { reply }).await?;
         }
+        let ahead = batch.ahead;
         let decode = move || -> Result<Load> {
             let mut batch = batch;
             let mut columns = decoder.decode(&batch.rows)?;
@@ -214,26 +216,29 @@ impl Sink for DuckDbSink {
         let load = tokio::task::spawn_blocking(decode)
             .await
             .map_err(|error| Error::bug("decoding rows failed").caused_by(error))??;
-        self.tell(Command::Write { stream, load: Box::new(load) }).await?;
-        self.streams[stream.0].is_torn = false;
-        Ok(Receipt::Accepted)
-    }
-
-    async fn commit(&mut self, stream: StreamId, progress: &str) -> Result<Receipt> {
-        self.whole(stream)?;
-        let progress = progress.to_owned();
-        self.ask(|reply| Command::Commit { stream, progress, reply }).await?;
-        Ok(Receipt::Durable)
-    }
-
-    async fn rollback(&mut self, stream: StreamId) -> Result<()> {
-        self.ask(|reply| Command::Rollback { stream, reply }).await?;
+        self.tell(Command::Write { stream: stream.0, load: Box::new(load), ahead }).await?;
         self.streams[stream.0].is_torn = false;
         Ok(())
     }
 
-    async fn finish(&mut self, stream: StreamId) -> Result<()> {
-        self.whole(stream)?;
-        self.ask(|reply| Command::Finish { stream, reply }).await
+    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
+        self.whole()?;
+        let owned =
+            |portion: &Portion<'_>| OwnedPortion { stream: portion.stream.0, moves: portion.moves.clone() };
+        let portions = portions.iter().map(owned).collect();
+        let refused = self.ask(|reply| Command::Commit { portions, reply }).await?;
+        Ok(refused.into_iter().map(|(stream, error)| (StreamId(stream), error)).collect())
+    }
+
+    async fn rollback(&mut self, stream: StreamId) -> Result<()> {
+        self.ask(|reply| Command::Rollback { stream: stream.0, reply }).await?;
+        self.streams[stream.0].is_torn = false;
+        Ok(())
+    }
+
+    async fn finish(&mut self, streams: &[StreamId]) -> Result<()> {
+        self.whole()?;
+        let streams = streams.iter().map(|stream| stream.0).collect();
+        self.ask(|reply| Command::Finish { streams, reply }).await
     }
 }

@@ -1,90 +1,364 @@
-//! The table that holds each stream's progress, written in the transaction of
-//! the rows that it speaks of.
+//! The tables that hold progress, written in the transaction of the rows that it
+//! speaks of: a row a stream, which says who writes which table, and a row a shard,
+//! which says how far it is. They lie in the schema of the tables that they are about.
+//!
+//! Every change of a stream's row adds one to its version and names the version that
+//! the writer saw; a change that touches no row was overtaken.
 
-use duckdb::{Connection, OptionalExt, params};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use duckdb::types::Value;
+use duckdb::{Connection, OptionalExt, params, params_from_iter};
 
 use super::client::{execute, failed};
-use super::ddl::Place;
-use crate::error::{Error, Result};
+use super::ddl::{Place, Tables};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
+use crate::sink::lifecycle::{Head, Heads, Kept};
+use crate::sink::{Move, Target};
 
-/// The name of the table in the sink's schema.
-const TABLE: &str = "_tapeline_progress";
+/// A row a stream.
+pub(super) const STREAMS: &str = "_tapeline_streams";
+/// A row a shard.
+pub(super) const SHARDS: &str = "_tapeline_progress";
+/// What version 1 of this program called [`SHARDS`]: a row a stream, in the sink's schema.
+const FIRST: &str = "_tapeline_progress_1";
+/// A column that only version 1 had.
+const FIRST_KEY: &str = "progress_key";
 
-/// A row of the table.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stored {
-    /// The progress as the caller gave it; none for a run without a commit.
-    pub state: Option<String>,
-    /// Which run of an overwritten table the rows are of.
-    pub generation: i64,
-}
+/// Rows that one statement names.
+const ROWS_PER_STATEMENT: usize = 200;
 
-/// The progress of one stream. It has up to two rows: of the table that readers
-/// see, and of the one that an unfinished overwriting run fills.
+/// The tables of progress of one schema.
 #[derive(Debug)]
-pub(super) struct Progress {
-    table: Place,
-    key: String,
+pub(super) struct Ledger {
+    streams: Place,
+    shards: Place,
 }
 
-impl Progress {
-    /// Creates the table unless it exists.
-    pub fn open(connection: &Connection, catalog: &str, schema: &str, key: &str) -> Result<Self> {
-        let table = Place { catalog: catalog.to_owned(), schema: schema.to_owned(), name: TABLE.to_owned() };
+/// What is committed of a stream.
+pub(super) struct Advance<'a> {
+    pub target: &'a Target,
+    pub staged: bool,
+    /// As it was when the stream was opened or last committed.
+    pub head: Head,
+    /// The shards that moved, and the version that each had: 0 for a new one.
+    pub moves: Vec<(&'a Move, i64)>,
+}
+
+impl Ledger {
+    /// Creates the tables unless they exist. Those of version 1 make room.
+    pub fn open(connection: &Connection, catalog: &str, schema: &str, tables: &Tables) -> Result<Self> {
+        let place = |name: &str| Place::new(catalog, schema, name);
+        let (streams, shards) = (place(STREAMS), place(SHARDS));
+        if tables.has_column(&shards, FIRST_KEY) {
+            let sql = format!("ALTER TABLE {} RENAME TO {FIRST}", shards.sql());
+            execute(connection, &sql, || format!("could not rename {}", shards.sql()))?;
+        }
         let sql = format!(
-            "CREATE TABLE IF NOT EXISTS {} (progress_key VARCHAR NOT NULL, staged BOOLEAN NOT NULL, \
-             generation BIGINT NOT NULL, state VARCHAR, updated_at TIMESTAMP WITH TIME ZONE NOT NULL)",
-            table.sql()
+            "CREATE TABLE IF NOT EXISTS {} (pipeline VARCHAR NOT NULL, stream VARCHAR NOT NULL, \
+             table_name VARCHAR NOT NULL, mode VARCHAR NOT NULL, shared BOOLEAN NOT NULL, epoch BIGINT NOT NULL, \
+             version BIGINT NOT NULL, generation BIGINT NOT NULL, next_generation BIGINT, \
+             updated_at TIMESTAMP WITH TIME ZONE NOT NULL); \
+             CREATE TABLE IF NOT EXISTS {} (pipeline VARCHAR NOT NULL, stream VARCHAR NOT NULL, staged BOOLEAN NOT NULL, \
+             shard VARCHAR NOT NULL, \"position\" VARCHAR NOT NULL, version BIGINT NOT NULL, epoch BIGINT NOT NULL, \
+             updated_at TIMESTAMP WITH TIME ZONE NOT NULL)",
+            streams.sql(),
+            shards.sql()
         );
-        execute(connection, &sql, || format!("could not create the table {}", table.sql()))?;
-        Ok(Self { table, key: key.to_owned() })
+        execute(connection, &sql, || format!("could not create the table {}", shards.sql()))?;
+        Ok(Self { streams, shards })
     }
 
-    /// What was stored last, of the unfinished run's rows when `staged`.
-    pub fn read(&self, connection: &Connection, staged: bool) -> Result<Option<Stored>> {
+    /// The rows of all streams.
+    pub fn heads(&self, connection: &Connection) -> Result<Heads> {
         let sql = format!(
-            "SELECT state, generation FROM {} WHERE progress_key = ? AND staged = ?",
-            self.table.sql()
+            "SELECT pipeline, stream, table_name, shared, epoch, version, generation, next_generation FROM {}",
+            self.streams.sql()
         );
-        let stored = |row: &duckdb::Row<'_>| Ok(Stored { state: row.get(0)?, generation: row.get(1)? });
-        connection
-            .query_row(&sql, params![self.key, staged], stored)
-            .optional()
-            .map_err(|error| self.unreadable(error))
+        let read = || -> duckdb::Result<Heads> {
+            let mut statement = connection.prepare(&sql)?;
+            let rows = statement.query_map([], |row| {
+                let head = Head {
+                    epoch: row.get(4)?,
+                    version: row.get(5)?,
+                    generation: row.get(6)?,
+                    next: row.get(7)?,
+                };
+                let kept = Kept { head, table: row.get(2)?, shared: row.get(3)? };
+                Ok(((row.get(0)?, row.get(1)?), kept))
+            })?;
+            rows.collect()
+        };
+        read().map_err(|error| self.unreadable(error))
     }
 
-    /// Stores progress in the open transaction.
-    pub fn write(&self, connection: &Connection, staged: bool, stored: &Stored) -> Result<()> {
-        let table = self.table.sql();
+    /// The shards of a stream with their positions and versions.
+    pub fn shards(
+        &self,
+        connection: &Connection,
+        target: &Target,
+        staged: bool,
+    ) -> Result<BTreeMap<Arc<str>, (String, i64)>> {
+        let sql = format!(
+            "SELECT shard, \"position\", version FROM {} WHERE pipeline = ? AND stream = ? AND staged = ?",
+            self.shards.sql()
+        );
+        let read = || -> duckdb::Result<BTreeMap<Arc<str>, (String, i64)>> {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![target.pipeline, target.stream, staged], |row| {
+                Ok((Arc::from(row.get::<_, String>(0)?), (row.get(1)?, row.get(2)?)))
+            })?;
+            rows.collect()
+        };
+        read().map_err(|error| self.unreadable(error))
+    }
+
+    /// Takes a stream over, in the open transaction: from here on nobody else's commit
+    /// of it can succeed.
+    pub fn claim(
+        &self,
+        connection: &Connection,
+        target: &Target,
+        before: Option<&Head>,
+        head: &Head,
+    ) -> Result<()> {
+        let table = self.streams.sql();
         let update = format!(
-            "UPDATE {table} SET state = ?, generation = ?, updated_at = now() WHERE progress_key = ? AND staged = ?"
+            "UPDATE {table} SET table_name = ?, mode = ?, shared = ?, epoch = ?, version = ?, generation = ?, \
+             next_generation = ?, updated_at = now() WHERE pipeline = ? AND stream = ? AND version = ?"
         );
         let insert = format!(
-            "INSERT INTO {table} (state, generation, progress_key, staged, updated_at) VALUES (?, ?, ?, ?, now())"
+            "INSERT INTO {table} (table_name, mode, shared, epoch, version, generation, next_generation, pipeline, stream, \
+             updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, now())"
         );
-        let values = params![stored.state, stored.generation, self.key, staged];
-        failpoint::pass();
-        let write = || -> duckdb::Result<()> {
-            if connection.prepare_cached(&update)?.execute(values)? == 0 {
-                connection.prepare_cached(&insert)?.execute(values)?;
+        let (name, mode) = (target.table.name.to_lowercase(), target.mode.as_str());
+        let write = || -> duckdb::Result<usize> {
+            let Head { version, epoch, generation, next } = *head;
+            let (pipeline, stream) = (&target.pipeline, &target.stream);
+            match before {
+                None => connection.prepare_cached(&insert)?.execute(params![
+                    name,
+                    mode,
+                    target.shared,
+                    epoch,
+                    version,
+                    generation,
+                    next,
+                    pipeline,
+                    stream
+                ]),
+                Some(before) => connection.prepare_cached(&update)?.execute(params![
+                    name,
+                    mode,
+                    target.shared,
+                    epoch,
+                    version,
+                    generation,
+                    next,
+                    pipeline,
+                    stream,
+                    before.version
+                ]),
             }
-            Ok(())
         };
-        write().map_err(|error| failed(&format!("could not store progress in {table}"), error))
+        failpoint::pass();
+        self.must_be(1, write(), &target.stream)
     }
 
-    /// Forgets progress in the open transaction.
-    pub fn forget(&self, connection: &Connection, staged: bool) -> Result<()> {
-        let sql = format!("DELETE FROM {} WHERE progress_key = ? AND staged = ?", self.table.sql());
+    /// Moves streams and their shards in the open transaction.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when one of them is not where this process left it.
+    pub fn advance(&self, connection: &Connection, advances: &[Advance<'_>]) -> Result<()> {
+        for some in advances.chunks(ROWS_PER_STATEMENT) {
+            self.advance_streams(connection, some)?;
+        }
+        let rows = |is_new: bool| {
+            let of = move |advance: &'_ Advance<'_>| -> Vec<[Value; 7]> {
+                let moves = advance.moves.iter().filter(|(_, version)| (*version == 0) == is_new);
+                moves.map(|(moved, version)| advance.shard(moved, *version)).collect()
+            };
+            advances.iter().flat_map(of).collect::<Vec<_>>()
+        };
+        for some in rows(false).chunks(ROWS_PER_STATEMENT) {
+            self.move_shards(connection, some)?;
+        }
+        for some in rows(true).chunks(ROWS_PER_STATEMENT) {
+            self.add_shards(connection, some)?;
+        }
+        Ok(())
+    }
+
+    fn advance_streams(&self, connection: &Connection, advances: &[Advance<'_>]) -> Result<()> {
+        let sql = format!(
+            "UPDATE {} AS held SET version = held.version + 1, updated_at = now() FROM ({}) AS moved(pipeline, stream, version) \
+             WHERE held.pipeline = moved.pipeline AND held.stream = moved.stream AND held.version = moved.version",
+            self.streams.sql(),
+            values("(?::VARCHAR, ?::VARCHAR, ?::BIGINT)", advances.len())
+        );
+        let values = advances.iter().flat_map(|Advance { target, head, .. }| {
+            [text(&target.pipeline), text(&target.stream), Value::BigInt(head.version)]
+        });
         failpoint::pass();
-        let forget = connection.execute(&sql, params![self.key, staged]);
-        forget.map(|_| ()).map_err(|error| self.unreadable(error))
+        let moved = connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.execute(params_from_iter(values)));
+        let name = if let [one] = advances { one.target.stream.as_str() } else { "a stream" };
+        self.must_be(advances.len(), moved, name)
+    }
+
+    fn move_shards(&self, connection: &Connection, rows: &[[Value; 7]]) -> Result<()> {
+        let sql = format!(
+            "UPDATE {} AS held SET \"position\" = moved.\"position\", version = held.version + 1, epoch = moved.epoch, \
+             updated_at = now() FROM ({}) AS moved(pipeline, stream, staged, shard, \"position\", version, epoch) \
+             WHERE held.pipeline = moved.pipeline AND held.stream = moved.stream AND held.staged = moved.staged \
+             AND held.shard = moved.shard AND held.version = moved.version",
+            self.shards.sql(),
+            values(SHARD, rows.len())
+        );
+        failpoint::pass();
+        let moved = connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.execute(params_from_iter(rows.iter().flatten())));
+        self.must_be(rows.len(), moved, "a shard")
+    }
+
+    fn add_shards(&self, connection: &Connection, rows: &[[Value; 7]]) -> Result<()> {
+        let sql = format!(
+            "INSERT INTO {} (pipeline, stream, staged, shard, \"position\", version, epoch, updated_at) \
+             SELECT pipeline, stream, staged, shard, \"position\", version + 1, epoch, now() \
+             FROM ({}) AS moved(pipeline, stream, staged, shard, \"position\", version, epoch)",
+            self.shards.sql(),
+            values(SHARD, rows.len())
+        );
+        failpoint::pass();
+        let added = connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.execute(params_from_iter(rows.iter().flatten())));
+        self.must_be(rows.len(), added, "a shard")
+    }
+
+    /// Forgets a stream's shards in the open transaction.
+    pub fn forget(&self, connection: &Connection, target: &Target, staged: bool) -> Result<()> {
+        let sql =
+            format!("DELETE FROM {} WHERE pipeline = ? AND stream = ? AND staged = ?", self.shards.sql());
+        failpoint::pass();
+        let forgotten = connection.execute(&sql, params![target.pipeline, target.stream, staged]);
+        forgotten.map(drop).map_err(|error| self.unreadable(error))
+    }
+
+    /// The shards of a run that collected its rows beside the table are the table's now.
+    pub fn change_over(
+        &self,
+        connection: &Connection,
+        target: &Target,
+        before: &Head,
+        after: &Head,
+    ) -> Result<()> {
+        self.forget(connection, target, false)?;
+        let sql = format!(
+            "UPDATE {} SET staged = false WHERE pipeline = ? AND stream = ? AND staged",
+            self.shards.sql()
+        );
+        failpoint::pass();
+        let changed = connection.execute(&sql, params![target.pipeline, target.stream]);
+        changed.map_err(|error| self.unreadable(error))?;
+        self.claim(connection, target, Some(before), after)
+    }
+
+    fn must_be(&self, rows: usize, changed: duckdb::Result<usize>, what: &str) -> Result<()> {
+        let shards = self.shards.sql();
+        match changed {
+            Ok(changed) if changed == rows => Ok(()),
+            Ok(_) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("another process moved the progress of {what} in {shards}"),
+            )
+            .hint("let only one process at a time write a stream; the other one's rows and progress are complete")),
+            Err(error) => Err(failed(&format!("could not store progress in {shards}"), error)),
+        }
     }
 
     fn unreadable(&self, error: duckdb::Error) -> Error {
-        let table = self.table.sql();
-        failed(&format!("could not use the progress table {table}"), error)
-            .hint("if something else made a table of this name, rename it")
+        failed(&format!("could not use the tables {} and {}", self.streams.sql(), self.shards.sql()), error)
+            .hint("if something else made tables of these names, rename them")
+    }
+}
+
+const SHARD: &str = "(?::VARCHAR, ?::VARCHAR, ?::BOOLEAN, ?::VARCHAR, ?::VARCHAR, ?::BIGINT, ?::BIGINT)";
+
+fn values(row: &str, count: usize) -> String {
+    format!("VALUES {}", vec![row; count].join(", "))
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+impl Advance<'_> {
+    fn shard(&self, moved: &Move, version: i64) -> [Value; 7] {
+        [
+            text(&self.target.pipeline),
+            text(&self.target.stream),
+            Value::Boolean(self.staged),
+            text(&moved.shard),
+            text(&moved.position),
+            Value::BigInt(version),
+            Value::BigInt(self.head.epoch),
+        ]
+    }
+}
+
+/// What version 1 stored of one stream.
+#[derive(Debug, Default)]
+pub(super) struct First {
+    /// Of the table that readers see: progress and generation.
+    pub table: Option<(Option<String>, i64)>,
+    /// Of the table that an unfinished run fills.
+    pub next: Option<(Option<String>, i64)>,
+}
+
+impl First {
+    /// Where version 1 stored progress, if it did in this database.
+    pub fn place(catalog: &str, schema: &str, tables: &Tables) -> Option<Place> {
+        let place = |name: &str| Place::new(catalog, schema, name);
+        let is_first = |name: &str| tables.has_column(&place(name), FIRST_KEY);
+        (is_first(SHARDS) || is_first(FIRST)).then(|| place(FIRST))
+    }
+
+    /// Reads it; after [`Ledger::open`].
+    pub fn read(connection: &Connection, place: &Place, key: &str) -> Result<Self> {
+        let one = |staged: bool| {
+            let sql = format!(
+                "SELECT state, generation FROM {} WHERE progress_key = ? AND staged = ?",
+                place.sql()
+            );
+            connection
+                .query_row(&sql, params![key, staged], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
+                .map_err(|error| failed(&format!("could not read {}", place.sql()), error))
+        };
+        Ok(Self { table: one(false)?, next: one(true)? })
+    }
+
+    /// Forgets it in the open transaction: it was taken over.
+    pub fn forget(connection: &Connection, place: &Place, key: &str) -> Result<()> {
+        let sql = format!("DELETE FROM {} WHERE progress_key = ?", place.sql());
+        failpoint::pass();
+        let forgotten = connection.execute(&sql, params![key]);
+        forgotten.map(drop).map_err(|error| failed(&format!("could not change {}", place.sql()), error))
+    }
+
+    /// The stream's row that stands for it; none when there is nothing.
+    pub fn head(&self) -> Option<Head> {
+        if self.table.is_none() && self.next.is_none() {
+            return None;
+        }
+        let generation =
+            |stored: &Option<(Option<String>, i64)>| stored.as_ref().map(|(_, generation)| *generation);
+        let next = generation(&self.next);
+        Some(Head { generation: generation(&self.table).unwrap_or(0), next, ..Head::default() })
     }
 }

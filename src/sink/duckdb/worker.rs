@@ -5,85 +5,72 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::DuckDbConfig;
 use super::client::Database;
 use super::feed::Load;
-use super::write::Stream;
-use super::{DuckDbConfig, StreamId, Target};
+use super::write::{OwnedPortion, Writer};
 use crate::catalog::Table;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::sink::{Stored, Target};
 
 /// Where the answer to a command goes.
 type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// A stream that was opened: its index, how its rows are written, the types that its
+/// table's columns have, and its progress.
+pub(super) type OpenedStream = (usize, Arc<Target>, Arc<Table>, Stored);
 
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
     Open {
-        target: Target,
-        failed: Arc<AtomicBool>,
-        reply: Reply<(Option<String>, Table)>,
+        targets: Vec<Target>,
+        reply: Reply<Vec<Result<OpenedStream>>>,
     },
     /// Answered by the next command that has a reply.
     Write {
-        stream: StreamId,
+        stream: usize,
         load: Box<Load>,
+        ahead: bool,
     },
     Flush {
-        stream: StreamId,
         reply: Reply<()>,
     },
     Commit {
-        stream: StreamId,
-        progress: String,
-        reply: Reply<()>,
+        portions: Vec<OwnedPortion>,
+        reply: Reply<Vec<(usize, Error)>>,
     },
     Rollback {
-        stream: StreamId,
+        stream: usize,
         reply: Reply<()>,
     },
     Finish {
-        stream: StreamId,
+        streams: Vec<usize>,
         reply: Reply<()>,
     },
 }
 
 /// Opens the database, says so, and serves commands until their sender is gone.
-pub(super) fn run(config: &DuckDbConfig, ready: Reply<()>, mut commands: mpsc::Receiver<Command>) {
-    let database = match Database::open(config) {
-        Ok(database) => database,
+pub(super) fn run(
+    config: &DuckDbConfig,
+    failed: Arc<AtomicBool>,
+    ready: Reply<()>,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let mut writer = match Database::open(config).and_then(|database| Writer::new(database, failed)) {
+        Ok(writer) => writer,
         Err(error) => return answer(ready, Err(error)),
     };
     answer(ready, Ok(()));
-    let mut streams: Vec<Stream> = Vec::new();
     while let Some(command) = commands.blocking_recv() {
         match command {
-            Command::Open { target, failed, reply } => {
-                let name = target.table.name.clone();
-                let opened = Stream::open(&database, streams.len(), target, failed);
-                let opened = opened.map_err(|error| error.in_stream(&name)).map(|(stream, progress)| {
-                    let held = stream.held().clone();
-                    streams.push(stream);
-                    (progress, held)
-                });
-                answer(reply, opened);
-            }
-            Command::Write { stream, load } => streams[stream.0].write(*load),
-            Command::Flush { stream, reply } => streams[stream.0].answer(reply, |stream| stream.flush()),
-            Command::Commit { stream, progress, reply } => {
-                streams[stream.0].answer(reply, |stream| stream.commit(&progress))
-            }
-            Command::Rollback { stream, reply } => {
-                streams[stream.0].answer(reply, |stream| stream.rollback())
-            }
-            Command::Finish { stream, reply } => streams[stream.0].answer(reply, |stream| stream.finish()),
+            Command::Open { targets, reply } => answer(reply, Ok(writer.open(&targets))),
+            Command::Write { stream, load, ahead } => writer.write(stream, *load, ahead),
+            Command::Flush { reply } => answer(reply, writer.flush()),
+            Command::Commit { portions, reply } => answer(reply, writer.commit(&portions)),
+            Command::Rollback { stream, reply } => answer(reply, writer.rollback(stream)),
+            Command::Finish { streams, reply } => answer(reply, writer.finish(&streams)),
         }
-    }
-}
-
-impl Stream {
-    fn answer(&mut self, reply: Reply<()>, act: impl FnOnce(&mut Self) -> Result<()>) {
-        let result = act(self);
-        answer(reply, result.map_err(|error| error.in_stream(self.name())));
     }
 }
 

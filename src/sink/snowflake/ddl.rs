@@ -5,13 +5,13 @@
 //! BEGIN and COMMIT.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
 use super::client::Warehouse;
 use super::config::writable_schema;
-use super::evolve;
 use super::layer::server_code;
 use super::statement::Statement;
 use crate::catalog::{Column, ColumnType, Table};
@@ -191,88 +191,49 @@ impl Place {
         entered.map(|_| ()).map_err(|error| missing(error, "schema", &self.schema))
     }
 
-    /// The columns of a table; none when there is no such table.
-    pub async fn columns(&self, session: &dyn Warehouse, name: &str) -> Result<Vec<Existing>> {
-        let sql = format!(
-            "SELECT CAST(COLUMN_NAME AS VARCHAR), CAST(DATA_TYPE AS VARCHAR), CAST(NUMERIC_PRECISION AS VARCHAR), \
-             CAST(NUMERIC_SCALE AS VARCHAR) FROM {}.INFORMATION_SCHEMA.COLUMNS \
-             WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
-            ident(&self.database)
-        );
-        let statement = Statement::new(sql).text(held_name(&self.schema)).text(held_name(name));
-        let rows = session.execute(statement).await?;
-        let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
-        rows.iter()
-            .map(|row| match row.as_slice() {
-                [Some(name), Some(ty), precision, scale] => Ok(Existing {
-                    name: name.clone(),
-                    ty: ty.clone(),
-                    precision: number(precision),
-                    scale: number(scale),
-                }),
-                _ => Err(Error::new(
-                    ErrorKind::Sink,
-                    "snowflake's INFORMATION_SCHEMA.COLUMNS is not understood",
-                )),
-            })
-            .collect()
+    /// The tables of the schema, read once for all streams.
+    pub async fn tables(&self, session: &dyn Warehouse) -> Result<Tables> {
+        let statement = Statement::new(self.columns_query()).text(held_name(&self.schema));
+        read_columns(session, statement).await
     }
 
-    /// Creates `name` with the columns of `table` unless it exists. Returns whether it
-    /// was there before; its columns are as they were then.
+    /// The columns of one table as they are now.
+    pub async fn columns(&self, session: &dyn Warehouse, name: &str) -> Result<Vec<Existing>> {
+        let sql = format!("{} AND TABLE_NAME = ?", self.columns_query());
+        let statement = Statement::new(sql).text(held_name(&self.schema)).text(held_name(name));
+        Ok(read_columns(session, statement).await?.columns(name).to_vec())
+    }
+
+    fn columns_query(&self) -> String {
+        format!(
+            "SELECT CAST(TABLE_NAME AS VARCHAR), CAST(COLUMN_NAME AS VARCHAR), CAST(DATA_TYPE AS VARCHAR), \
+             CAST(NUMERIC_PRECISION AS VARCHAR), CAST(NUMERIC_SCALE AS VARCHAR) \
+             FROM {}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = ?",
+            ident(&self.database)
+        )
+    }
+
+    /// Creates `name` with the columns of `table`.
     pub async fn create(
         &self,
         session: &dyn Warehouse,
         name: &str,
         lifetime: Lifetime,
         table: &Table,
-    ) -> Result<bool> {
-        if !self.columns(session, name).await?.is_empty() {
-            return Ok(true);
-        }
+    ) -> Result<()> {
         let columns: Vec<String> = table
             .columns
             .iter()
             .map(|column| format!("{} {}", ident(&column.name), definition(column)))
             .chain(METADATA.iter().map(|(name, ty)| format!("{} {ty}", ident(name))))
             .collect();
-        let (kind, option) = match lifetime {
-            Lifetime::Lasting => ("TABLE", ""),
-            Lifetime::OneRun => ("TRANSIENT TABLE", NO_TIME_TRAVEL),
+        let (create, option) = match lifetime {
+            Lifetime::Lasting => ("CREATE TABLE IF NOT EXISTS", ""),
+            // What an abandoned run left goes, whatever columns it has.
+            Lifetime::OneRun => ("CREATE OR REPLACE TRANSIENT TABLE", NO_TIME_TRAVEL),
         };
-        let sql =
-            format!("CREATE {kind} IF NOT EXISTS {} ({}) {option}", self.table(name), columns.join(", "));
-        session.execute(Statement::new(sql)).await?;
-        Ok(false)
-    }
-
-    /// Creates `name`, or makes it take rows of `table`. Returns whether it was there
-    /// before, and the table with the types that its columns have.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Sink`] when a column has a type that cannot become what the rows need.
-    pub async fn ensure(
-        &self,
-        session: &dyn Warehouse,
-        name: &str,
-        lifetime: Lifetime,
-        table: &Table,
-    ) -> Result<(bool, Table)> {
-        if !self.create(session, name, lifetime, table).await? {
-            return Ok((false, table.clone()));
-        }
-        match evolve::fit(session, self, name, table).await {
-            Ok(held) => Ok((true, held)),
-            // Rows of an unfinished run are ours to read again.
-            Err(error) if lifetime == Lifetime::OneRun && error.kind() == ErrorKind::Sink => {
-                tracing::info!(error = error.report(), table = name, "an unfinished run begins anew");
-                let sql = format!("DROP TABLE IF EXISTS {}", self.table(name));
-                session.execute(Statement::new(sql)).await?;
-                self.create(session, name, lifetime, table).await?;
-                Ok((false, table.clone()))
-            }
-            Err(error) => Err(error),
-        }
+        let sql = format!("{create} {} ({}) {option}", self.table(name), columns.join(", "));
+        session.execute(Statement::new(sql)).await.map(drop)
     }
 
     /// Adds those of our own columns that a table lacks.
@@ -303,6 +264,50 @@ impl Place {
         let sql =
             format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {ty}", self.table(table), ident(column));
         session.execute(Statement::new(sql)).await.map(|_| ())
+    }
+}
+
+/// The answer to [`Place::columns_query`].
+async fn read_columns(session: &dyn Warehouse, statement: Statement) -> Result<Tables> {
+    let rows = session.execute(statement).await?;
+    let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+    let mut tables = Tables::default();
+    for row in &rows {
+        let [Some(table), Some(name), Some(ty), precision, scale] = row.as_slice() else {
+            return Err(Error::new(
+                ErrorKind::Sink,
+                "snowflake's INFORMATION_SCHEMA.COLUMNS is not understood",
+            ));
+        };
+        let column = Existing {
+            name: name.clone(),
+            ty: ty.clone(),
+            precision: number(precision),
+            scale: number(scale),
+        };
+        tables.0.entry(table.clone()).or_default().push(column);
+    }
+    Ok(tables)
+}
+
+/// The tables of a schema with their columns, by the names that Snowflake stores.
+#[derive(Debug, Default)]
+pub(super) struct Tables(HashMap<String, Vec<Existing>>);
+
+impl Tables {
+    /// Whether there is a table.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(&held_name(name))
+    }
+
+    /// Whether a table has a column.
+    pub fn has_column(&self, name: &str, column: &str) -> bool {
+        self.columns(name).iter().any(|found| found.name == held_name(column))
+    }
+
+    /// The columns of a table; none when there is no table.
+    pub fn columns(&self, name: &str) -> &[Existing] {
+        self.0.get(&held_name(name)).map_or(&[], Vec::as_slice)
     }
 }
 

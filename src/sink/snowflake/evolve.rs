@@ -34,20 +34,16 @@ const NEXT: &str = "_TAPELINE_NEXT_";
 /// its columns have from then on.
 ///
 /// # Errors
-/// [`ErrorKind::Sink`] when a column has a type that cannot become what the rows need.
-pub(super) async fn fit(session: &dyn Warehouse, place: &Place, name: &str, table: &Table) -> Result<Table> {
-    let existing = taken_up(session, place, name).await?;
-    let mut steps = Vec::new();
-    for column in &table.columns {
-        let found = existing.iter().find(|found| found.name == held_name(&column.name));
-        let step = found.map(|found| plan(found, column.ty));
-        if let Some(found) = found
-            && !is_possible(session, place, name, step.as_ref()).await?
-        {
-            return Err(refused(place, name, found, column.ty));
-        }
-        steps.push(step);
-    }
+/// [`ErrorKind::Table`] when a column has a type that cannot become what the rows need.
+pub(super) async fn fit(
+    session: &dyn Warehouse,
+    place: &Place,
+    existing: &[Existing],
+    name: &str,
+    table: &Table,
+) -> Result<Table> {
+    let existing = taken_up(session, place, existing, name).await?;
+    let steps = steps(session, place, &existing, name, table).await?;
     let mut held = table.clone();
     for (column, step) in held.columns.iter_mut().zip(steps) {
         column.ty = match step {
@@ -71,6 +67,42 @@ pub(super) async fn fit(session: &dyn Warehouse, place: &Place, name: &str, tabl
     Ok(held)
 }
 
+/// Refuses what [`fit`] would refuse, and changes nothing.
+///
+/// # Errors
+/// As [`fit`].
+pub(super) async fn check(
+    session: &dyn Warehouse,
+    place: &Place,
+    existing: &[Existing],
+    name: &str,
+    table: &Table,
+) -> Result<()> {
+    steps(session, place, existing, name, table).await.map(drop)
+}
+
+/// What becomes of each column; none for one that is not there.
+async fn steps(
+    session: &dyn Warehouse,
+    place: &Place,
+    existing: &[Existing],
+    name: &str,
+    table: &Table,
+) -> Result<Vec<Option<Step>>> {
+    let mut steps = Vec::new();
+    for column in &table.columns {
+        let found = existing.iter().find(|found| found.name == held_name(&column.name));
+        let step = found.map(|found| plan(found, column.ty));
+        if let Some(found) = found
+            && !is_possible(session, place, name, step.as_ref()).await?
+        {
+            return Err(refused(place, name, found, column.ty));
+        }
+        steps.push(step);
+    }
+    Ok(steps)
+}
+
 /// Whether rows of `table` fit into an existing table whose columns stay as they are.
 pub(super) fn fits(existing: &[Existing], table: &Table) -> bool {
     table.columns.iter().all(|column| {
@@ -82,7 +114,7 @@ pub(super) fn fits(existing: &[Existing], table: &Table) -> bool {
 /// Widens the columns of decimals to these widths.
 ///
 /// # Errors
-/// [`ErrorKind::Sink`] when what a column holds has so many digits before the point
+/// [`ErrorKind::Table`] when what a column holds has so many digits before the point
 /// that no decimal holds it together with those after it that the rows have.
 pub(super) async fn make_room(
     session: &dyn Warehouse,
@@ -129,8 +161,12 @@ pub(super) fn comments(target: &str, table: &Table) -> Vec<String> {
 }
 
 /// The columns of a table, after what a run left behind that died while it changed one.
-async fn taken_up(session: &dyn Warehouse, place: &Place, name: &str) -> Result<Vec<Existing>> {
-    let existing = place.columns(session, name).await?;
+async fn taken_up(
+    session: &dyn Warehouse,
+    place: &Place,
+    existing: &[Existing],
+    name: &str,
+) -> Result<Vec<Existing>> {
     let is_there = |name: &str| existing.iter().any(|column| column.name == name);
     let table = place.table(name);
     let mut changed = false;
@@ -143,7 +179,7 @@ async fn taken_up(session: &dyn Warehouse, place: &Place, name: &str) -> Result<
         session.execute(Statement::new(sql)).await?;
         changed = true;
     }
-    if changed { place.columns(session, name).await } else { Ok(existing) }
+    if changed { place.columns(session, name).await } else { Ok(existing.to_vec()) }
 }
 
 /// A name as it is held, in quotes.
@@ -281,7 +317,7 @@ fn refused(place: &Place, name: &str, found: &Existing, want: ColumnType) -> Err
     let cast = if matches!(found.ty.as_str(), "TEXT" | "VARCHAR") { "TRY_CAST" } else { "CAST" };
     let message =
         format!("column {} of table {} is {found}, the rows need {need}", found.name, held_name(name));
-    Error::new(ErrorKind::Sink, message).hint(format!(
+    Error::new(ErrorKind::Table, message).hint(format!(
         "convert it with: ALTER TABLE {table} ADD COLUMN {next} {need}; UPDATE {table} SET {next} = {cast}({old} AS {need}); \
          ALTER TABLE {table} DROP COLUMN {old}; ALTER TABLE {table} RENAME COLUMN {next} TO {old}; \
          or rename the table to have it loaded anew, or choose another `schema`"

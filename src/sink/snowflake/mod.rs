@@ -4,8 +4,8 @@
 //! Rows are written as compressed JSON files to a stage that only this session
 //! sees. `commit` opens a transaction, copies the files into a temporary table,
 //! takes the typed rows from there into the target (INSERT; or DELETE of what the
-//! source has no more, and MERGE by key), moves the progress and commits: rows and
-//! progress are one transaction. In a staged [`WriteMode`] the target of a run
+//! source has no more, and MERGE by key), does so for each stream, moves the progress
+//! and commits: rows and progress of all streams are one transaction. In a staged [`WriteMode`] the target of a run
 //! is a table beside the real one; `finish` replaces the contents of the real one,
 //! again together with the progress.
 //!
@@ -20,10 +20,12 @@ mod ddl;
 mod evolve;
 mod layer;
 mod merge;
+mod open;
 mod progress;
 mod statement;
 mod write;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -33,14 +35,16 @@ use uuid::Uuid;
 
 use self::client::{Client, Warehouse};
 pub use self::config::SnowflakeConfig;
-use self::ddl::{LOAD, Lifetime, Place, STAGE, ident};
+use self::ddl::{LOAD, Place, STAGE, ident};
 use self::layer::server_code;
 use self::merge::Upsert;
-use self::progress::{Provided, Takeover};
+use self::open::Opening;
+use self::progress::{Provided, Shard};
 use self::statement::Statement;
 use self::write::{File, Writer};
+use super::lifecycle::Head;
 use super::numbers::Numbers;
-use super::{Receipt, Sink, StreamId, Target, WriteMode};
+use super::{Opened, Portion, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry;
@@ -62,18 +66,27 @@ pub struct SnowflakeSink {
     cleans_stage: bool,
 }
 
+/// What ended a transaction, and the stream whose statement it was.
+type Failed = (Option<StreamId>, Error);
+
 struct Stream {
-    /// Its table has the types that the columns of `into` have.
+    /// With the mode that rows are written in, and the types that the columns of `into` have.
     target: Target,
-    /// Where its tables are, and the name of the one that rows go to.
+    /// Where its tables are, also those of its progress.
     place: Place,
-    name: String,
     /// Full name of the table that readers see.
     table: String,
     /// Full name of the table that rows go to until `finish`.
     into: String,
-    version: i64,
+    /// As it was last committed.
+    head: Head,
     generation: i64,
+    /// Whether rows go to a table that will replace the other.
+    is_staged: bool,
+    /// The stored shards with their versions.
+    versions: HashMap<Arc<str>, i64>,
+    /// Where version 1 kept the progress that the next commit takes over.
+    first: Option<String>,
     writer: Option<Writer>,
     /// Lines and files uploaded since the last commit.
     lines: u64,
@@ -85,7 +98,7 @@ struct Stream {
 }
 
 impl SnowflakeSink {
-    /// Signs in, and creates the schema and the table of progress where needed.
+    /// Signs in, and creates the schema where needed.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] or [`ErrorKind::Sink`], naming the field that is wrong.
@@ -99,7 +112,6 @@ impl SnowflakeSink {
 
     async fn over(session: Box<dyn Warehouse>, place: Place, warehouse: &str) -> Result<Self> {
         place.prepare(session.as_ref(), warehouse).await?;
-        progress::ensure(session.as_ref(), &place).await?;
         Ok(Self {
             session,
             place,
@@ -120,33 +132,6 @@ impl SnowflakeSink {
         self.session.execute(Statement::new(sql)).await
     }
 
-    /// Where the target's table is; creates its schema where needed.
-    async fn place_of(&self, target: &Target) -> Result<Place> {
-        let Some(schema) = target.schema.clone() else { return Ok(self.place.clone()) };
-        let place = Place { schema, ..self.place.clone() };
-        if place.ensure_schema(self.session.as_ref()).await? {
-            self.place.enter(self.session.as_ref()).await?;
-        }
-        Ok(place)
-    }
-
-    /// Whether the rows of the generation that somebody else counts have replaced
-    /// the table already: more of them are added to it.
-    async fn is_replaced(&self, target: &Target, table: &str) -> Result<bool> {
-        let Some(run) = target.run else { return Ok(false) };
-        let session = self.session.as_ref();
-        let row = progress::read(session, &self.place, &target.progress_key).await?;
-        let is_finished = |row: progress::Row| {
-            row.generation == run.generation && !(row.overwrite && row.progress.is_some())
-        };
-        if !row.is_some_and(is_finished) {
-            return Ok(false);
-        }
-        let counts = self.query(&merge::is_wholly_of(table, run.generation)).await?;
-        Ok(matches!(counts.first().map(Vec::as_slice),
-            Some([Some(all), Some(of_run)]) if all == of_run && all != "0"))
-    }
-
     fn stream(&mut self, id: StreamId) -> Result<&mut Stream> {
         self.streams.get_mut(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))
     }
@@ -158,7 +143,7 @@ impl SnowflakeSink {
     /// `@stage/session/stream/attempt/`: where the files of the open transaction are.
     fn files_of(&self, id: StreamId) -> Result<String> {
         let stream = self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))?;
-        Ok(format!("@{}/{}/{}/{}-{}/", ident(STAGE), self.folder, id.0, stream.version, stream.attempt))
+        Ok(format!("@{}/{}/{}/{}-{}/", ident(STAGE), self.folder, id.0, stream.head.version, stream.attempt))
     }
 
     async fn upload(&mut self, id: StreamId, file: File) -> Result<()> {
@@ -186,11 +171,33 @@ impl SnowflakeSink {
         let stream = self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))?;
         let widths = stream.writer.as_ref().ok_or_else(broken)?.widths();
         let (session, table) = (self.session.as_ref(), &stream.target.table);
-        let held = evolve::make_room(session, &stream.place, &stream.name, table, widths).await?;
+        let held = evolve::make_room(session, &stream.place, &stream.name(), table, widths).await?;
         if let Some(held) = held {
             self.stream(id)?.target.table = Arc::new(held);
         }
         Ok(())
+    }
+
+    /// Widens for all streams of a commit. Returns those that can be loaded, and those
+    /// whose columns cannot be widened.
+    async fn widen_all<'a, 'b>(
+        &mut self,
+        portions: &'a [Portion<'b>],
+    ) -> Result<(Vec<&'a Portion<'b>>, Vec<(StreamId, Error)>)> {
+        let (mut wide, mut refused) = (Vec::new(), Vec::new());
+        for portion in portions {
+            let Err(error) = self.widen(portion.stream).await else {
+                wide.push(portion);
+                continue;
+            };
+            let error = error.in_stream(&self.opened(portion.stream)?.target.table.name);
+            let is_its_own = error.kind() == ErrorKind::Table || server_code(&error).is_some();
+            if portions.len() == 1 || !is_its_own {
+                return Err(error);
+            }
+            refused.push((portion.stream, error));
+        }
+        Ok((wide, refused))
     }
 
     /// Keeps the sum of all waiting bytes within its bound.
@@ -207,14 +214,47 @@ impl SnowflakeSink {
     }
 
     /// The transaction of [`Sink::commit`], up to and including COMMIT.
-    async fn load(&self, id: StreamId, progress: &str) -> Result<()> {
-        let stream = self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))?;
+    async fn load(&self, portions: &[&Portion<'_>]) -> Result<(), Failed> {
+        self.run("BEGIN TRANSACTION").await.map_err(|error| (None, error))?;
+        for portion in portions {
+            let stream = self.opened(portion.stream).map_err(|error| (None, error))?;
+            let loaded = self.load_stream(portion.stream, stream, portion).await;
+            loaded.map_err(|error| (Some(portion.stream), error.in_stream(&stream.target.table.name)))?;
+        }
+        self.run("COMMIT").await.map_err(|error| (None, error))
+    }
+
+    /// The part of the transaction that one stream has.
+    async fn load_stream(&self, id: StreamId, stream: &Stream, portion: &Portion<'_>) -> Result<()> {
+        let session = self.session.as_ref();
+        let Stream { target, place, head, .. } = stream;
+        let mut provided = Provided::Nothing;
+        if stream.lines > 0 {
+            self.move_rows(id, stream).await?;
+            let lines = i64::try_from(stream.lines).or_fail(ErrorKind::Bug, || "too many rows".to_owned())?;
+            provided = Provided::Loaded(lines);
+        }
+        progress::advance(session, place, target, head.version, provided).await?;
+        if stream.lines > 0 {
+            self.run(format!("DELETE FROM {}", ident(LOAD))).await?;
+        }
+        let version = |shard: &Arc<str>| stream.versions.get(shard).copied().unwrap_or(0);
+        let shards: Vec<Shard<'_>> =
+            portion.moves.iter().map(|moved| (moved, version(&moved.shard))).collect();
+        progress::move_shards(session, place, target, stream.is_staged, head.epoch, &shards).await?;
+        if let Some(first) = &stream.first {
+            session.execute(progress::First::forget(first, &target.first_key())).await?;
+        }
+        Ok(())
+    }
+
+    /// From the stage into the stream's table.
+    async fn move_rows(&self, id: StreamId, stream: &Stream) -> Result<()> {
         let table = &stream.target.table;
         let move_rows = match stream.target.mode.replaces_by_key() {
             true => merge::upsert(self.upsert, &stream.into, table, stream.generation),
             false => merge::append(&stream.into, table, stream.generation),
         };
-        self.run("BEGIN TRANSACTION").await?;
         self.run(format!(
             "COPY INTO {} FROM {} FILE_FORMAT = (TYPE = JSON COMPRESSION = GZIP)",
             ident(LOAD),
@@ -227,43 +267,29 @@ impl SnowflakeSink {
         for sql in move_rows {
             self.run(sql).await?;
         }
-        let lines = i64::try_from(stream.lines).or_fail(ErrorKind::Bug, || "too many rows".to_owned())?;
-        let key = &stream.target.progress_key;
-        let provided = Provided::Loaded(lines);
-        progress::advance(self.session.as_ref(), &self.place, key, stream.version, Some(progress), provided)
-            .await?;
-        self.run(format!("DELETE FROM {}", ident(LOAD))).await?;
-        self.run("COMMIT").await
+        Ok(())
     }
 
     /// [`Self::load`], with the other way of replacing rows when the server cannot
     /// MERGE inside a transaction.
-    async fn load_or_fall_back(&mut self, id: StreamId, progress: &str) -> Result<()> {
-        let Err(error) = self.load(id, progress).await else { return Ok(()) };
+    async fn load_or_fall_back(&mut self, portions: &[&Portion<'_>]) -> Result<(), Failed> {
+        let Err((stream, error)) = self.load(portions).await else { return Ok(()) };
         let error = progress::rolled_back(self.session.as_ref(), error).await;
-        let dedups = self.stream(id)?.target.mode.replaces_by_key();
         // Only test servers answer so to a MERGE; nothing of it was committed.
-        if dedups && self.upsert == Upsert::Merge && server_code(&error) == Some("261000") {
+        if self.upsert == Upsert::Merge && server_code(&error) == Some("261000") {
             tracing::debug!(
                 error = error.report(),
                 "no MERGE in a transaction: deleting and inserting instead"
             );
             self.upsert = Upsert::DeleteInsert;
-            let Err(error) = self.load(id, progress).await else { return Ok(()) };
-            return Err(progress::rolled_back(self.session.as_ref(), error).await);
+            let Err((stream, error)) = self.load(portions).await else { return Ok(()) };
+            return Err((stream, progress::rolled_back(self.session.as_ref(), error).await));
         }
-        Err(error)
+        Err((stream, error))
     }
 
-    /// Drops the table of a run that is over.
-    async fn discard(&self, next: &str) {
-        if let Err(error) = self.run(format!("DROP TABLE IF EXISTS {next}")).await {
-            tracing::warn!(
-                error = error.report(),
-                table = next,
-                "could not drop the table of a run that is over"
-            );
-        }
+    fn opened(&self, id: StreamId) -> Result<&Stream> {
+        self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))
     }
 
     /// Takes files off the stage; Snowflake does it itself when the session ends.
@@ -277,6 +303,17 @@ impl SnowflakeSink {
     }
 }
 
+/// Drops the table of a run that is over.
+async fn discard(session: &dyn Warehouse, next: &str) {
+    if let Err(error) = session.execute(Statement::new(format!("DROP TABLE IF EXISTS {next}"))).await {
+        tracing::warn!(
+            error = error.report(),
+            table = next,
+            "could not drop the table of a run that is over"
+        );
+    }
+}
+
 fn broken() -> Error {
     Error::bug("a stream is used after its rows failed to be written")
 }
@@ -284,65 +321,33 @@ fn broken() -> Error {
 /// The table that an overwritten stream is collected in, one for each pipeline.
 fn next_table(target: &Target) -> String {
     let pipeline: String =
-        Sha256::digest(&target.progress_key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        Sha256::digest(target.first_key()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("_TAPELINE_NEXT_{}_{pipeline}", target.table.name)
 }
 
 #[async_trait]
 impl Sink for SnowflakeSink {
-    async fn open(&mut self, target: &Target) -> Result<(StreamId, Option<String>)> {
-        let session = self.session.as_ref();
-        let table = &self.numbers.table(&target.table);
-        let place = self.place_of(target).await?;
-        let full_name = place.table(&table.name);
-        let staged = target.mode.is_staged() && {
-            place.create(session, &table.name, Lifetime::Lasting, table).await?;
-            !self.is_replaced(target, &full_name).await?
-        };
-        let is_replaced = target.mode.is_staged() && !staged;
-        let (name, lifetime) = match staged {
-            // The table itself takes the new types when the run is finished.
-            true => (next_table(target), Lifetime::OneRun),
-            false => (table.name.clone(), Lifetime::Lasting),
-        };
-        ddl::tell_names(table);
-        let (kept, held) = place.ensure(session, &name, lifetime, table).await?;
-        let into = place.table(&name);
-        let takeover = Takeover { staged, generation: target.run.map(|run| run.generation), kept };
-        let claim = progress::claim(session, &self.place, &target.progress_key, takeover).await?;
-        if claim.fresh {
-            self.run(format!("DELETE FROM {into}")).await?;
+    async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
+        let mut opening = Opening::new(self.session.as_ref(), &self.place, self.numbers);
+        opening.begin().await?;
+        let mut opened = Vec::new();
+        let mut streams = Vec::new();
+        for target in targets {
+            let stream = open::of_stream(opening.open(target).await, target);
+            opened.push(stream.map(|(stream, progress)| {
+                streams.push(stream);
+                Opened { id: StreamId(self.streams.len() + streams.len() - 1), progress }
+            }));
         }
-        let mut target = Target { table: Arc::new(held), ..target.clone() };
-        if is_replaced || (staged && !claim.fresh) {
-            target.mode = target.mode_going_on();
-        }
-        // A run that nobody goes on with, or one that died before it could drop its table.
-        if !staged && (target.mode.is_staged() || claim.was_staged) {
-            self.discard(&place.table(&next_table(&target))).await;
-        }
-        self.streams.push(Stream {
-            table: full_name,
-            into,
-            version: claim.version,
-            generation: claim.generation,
-            writer: Some(Writer::new(&target)),
-            target,
-            place,
-            name,
-            lines: 0,
-            files: 0,
-            replaced: Vec::new(),
-            attempt: 0,
-        });
-        Ok((StreamId(self.streams.len() - 1), claim.progress))
+        self.streams.append(&mut streams);
+        Ok(opened)
     }
 
-    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<Receipt> {
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
         let open = self.stream(stream)?;
         let mut writer = open.writer.take().ok_or_else(broken)?;
         if open.target.mode == WriteMode::AppendDedup {
-            open.replaced.extend(batch.replaces.clone());
+            open.replaced.extend(batch.replaces.iter().cloned());
         }
         let work = tokio::task::spawn_blocking(move || writer.push(&batch).map(|files| (writer, files)));
         let (writer, files) =
@@ -352,27 +357,37 @@ impl Sink for SnowflakeSink {
             self.upload(stream, file).await?;
         }
         self.make_room().await?;
-        Ok(Receipt::Accepted)
+        Ok(())
     }
 
-    async fn commit(&mut self, stream: StreamId, progress: &str) -> Result<Receipt> {
-        self.flush(stream).await?;
-        let files = self.files_of(stream)?;
-        let open = self.stream(stream)?;
-        let (key, version, lines) = (open.target.progress_key.clone(), open.version, open.lines);
-        if lines == 0 {
-            let session = self.session.as_ref();
-            progress::advance(session, &self.place, &key, version, Some(progress), Provided::Nothing).await?;
-        } else {
-            self.widen(stream).await?;
-            self.load_or_fall_back(stream, progress).await?;
-            progress::must_be_at(self.session.as_ref(), &self.place, &key, version + 1).await?;
-            self.clean(&files).await;
+    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
+        for portion in portions {
+            self.flush(portion.stream).await?;
         }
-        let open = self.stream(stream)?;
-        open.version += 1;
-        open.begin();
-        Ok(Receipt::Durable)
+        let (mut portions, mut refused) = self.widen_all(portions).await?;
+        if portions.is_empty() {
+            return Ok(refused);
+        }
+        // What is refused of one stream takes the transaction of all with it: its files
+        // stay where they are, and those of the others are taken again.
+        while let Err((stream, error)) = self.load_or_fall_back(&portions).await {
+            let is_its_own = portions.len() > 1 && server_code(&error).is_some();
+            let Some(stream) = stream.filter(|_| is_its_own) else { return Err(error) };
+            portions.retain(|portion| portion.stream != stream);
+            refused.push((stream, error));
+        }
+        for portion in &portions {
+            let Stream { target, place, head, .. } = self.opened(portion.stream)?;
+            progress::must_be_at(self.session.as_ref(), place, target, head.version + 1).await?;
+        }
+        for portion in portions {
+            let files = self.files_of(portion.stream)?;
+            if self.opened(portion.stream)?.lines > 0 {
+                self.clean(&files).await;
+            }
+            self.stream(portion.stream)?.advanced(portion);
+        }
+        Ok(refused)
     }
 
     async fn rollback(&mut self, stream: StreamId) -> Result<()> {
@@ -388,50 +403,77 @@ impl Sink for SnowflakeSink {
         Ok(())
     }
 
-    async fn finish(&mut self, stream: StreamId) -> Result<()> {
-        let open = self.stream(stream)?;
-        if open.lines > 0 || !open.writer.as_ref().is_some_and(Writer::is_empty) {
-            return Err(Error::bug("a stream is finished with rows that were not committed"));
+    async fn finish(&mut self, streams: &[StreamId]) -> Result<()> {
+        for stream in streams {
+            let open = self.opened(*stream)?;
+            if open.lines > 0 || !open.writer.as_ref().is_some_and(Writer::is_empty) {
+                return Err(Error::bug("a stream is finished with rows that were not committed"));
+            }
+            if open.is_staged {
+                self.change_over(*stream).await?;
+            }
         }
-        if open.into == open.table {
-            return Ok(());
-        }
-        let (key, version, generation) = (open.target.progress_key.clone(), open.version, open.generation);
-        let (table, next, target) = (open.target.table.clone(), open.into.clone(), open.table.clone());
-        let (place, name) = (open.place.clone(), table.name.clone());
-        open.version += 1;
+        Ok(())
+    }
+}
+
+impl SnowflakeSink {
+    /// Makes the rows that a run collected beside the table the table.
+    async fn change_over(&mut self, id: StreamId) -> Result<()> {
         let session = self.session.as_ref();
-        let existing = place.columns(session, &name).await?;
-        let retypes = !evolve::fits(&existing, &table);
+        let Stream { target, place, table, into, head, generation, .. } = self.opened(id)?;
+        let name = &target.table.name;
+        let existing = place.columns(session, name).await?;
+        let retypes = !evolve::fits(&existing, &target.table);
         if retypes {
             // Nobody else's: what follows is no part of the transaction that would tell.
-            progress::must_be_at(session, &self.place, &key, version).await?;
-            self.run(evolve::republish(&target, &next, &table)).await?;
-            for comment in evolve::comments(&target, &table) {
+            progress::must_be_at(session, place, target, head.version).await?;
+            self.run(evolve::republish(table, into, &target.table)).await?;
+            for comment in evolve::comments(table, &target.table) {
                 self.run(comment).await?;
             }
         } else {
-            place.ensure(session, &name, Lifetime::Lasting, &table).await?;
+            evolve::fit(session, place, &existing, name, &target.table).await?;
         }
         let replaced = async {
             self.run("BEGIN TRANSACTION").await?;
             if !retypes {
-                self.run(merge::replace(&target, &next, &table)).await?;
+                self.run(merge::replace(table, into, &target.table)).await?;
             }
-            let provided = Provided::Sql(merge::is_replaced(&target, &next, generation));
-            progress::advance(session, &self.place, &key, version, None, provided).await?;
+            let provided = Provided::Sql(merge::is_replaced(table, into, *generation));
+            progress::advance(session, place, target, head.version, provided).await?;
+            progress::change_over(session, place, target).await?;
             self.run("COMMIT").await
         };
         if let Err(error) = replaced.await {
             return Err(progress::rolled_back(session, error).await);
         }
-        progress::must_be_at(session, &self.place, &key, version + 1).await?;
-        self.discard(&next).await;
+        progress::must_be_at(session, place, target, head.version + 1).await?;
+        discard(session, into).await;
+        let open = self.stream(id)?;
+        open.head = open.head.finished();
+        open.is_staged = false;
+        open.into = open.table.clone();
         Ok(())
     }
 }
 
 impl Stream {
+    /// The name of the table that rows go to.
+    fn name(&self) -> String {
+        if self.is_staged { next_table(&self.target) } else { self.target.table.name.clone() }
+    }
+
+    /// What was committed is where the next commit begins.
+    fn advanced(&mut self, portion: &Portion<'_>) {
+        self.head.version += 1;
+        self.first = None;
+        for moved in &portion.moves {
+            *self.versions.entry(Arc::clone(&moved.shard)).or_insert(0) += 1;
+        }
+        self.begin();
+    }
+
     /// Forgets what the last transaction held.
     fn begin(&mut self) {
         self.lines = 0;

@@ -1,112 +1,182 @@
-//! The table of progress, and what keeps two processes from moving the same one.
+//! The tables of progress, and what keeps two processes from moving the same one: a row
+//! a stream, which says who writes which table, and a row a shard, which says how far
+//! it is. They lie in the schema of the tables that they are about.
 //!
-//! Every change of a row adds one to its version and names the version that the
+//! Every change of a stream's row adds one to its version and names the version that the
 //! writer saw; a change that touches no row was overtaken. Opening a stream is
-//! such a change too: whoever had it open before cannot commit any more.
+//! such a change too: whoever had it open before cannot commit any more. Rows of
+//! shards change only in a transaction that changed their stream's row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::client::Warehouse;
-use super::ddl::{LOAD, Place, ident};
+use super::ddl::{LOAD, Place, Tables, ident};
 use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::lifecycle::{Head, Heads, Kept};
+use crate::sink::{Move, Target};
 
-/// Name of the table.
-pub(super) const TABLE: &str = "_TAPELINE_PROGRESS";
-/// The key of a row that belongs to no stream. Snowflake enforces no unique key:
-/// who adds a row holds this one's lock, so that two cannot add the same.
+/// A row a stream.
+pub(super) const STREAMS: &str = "_TAPELINE_STREAMS";
+/// A row a shard.
+pub(super) const SHARDS: &str = "_TAPELINE_PROGRESS";
+/// What version 1 of this program called [`SHARDS`]: a row a stream, in the sink's schema.
+const FIRST: &str = "_TAPELINE_PROGRESS_1";
+/// A column that only version 1 had.
+const FIRST_KEY: &str = "PROGRESS_KEY";
+/// Pipeline and stream of a row that belongs to no stream. Snowflake enforces no unique
+/// key: who adds a row holds this one's lock, so that two cannot add the same.
 const LOCK_ROW: &str = "";
+/// Shards that one statement names: far below the 16,384 elements that a list may
+/// have [Snowflake: limits of IN].
+const SHARDS_PER_STATEMENT: usize = 500;
 
-/// The stored progress of one stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
-    pub progress: Option<String>,
-    pub version: i64,
-    /// The current run of an overwritten stream; 0 before the first.
-    pub generation: i64,
-    /// Whether the progress counts rows of the table itself or of the one that
-    /// will replace it.
-    pub overwrite: bool,
-}
-
-/// What `open` found out, and by what the row is addressed from then on.
-#[derive(Debug, Clone)]
-pub(super) struct Claim {
-    pub progress: Option<String>,
-    pub version: i64,
-    pub generation: i64,
-    /// Whether rows of an earlier, abandoned run must go first.
-    pub fresh: bool,
-    /// Whether the run before collected its rows beside the table.
-    pub was_staged: bool,
-}
-
-fn conflict(key: &str) -> Error {
-    Error::new(ErrorKind::Conflict, format!("another process moved the progress of {key} in Snowflake"))
+/// A stream that another process took over.
+pub(super) fn conflict(stream: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("another process moved the progress of {stream} in Snowflake"))
         .hint("let only one process at a time write a stream; the other one's rows and progress are complete")
 }
 
-/// Creates the table, with its lock row in the same statement.
-pub(super) async fn ensure(session: &dyn Warehouse, place: &Place) -> Result<()> {
-    let sql = format!(
-        "CREATE TABLE IF NOT EXISTS {} AS SELECT CAST('' AS VARCHAR) AS \"PROGRESS_KEY\", \
-         CAST(NULL AS VARCHAR) AS \"PROGRESS\", CAST(0 AS NUMBER(38,0)) AS \"VERSION\", \
-         CAST(0 AS NUMBER(38,0)) AS \"GENERATION\", CAST(FALSE AS BOOLEAN) AS \"OVERWRITE\", \
-         CAST(CURRENT_TIMESTAMP() AS TIMESTAMP_TZ) AS \"UPDATED_AT\"",
-        place.table(TABLE)
-    );
-    session.execute(Statement::new(sql)).await.map(|_| ())
-}
-
-/// Reads a stream's row.
-pub(super) async fn read(session: &dyn Warehouse, place: &Place, key: &str) -> Result<Option<Row>> {
-    let sql = format!(
-        "SELECT CAST(\"PROGRESS\" AS VARCHAR), CAST(\"VERSION\" AS VARCHAR), CAST(\"GENERATION\" AS VARCHAR), \
-         CAST(\"OVERWRITE\" AS VARCHAR) FROM {} WHERE \"PROGRESS_KEY\" = ?",
-        place.table(TABLE)
-    );
-    let rows = session.execute(Statement::new(sql).text(key)).await?;
-    let malformed = || {
-        Error::new(
-            ErrorKind::State,
-            format!("the progress of {key} in {} cannot be read", place.table(TABLE)),
-        )
-        .hint("restore the row, or delete it to read the stream anew")
-    };
-    let [row] = rows.as_slice() else {
-        return if rows.is_empty() { Ok(None) } else { Err(malformed()) };
-    };
-    let [progress, version, generation, overwrite] = row.as_slice() else { return Err(malformed()) };
-    let number =
-        |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).ok_or_else(malformed);
-    let overwrite = match overwrite.as_deref().map(str::to_ascii_lowercase).as_deref() {
-        Some("true" | "1") => true,
-        Some("false" | "0") => false,
-        _ => return Err(malformed()),
-    };
-    Ok(Some(Row {
-        progress: progress.clone(),
-        version: number(version)?,
-        generation: number(generation)?,
-        overwrite,
-    }))
-}
-
-/// Reads a stream's row, adding it if there is none.
-async fn read_or_add(session: &dyn Warehouse, place: &Place, key: &str) -> Result<Row> {
-    if let Some(row) = read(session, place, key).await? {
-        return Ok(row);
+/// Creates the tables unless they exist, with the lock row in the same statement. Those
+/// of version 1 make room.
+pub(super) async fn ensure(session: &dyn Warehouse, place: &Place, tables: &Tables) -> Result<()> {
+    let run = async |sql: String| session.execute(Statement::new(sql)).await.map(drop);
+    if tables.has_column(SHARDS, FIRST_KEY) {
+        run(format!("ALTER TABLE {} RENAME TO {}", place.table(SHARDS), place.table(FIRST))).await?;
     }
-    let table = place.table(TABLE);
+    let (text, number) = ("AS VARCHAR)", "AS NUMBER(38,0))");
+    run(format!(
+        "CREATE TABLE IF NOT EXISTS {} AS SELECT CAST('' {text} AS \"PIPELINE\", CAST('' {text} AS \"STREAM\", \
+         CAST('' {text} AS \"TABLE_NAME\", CAST('' {text} AS \"MODE\", CAST(FALSE AS BOOLEAN) AS \"SHARED\", \
+         CAST(0 {number} AS \"EPOCH\", CAST(0 {number} AS \"VERSION\", CAST(0 {number} AS \"GENERATION\", \
+         CAST(NULL {number} AS \"NEXT_GENERATION\", CAST(CURRENT_TIMESTAMP() AS TIMESTAMP_TZ) AS \"UPDATED_AT\"",
+        place.table(STREAMS)
+    ))
+    .await?;
+    run(format!(
+        "CREATE TABLE IF NOT EXISTS {} (\"PIPELINE\" VARCHAR NOT NULL, \"STREAM\" VARCHAR NOT NULL, \
+         \"STAGED\" BOOLEAN NOT NULL, \"SHARD\" VARCHAR NOT NULL, \"POSITION\" VARCHAR NOT NULL, \
+         \"VERSION\" NUMBER(38,0) NOT NULL, \"EPOCH\" NUMBER(38,0) NOT NULL, \"UPDATED_AT\" TIMESTAMP_TZ NOT NULL)",
+        place.table(SHARDS)
+    ))
+    .await
+}
+
+/// The rows of all streams of a schema.
+pub(super) async fn heads(session: &dyn Warehouse, place: &Place) -> Result<Heads> {
+    let sql = format!("{} FROM {} WHERE \"PIPELINE\" <> ''", select_heads(), place.table(STREAMS));
+    let rows = session.execute(Statement::new(sql)).await?;
+    rows.iter().map(|row| kept(row).ok_or_else(|| malformed(place, STREAMS))).collect()
+}
+
+/// The row of one stream.
+pub(super) async fn head(session: &dyn Warehouse, place: &Place, target: &Target) -> Result<Option<Head>> {
+    let sql =
+        format!("{} FROM {} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ?", select_heads(), place.table(STREAMS));
+    let statement = Statement::new(sql).text(&target.pipeline).text(&target.stream);
+    match session.execute(statement).await?.as_slice() {
+        [] => Ok(None),
+        [row] => kept(row).map(|(_, kept)| Some(kept.head)).ok_or_else(|| malformed(place, STREAMS)),
+        _ => Err(malformed(place, STREAMS)),
+    }
+}
+
+fn select_heads() -> String {
+    let columns =
+        ["PIPELINE", "STREAM", "TABLE_NAME", "SHARED", "EPOCH", "VERSION", "GENERATION", "NEXT_GENERATION"];
+    let casts: Vec<String> = columns.iter().map(|name| format!("CAST({} AS VARCHAR)", ident(name))).collect();
+    format!("SELECT {}", casts.join(", "))
+}
+
+fn kept(row: &[Option<String>]) -> Option<((String, String), Kept)> {
+    let [
+        Some(pipeline),
+        Some(stream),
+        Some(table),
+        Some(shared),
+        Some(epoch),
+        Some(version),
+        Some(generation),
+        next,
+    ] = row
+    else {
+        return None;
+    };
+    let next = match next {
+        Some(next) => Some(next.parse().ok()?),
+        None => None,
+    };
+    let head = Head {
+        epoch: epoch.parse().ok()?,
+        version: version.parse().ok()?,
+        generation: generation.parse().ok()?,
+        next,
+    };
+    let kept = Kept { head, table: table.clone(), shared: truth(shared)? };
+    Some(((pipeline.clone(), stream.clone()), kept))
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+fn malformed(place: &Place, table: &str) -> Error {
+    Error::new(ErrorKind::State, format!("the progress in {} cannot be read", place.table(table)))
+        .hint("restore the table as it was, or use `tapeline reset` to read the stream anew")
+}
+
+/// The shards of a stream with their positions and versions.
+pub(super) async fn shards(
+    session: &dyn Warehouse,
+    place: &Place,
+    target: &Target,
+    staged: bool,
+) -> Result<BTreeMap<Arc<str>, (String, i64)>> {
+    let sql = format!(
+        "SELECT CAST(\"SHARD\" AS VARCHAR), CAST(\"POSITION\" AS VARCHAR), CAST(\"VERSION\" AS VARCHAR) FROM {} {}",
+        place.table(SHARDS),
+        of_stream(staged)
+    );
+    let rows = session.execute(Statement::new(sql).text(&target.pipeline).text(&target.stream)).await?;
+    let shard = |row: &Vec<Option<String>>| match row.as_slice() {
+        [Some(shard), Some(position), Some(version)] => {
+            Some((Arc::from(shard.as_str()), (position.clone(), version.parse().ok()?)))
+        }
+        _ => None,
+    };
+    rows.iter().map(|row| shard(row).ok_or_else(|| malformed(place, SHARDS))).collect()
+}
+
+fn of_stream(staged: bool) -> &'static str {
+    match staged {
+        true => "WHERE \"PIPELINE\" = ? AND \"STREAM\" = ? AND \"STAGED\" = TRUE",
+        false => "WHERE \"PIPELINE\" = ? AND \"STREAM\" = ? AND \"STAGED\" = FALSE",
+    }
+}
+
+/// Adds the row of a stream that has none, unless somebody else did meanwhile.
+pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target) -> Result<Head> {
+    let table = place.table(STREAMS);
     let statements = [
         Statement::new("BEGIN TRANSACTION"),
-        Statement::new(format!("UPDATE {table} SET \"VERSION\" = \"VERSION\" + 1 WHERE \"PROGRESS_KEY\" = ?"))
+        Statement::new(format!("UPDATE {table} SET \"VERSION\" = \"VERSION\" + 1 WHERE \"PIPELINE\" = ?"))
             .text(LOCK_ROW),
         Statement::new(format!(
-            "INSERT INTO {table} (\"PROGRESS_KEY\", \"VERSION\", \"GENERATION\", \"OVERWRITE\", \"UPDATED_AT\") \
-             SELECT ?, 0, 0, FALSE, CURRENT_TIMESTAMP() \
-             WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE \"PROGRESS_KEY\" = ?)"
+            "INSERT INTO {table} (\"PIPELINE\", \"STREAM\", \"TABLE_NAME\", \"MODE\", \"SHARED\", \"EPOCH\", \
+             \"VERSION\", \"GENERATION\", \"UPDATED_AT\") \
+             SELECT ?, ?, ?, '', FALSE, 0, 0, 0, CURRENT_TIMESTAMP() \
+             WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ?)"
         ))
-        .text(key)
-        .text(key),
+        .text(&target.pipeline)
+        .text(&target.stream)
+        .text(target.table.name.to_lowercase())
+        .text(&target.pipeline)
+        .text(&target.stream),
         Statement::new("COMMIT"),
     ];
     for statement in statements {
@@ -114,7 +184,7 @@ async fn read_or_add(session: &dyn Warehouse, place: &Place, key: &str) -> Resul
             return Err(rolled_back(session, error).await);
         }
     }
-    read(session, place, key).await?.ok_or_else(|| conflict(key))
+    head(session, place, target).await?.ok_or_else(|| conflict(&target.stream))
 }
 
 /// Undoes the open transaction; `error` is what matters.
@@ -125,57 +195,52 @@ pub(super) async fn rolled_back(session: &dyn Warehouse, error: Error) -> Error 
     error
 }
 
-/// How a stream is taken over.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Takeover {
-    /// Whether rows go to a table that will replace the other.
-    pub staged: bool,
-    /// The number of the run, where somebody else counts the runs.
-    pub generation: Option<i64>,
-    /// Whether the rows that the progress speaks of are still there; a table that
-    /// somebody dropped is read anew.
-    pub kept: bool,
-}
-
-/// Takes over a stream: from here on, nobody else's commit can succeed.
+/// Takes a stream over: from here on nobody else's commit of it can succeed.
 pub(super) async fn claim(
     session: &dyn Warehouse,
     place: &Place,
-    key: &str,
-    takeover: Takeover,
-) -> Result<Claim> {
-    let row = read_or_add(session, place, key).await?;
-    let Takeover { staged: overwrite, generation, kept } = takeover;
-    let same_run = !overwrite || generation.is_none_or(|generation| generation == row.generation);
-    let goes_on = kept && same_run && row.overwrite == overwrite && row.progress.is_some();
-    if row.progress.is_some() && !kept {
-        tracing::warn!(progress_key = key, "the table of this progress is gone: reading from the beginning");
-    }
-    let claim = Claim {
-        progress: row.progress.filter(|_| goes_on),
-        version: row.version + 1,
-        generation: match generation {
-            Some(generation) => generation,
-            None if overwrite && !goes_on => row.generation + 1,
-            None => row.generation,
-        },
-        fresh: overwrite && !goes_on,
-        was_staged: row.overwrite,
-    };
+    target: &Target,
+    before: Head,
+    head: Head,
+) -> Result<()> {
     let sql = format!(
-        "UPDATE {} SET \"PROGRESS\" = ?, \"VERSION\" = ?, \"GENERATION\" = ?, \"OVERWRITE\" = {}, \
-         \"UPDATED_AT\" = CURRENT_TIMESTAMP() WHERE \"PROGRESS_KEY\" = ? AND \"VERSION\" = ?",
-        place.table(TABLE),
-        if overwrite { "TRUE" } else { "FALSE" },
+        "UPDATE {} SET \"TABLE_NAME\" = ?, \"MODE\" = ?, \"SHARED\" = {}, \"EPOCH\" = ?, \"VERSION\" = ?, \
+         \"GENERATION\" = ?, \"NEXT_GENERATION\" = {}, \"UPDATED_AT\" = CURRENT_TIMESTAMP() \
+         WHERE \"PIPELINE\" = ? AND \"STREAM\" = ? AND \"VERSION\" = ?",
+        place.table(STREAMS),
+        if target.shared { "TRUE" } else { "FALSE" },
+        head.next.map_or_else(|| "NULL".to_owned(), |next| next.to_string()),
     );
     let statement = Statement::new(sql)
-        .optional(claim.progress.as_deref())
-        .integer(claim.version)
-        .integer(claim.generation)
-        .text(key)
-        .integer(row.version);
-    moved(session, place, key, row.version, statement).await?;
-    Ok(claim)
+        .text(target.table.name.to_lowercase())
+        .text(target.mode.as_str())
+        .integer(head.epoch)
+        .integer(head.version)
+        .integer(head.generation)
+        .text(&target.pipeline)
+        .text(&target.stream)
+        .integer(before.version);
+    moved(session, place, target, before.version, statement).await
+}
+
+/// Forgets a stream's shards.
+pub(super) async fn forget(
+    session: &dyn Warehouse,
+    place: &Place,
+    target: &Target,
+    staged: bool,
+) -> Result<()> {
+    let sql = format!("DELETE FROM {} {}", place.table(SHARDS), of_stream(staged));
+    let statement = Statement::new(sql).text(&target.pipeline).text(&target.stream);
+    session.execute(statement).await.map(drop)
+}
+
+/// The shards of a run that collected its rows beside the table are the table's now.
+pub(super) async fn change_over(session: &dyn Warehouse, place: &Place, target: &Target) -> Result<()> {
+    forget(session, place, target, false).await?;
+    let sql = format!("UPDATE {} SET \"STAGED\" = FALSE {}", place.table(SHARDS), of_stream(true));
+    let statement = Statement::new(sql).text(&target.pipeline).text(&target.stream);
+    session.execute(statement).await.map(drop)
 }
 
 /// Condition under which [`advance`] moves the progress.
@@ -190,40 +255,80 @@ pub(super) enum Provided {
     Sql(String),
 }
 
-/// Moves the progress from `version` to the next one.
+/// Moves a stream's row to the next version, and, when its run is finished, to that.
 pub(super) async fn advance(
     session: &dyn Warehouse,
     place: &Place,
-    key: &str,
+    target: &Target,
     version: i64,
-    progress: Option<&str>,
     provided: Provided,
 ) -> Result<()> {
-    let condition = match &provided {
-        Provided::Nothing => String::new(),
-        Provided::Loaded(_) => format!(" AND (SELECT COUNT(*) FROM {}) = ?", ident(LOAD)),
-        Provided::Sql(sql) => format!(" AND {sql}"),
+    let (finished, condition) = match &provided {
+        Provided::Nothing => ("", String::new()),
+        Provided::Loaded(_) => ("", format!(" AND (SELECT COUNT(*) FROM {}) = ?", ident(LOAD))),
+        Provided::Sql(sql) => {
+            (", \"GENERATION\" = \"NEXT_GENERATION\", \"NEXT_GENERATION\" = NULL", format!(" AND {sql}"))
+        }
     };
     let sql = format!(
-        "UPDATE {} SET \"PROGRESS\" = ?, \"VERSION\" = \"VERSION\" + 1, \"UPDATED_AT\" = CURRENT_TIMESTAMP() \
-         WHERE \"PROGRESS_KEY\" = ? AND \"VERSION\" = ?{condition}",
-        place.table(TABLE)
+        "UPDATE {} SET \"VERSION\" = \"VERSION\" + 1{finished}, \"UPDATED_AT\" = CURRENT_TIMESTAMP() \
+         WHERE \"PIPELINE\" = ? AND \"STREAM\" = ? AND \"VERSION\" = ?{condition}",
+        place.table(STREAMS)
     );
-    let mut statement = Statement::new(sql).optional(progress).text(key).integer(version);
+    let mut statement = Statement::new(sql).text(&target.pipeline).text(&target.stream).integer(version);
     if let Provided::Loaded(lines) = provided {
         statement = statement.integer(lines);
     }
-    moved(session, place, key, version, statement).await
+    moved(session, place, target, version, statement).await
+}
+
+/// A shard that moved, and the version that it had: 0 for a new one.
+pub(super) type Shard<'a> = (&'a Move, i64);
+
+/// Moves shards of a stream whose row was moved in the same transaction.
+pub(super) async fn move_shards(
+    session: &dyn Warehouse,
+    place: &Place,
+    target: &Target,
+    staged: bool,
+    epoch: i64,
+    shards: &[Shard<'_>],
+) -> Result<()> {
+    let table = place.table(SHARDS);
+    let known: Vec<_> = shards.iter().filter(|(_, version)| *version > 0).collect();
+    for some in known.chunks(SHARDS_PER_STATEMENT) {
+        let marks = vec!["?"; some.len()].join(", ");
+        let sql = format!("DELETE FROM {table} {} AND \"SHARD\" IN ({marks})", of_stream(staged));
+        let statement = Statement::new(sql).text(&target.pipeline).text(&target.stream);
+        let statement = some.iter().fold(statement, |statement, (moved, _)| statement.text(&*moved.shard));
+        session.execute(statement).await?;
+    }
+    let truth = if staged { "TRUE" } else { "FALSE" };
+    for some in shards.chunks(SHARDS_PER_STATEMENT) {
+        let row = format!("SELECT ?, ?, {truth}, ?, ?, ?, ?, CURRENT_TIMESTAMP()");
+        let sql = format!(
+            "INSERT INTO {table} (\"PIPELINE\", \"STREAM\", \"STAGED\", \"SHARD\", \"POSITION\", \"VERSION\", \
+             \"EPOCH\", \"UPDATED_AT\") {}",
+            vec![row.as_str(); some.len()].join(" UNION ALL ")
+        );
+        let statement = some.iter().fold(Statement::new(sql), |statement, (moved, version)| {
+            let statement = statement.text(&target.pipeline).text(&target.stream).text(&*moved.shard);
+            statement.text(moved.position.as_str()).integer(version + 1).integer(epoch)
+        });
+        session.execute(statement).await?;
+    }
+    Ok(())
 }
 
 /// Runs an UPDATE that must touch exactly one row, and says why it did not.
 async fn moved(
     session: &dyn Warehouse,
     place: &Place,
-    key: &str,
+    target: &Target,
     version: i64,
     statement: Statement,
 ) -> Result<()> {
+    let stream = &target.stream;
     let outcome = session.execute(statement).await;
     if let Ok(answer) = &outcome
         && answer.first().and_then(|row| row.first()?.as_deref()) == Some("1")
@@ -231,19 +336,19 @@ async fn moved(
         return Ok(());
     }
     // Whether the row is where it was decides between "overtaken" and a failure.
-    let failed = rolled_back(session, outcome.err().unwrap_or_else(|| incomplete(key))).await;
-    match read(session, place, key).await {
-        Ok(row) if row.as_ref().is_none_or(|row| row.version != version) => {
-            Err(conflict(key).caused_by(failed))
+    let failed = rolled_back(session, outcome.err().unwrap_or_else(|| incomplete(stream))).await;
+    match head(session, place, target).await {
+        Ok(head) if head.is_none_or(|head| head.version != version) => {
+            Err(conflict(stream).caused_by(failed))
         }
         _ => Err(failed),
     }
 }
 
-fn incomplete(key: &str) -> Error {
+fn incomplete(stream: &str) -> Error {
     Error::new(
         ErrorKind::SinkUnavailable,
-        format!("snowflake did not load all rows of {key}, so nothing was committed"),
+        format!("snowflake did not load all rows of {stream}, so nothing was committed"),
     )
 }
 
@@ -252,15 +357,64 @@ fn incomplete(key: &str) -> Error {
 pub(super) async fn must_be_at(
     session: &dyn Warehouse,
     place: &Place,
-    key: &str,
+    target: &Target,
     version: i64,
 ) -> Result<()> {
-    match read(session, place, key).await? {
-        Some(row) if row.version == version => Ok(()),
-        Some(row) if row.version > version => Err(conflict(key)),
+    match head(session, place, target).await? {
+        Some(head) if head.version == version => Ok(()),
+        Some(head) if head.version > version => Err(conflict(&target.stream)),
         _ => Err(Error::new(
             ErrorKind::SinkUnavailable,
-            format!("snowflake gave up the transaction of {key} before its commit"),
+            format!("snowflake gave up the transaction of {} before its commit", target.stream),
         )),
+    }
+}
+
+/// What version 1 stored of one stream.
+#[derive(Debug)]
+pub(super) struct First {
+    /// The progress.
+    pub progress: Option<String>,
+    /// Whether it is of an unfinished run that fills a table beside the other.
+    pub staged: bool,
+    generation: i64,
+}
+
+impl First {
+    /// Where version 1 stored progress, if it did in this schema; after [`ensure`].
+    pub fn place(place: &Place, tables: &Tables) -> Option<String> {
+        let is_first = |name| tables.has_column(name, FIRST_KEY);
+        (is_first(SHARDS) || is_first(FIRST)).then(|| place.table(FIRST))
+    }
+
+    /// Reads it.
+    pub async fn read(session: &dyn Warehouse, table: &str, key: &str) -> Result<Option<Self>> {
+        let sql = format!(
+            "SELECT CAST(\"PROGRESS\" AS VARCHAR), CAST(\"GENERATION\" AS VARCHAR), CAST(\"OVERWRITE\" AS VARCHAR) \
+             FROM {table} WHERE \"PROGRESS_KEY\" = ?"
+        );
+        let rows = session.execute(Statement::new(sql).text(key)).await?;
+        let Some([progress, Some(generation), Some(overwrite)]) = rows.first().map(Vec::as_slice) else {
+            return Ok(None);
+        };
+        let (Ok(generation), Some(staged)) = (generation.parse(), truth(overwrite)) else {
+            return Err(Error::new(ErrorKind::State, format!("the progress in {table} cannot be read"))
+                .hint("restore the table as it was, or drop it to read its streams anew"));
+        };
+        // After a finished run nothing is stored.
+        let staged = staged && progress.is_some();
+        Ok(Some(Self { progress: progress.clone(), staged, generation }))
+    }
+
+    /// Forgets it: it was taken over.
+    pub fn forget(table: &str, key: &str) -> Statement {
+        Statement::new(format!("DELETE FROM {table} WHERE \"PROGRESS_KEY\" = ?")).text(key)
+    }
+
+    /// The stream's row that stands for it.
+    pub fn head(&self) -> Head {
+        let next = self.staged.then_some(self.generation);
+        let generation = if self.staged { self.generation - 1 } else { self.generation };
+        Head { generation, next, ..Head::default() }
     }
 }

@@ -10,7 +10,7 @@ pub(super) struct Statement {
 /// A value of a question mark. Values go beside the SQL text, never into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Bind {
-    Text(Option<String>),
+    Text(String),
     Integer(i64),
 }
 
@@ -20,12 +20,7 @@ impl Statement {
     }
 
     pub fn text(mut self, value: impl Into<String>) -> Self {
-        self.binds.push(Bind::Text(Some(value.into())));
-        self
-    }
-
-    pub fn optional(mut self, value: Option<&str>) -> Self {
-        self.binds.push(Bind::Text(value.map(str::to_owned)));
+        self.binds.push(Bind::Text(value.into()));
         self
     }
 

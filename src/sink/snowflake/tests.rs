@@ -7,7 +7,7 @@ use super::layer::tests::refused_with;
 use super::*;
 use crate::batch::{ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, Table};
-use crate::checkpoint::Cover;
+use crate::sink::OneStream;
 
 /// What a statement is answered with, if it is not as usual.
 type Rule = Box<dyn Fn(&str) -> Option<Result<Answer>> + Send + Sync>;
@@ -32,8 +32,8 @@ impl Warehouse for Scripted {
             *version += 1;
             return Ok(vec![vec![Some("1".to_owned()), Some("0".to_owned())]]);
         }
-        if sql.starts_with("SELECT CAST(\"PROGRESS\"") {
-            return Ok(vec![row(Some("stored"), *version)]);
+        if sql.starts_with("SELECT CAST(\"PIPELINE\"") {
+            return Ok(vec![row(*version)]);
         }
         Ok(Vec::new())
     }
@@ -44,14 +44,11 @@ impl Warehouse for Scripted {
     }
 }
 
-/// A row of the progress table.
-fn row(progress: Option<&str>, version: i64) -> Vec<Option<String>> {
-    vec![
-        progress.map(str::to_owned),
-        Some(version.to_string()),
-        Some("0".to_owned()),
-        Some("false".to_owned()),
-    ]
+/// A stream's row.
+fn row(version: i64) -> Vec<Option<String>> {
+    let version = version.to_string();
+    let cells = ["p", "t", "t", "false", "3", &version, "0"];
+    cells.map(|cell| Some(cell.to_owned())).into_iter().chain([None]).collect()
 }
 
 fn table() -> Arc<Table> {
@@ -69,19 +66,14 @@ async fn written(rule: Rule) -> (SnowflakeSink, StreamId, Arc<Mutex<Vec<String>>
     let session = Scripted { log: Arc::clone(&log), version: Mutex::new(7), rule };
     let place = Place { database: "d".to_owned(), schema: "s".to_owned() };
     let mut sink = SnowflakeSink::over(Box::new(session), place, "w").await.unwrap();
-    let target = Target::new("p/t", table(), WriteMode::AppendDedup);
-    let (stream, _) = sink.open(&target).await.unwrap();
+    let target = Target::new("p", "t", table(), WriteMode::AppendDedup);
+    let (stream, _) = sink.open_one(&target).await.unwrap();
     let mut rows = Rows::default();
     rows.push(br#"{"k":1}"#);
     rows.push(br#"{"k":2}"#);
-    let batch = Batch {
-        table: table(),
-        rows,
-        extracted_at: ExtractedAt::All(0),
-        covers: Cover::Part,
-        replaces: None,
-    };
-    assert_eq!(sink.write(stream, batch).await.unwrap(), Receipt::Accepted);
+    let batch =
+        Batch { table: table(), rows, extracted_at: ExtractedAt::All(0), replaces: Vec::new(), ahead: false };
+    sink.write(stream, batch).await.unwrap();
     log.lock().unwrap().clear();
     (sink, stream, log)
 }
@@ -104,23 +96,24 @@ fn when(head: &'static str, answer: impl Fn() -> Result<Answer> + Send + Sync + 
 #[tokio::test]
 async fn rows_and_progress_are_one_transaction_without_ddl() {
     let (mut sink, stream, log) = written(usual()).await;
-    assert_eq!(sink.commit(stream, "next").await.unwrap(), Receipt::Durable);
+    sink.commit_one(stream, "next").await.unwrap();
     let heads = heads(&log);
     assert!(heads[0].starts_with("PUT @\"_TAPELINE_STAGE\"/"), "{heads:?}");
     assert_eq!(
-        heads[1..9],
+        heads[1..10],
         [
             "BEGIN TRANSACTION",
             "COPY INTO",
             "MERGE INTO",
-            "UPDATE \"D\".\"S\".\"_TAPELINE_PROGRESS\"",
+            "UPDATE \"D\".\"S\".\"_TAPELINE_STREAMS\"",
             "DELETE FROM",
+            "INSERT INTO",
             "COMMIT",
-            "SELECT CAST(\"PROGRESS\"",
-            heads[8].as_str()
+            "SELECT CAST(\"PIPELINE\"",
+            heads[9].as_str()
         ]
     );
-    assert!(heads[8].starts_with("REMOVE @\"_TAPELINE_STAGE\"/"));
+    assert!(heads[9].starts_with("REMOVE @\"_TAPELINE_STAGE\"/"));
     let update = log.lock().unwrap()[4].clone();
     assert!(
         update.ends_with("AND \"VERSION\" = ? AND (SELECT COUNT(*) FROM \"_TAPELINE_LOAD\") = ?"),
@@ -138,7 +131,7 @@ async fn nothing_is_committed_when_not_all_rows_were_loaded() {
     };
     let (mut sink, stream, log) = written(rule).await;
     *armed.lock().unwrap() = true;
-    let error = sink.commit(stream, "next").await.unwrap_err();
+    let error = sink.commit_one(stream, "next").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SinkUnavailable, "{}", error.report());
     assert!(error.to_string().contains("did not load all rows"), "{error}");
     let heads = heads(&log);
@@ -155,8 +148,8 @@ async fn progress_that_someone_else_moved_is_a_conflict() {
                 None
             } else if sql.starts_with("UPDATE") {
                 Some(Ok(vec![vec![Some("0".to_owned())]]))
-            } else if sql.starts_with("SELECT CAST(\"PROGRESS\"") {
-                Some(Ok(vec![row(Some("theirs"), 99)]))
+            } else if sql.starts_with("SELECT CAST(\"PIPELINE\"") {
+                Some(Ok(vec![row(99)]))
             } else {
                 None
             }
@@ -164,7 +157,7 @@ async fn progress_that_someone_else_moved_is_a_conflict() {
     };
     let (mut sink, stream, log) = written(rule).await;
     *armed.lock().unwrap() = true;
-    let error = sink.commit(stream, "next").await.unwrap_err();
+    let error = sink.commit_one(stream, "next").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());
     assert!(!heads(&log).contains(&"COMMIT".to_owned()));
 }
@@ -172,9 +165,15 @@ async fn progress_that_someone_else_moved_is_a_conflict() {
 #[tokio::test]
 async fn a_commit_that_changed_nothing_is_an_error() {
     // The server gave up the transaction: COMMIT succeeds, the version is the old one.
-    let rule = when("SELECT CAST(\"PROGRESS\"", || Ok(vec![row(Some("stored"), 7)]));
-    let (mut sink, stream, _) = written(rule).await;
-    let error = sink.commit(stream, "next").await.unwrap_err();
+    let armed = Arc::new(Mutex::new(false));
+    let is_armed = Arc::clone(&armed);
+    let rule = move |sql: &str| {
+        let asks = sql.starts_with("SELECT CAST(\"PIPELINE\"") && *is_armed.lock().unwrap();
+        asks.then(|| Ok(vec![row(7)]))
+    };
+    let (mut sink, stream, _) = written(Box::new(rule)).await;
+    *armed.lock().unwrap() = true;
+    let error = sink.commit_one(stream, "next").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SinkUnavailable);
     assert!(error.to_string().contains("gave up the transaction"), "{error}");
 }
@@ -182,7 +181,7 @@ async fn a_commit_that_changed_nothing_is_an_error() {
 #[tokio::test]
 async fn where_merge_is_impossible_rows_are_deleted_and_inserted() {
     let (mut sink, stream, log) = written(when("MERGE", || Err(refused_with("261000")))).await;
-    assert_eq!(sink.commit(stream, "next").await.unwrap(), Receipt::Durable);
+    sink.commit_one(stream, "next").await.unwrap();
     let heads = heads(&log);
     let begins = heads.iter().filter(|head| *head == "BEGIN TRANSACTION").count();
     assert_eq!(begins, 2, "{heads:?}");
@@ -192,7 +191,7 @@ async fn where_merge_is_impossible_rows_are_deleted_and_inserted() {
 #[tokio::test]
 async fn another_failure_of_merge_is_not_worked_around() {
     let (mut sink, stream, log) = written(when("MERGE", || Err(refused_with("100038")))).await;
-    let error = sink.commit(stream, "next").await.unwrap_err();
+    let error = sink.commit_one(stream, "next").await.unwrap_err();
     assert_eq!(server_code(&error), Some("100038"));
     let heads = heads(&log);
     assert!(heads.contains(&"ROLLBACK".to_owned()) && !heads.contains(&"COMMIT".to_owned()), "{heads:?}");
@@ -206,14 +205,15 @@ async fn rows_are_forgotten_and_their_files_never_copied_after_a_rollback() {
     sink.rollback(stream).await.unwrap();
     assert_ne!(sink.files_of(stream).unwrap(), before);
     log.lock().unwrap().clear();
-    assert_eq!(sink.commit(stream, "next").await.unwrap(), Receipt::Durable);
-    assert_eq!(heads(&log), ["UPDATE \"D\".\"S\".\"_TAPELINE_PROGRESS\""], "there is nothing to load");
+    sink.commit_one(stream, "next").await.unwrap();
+    let heads = heads(&log);
+    assert!(heads.iter().all(|head| !head.starts_with("COPY")), "there is nothing to load: {heads:?}");
 }
 
 #[tokio::test]
 async fn finishing_with_uncommitted_rows_is_a_fault() {
     let (mut sink, stream, _) = written(usual()).await;
-    assert_eq!(sink.finish(stream).await.unwrap_err().kind(), ErrorKind::Bug);
+    assert_eq!(sink.finish(&[stream]).await.unwrap_err().kind(), ErrorKind::Bug);
 }
 
 #[tokio::test]

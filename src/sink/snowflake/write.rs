@@ -12,6 +12,7 @@ use flate2::write::GzEncoder;
 
 use super::merge::{LINE_EXTRACTED_AT, LINE_META, LINE_NUMBER};
 use crate::batch::{Batch, Cause, Change};
+use crate::canonical::{Malformed, Scanner, Value};
 use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sink::{META_TAIL, Run, Target, change_text};
@@ -231,7 +232,10 @@ fn push_members(line: &mut Vec<u8>, row: &[u8], numbers: &mut Numbers) -> Result
         return Ok(());
     }
     let extra = extra.unwrap_or(b"{}");
-    let head = extra.strip_suffix(b"}").filter(|head| head.starts_with(b"{")).ok_or_else(not_canonical)?;
+    let head = extra
+        .strip_suffix(b"}")
+        .filter(|head| head.starts_with(b"{"))
+        .ok_or_else(|| Error::bug("a row has no object beside its columns"))?;
     line.push(b',');
     line.extend_from_slice(EXTRA_KEY);
     line.push(b':');
@@ -264,109 +268,28 @@ fn push_member(line: &mut Vec<u8>, key: &[u8], value: &[u8], quotes: bool) {
 
 /// Calls `take` with each member's key and value, except for nulls.
 fn each_member<'a>(row: &'a [u8], mut take: impl FnMut(&'a [u8], &'a [u8])) -> Result<()> {
-    let mut rest = Scan { row, at: 0 };
-    rest.expect(b'{')?;
-    if rest.peek()? == b'}' {
+    let mut rest = Scanner::new(row);
+    rest.expect(b'{', "an object").map_err(not_canonical)?;
+    if rest.take(b'}') {
         return Ok(());
     }
     loop {
-        let key = rest.value()?;
-        rest.expect(b':')?;
-        let value = rest.value()?;
-        if value != b"null" {
-            take(key, value);
+        rest.peek();
+        let start = rest.offset();
+        rest.string().map_err(not_canonical)?;
+        let key = rest.slice(start);
+        rest.expect(b':', "`:`").map_err(not_canonical)?;
+        if rest.value().map_err(not_canonical)? != Value::Null {
+            take(key, rest.last_value());
         }
-        match rest.next()? {
-            b',' => {}
-            b'}' => return Ok(()),
-            _ => return Err(not_canonical()),
-        }
-    }
-}
-
-/// Walks over JSON whose values are known to be valid: it only finds their ends.
-struct Scan<'a> {
-    row: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scan<'a> {
-    fn peek(&mut self) -> Result<u8> {
-        while let Some(byte) = self.row.get(self.at) {
-            if !byte.is_ascii_whitespace() {
-                return Ok(*byte);
-            }
-            self.at += 1;
-        }
-        Err(not_canonical())
-    }
-
-    fn next(&mut self) -> Result<u8> {
-        let byte = self.peek()?;
-        self.at += 1;
-        Ok(byte)
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<()> {
-        if self.next()? == byte { Ok(()) } else { Err(not_canonical()) }
-    }
-
-    /// The text of the next value.
-    fn value(&mut self) -> Result<&'a [u8]> {
-        let first = self.peek()?;
-        let start = self.at;
-        match first {
-            b'"' => self.skip_string()?,
-            b'{' | b'[' => self.skip_nested()?,
-            _ => {
-                let ends =
-                    |byte: &u8| matches!(byte, b',' | b'}' | b']' | b':') || byte.is_ascii_whitespace();
-                let length = self.row[start..].iter().position(ends).ok_or_else(not_canonical)?;
-                self.at += length;
-            }
-        }
-        if self.at == start { Err(not_canonical()) } else { Ok(&self.row[start..self.at]) }
-    }
-
-    fn skip_string(&mut self) -> Result<()> {
-        let mut at = self.at + 1;
-        loop {
-            let found = memchr::memchr2(b'"', b'\\', self.row.get(at..).unwrap_or_default());
-            at += found.ok_or_else(not_canonical)?;
-            if self.row[at] == b'"' {
-                self.at = at + 1;
-                return Ok(());
-            }
-            at += 2;
-        }
-    }
-
-    fn skip_nested(&mut self) -> Result<()> {
-        let mut depth = 0_usize;
-        loop {
-            match self.row.get(self.at) {
-                None => return Err(not_canonical()),
-                Some(b'"') => {
-                    self.skip_string()?;
-                    continue;
-                }
-                Some(b'{' | b'[') => depth += 1,
-                Some(b'}' | b']') => {
-                    depth -= 1;
-                    if depth == 0 {
-                        self.at += 1;
-                        return Ok(());
-                    }
-                }
-                Some(_) => {}
-            }
-            self.at += 1;
+        if !rest.take(b',') {
+            return rest.expect(b'}', "`,` or `}`").map_err(not_canonical);
         }
     }
 }
 
-fn not_canonical() -> Error {
-    Error::bug("a row is not a JSON object")
+fn not_canonical(malformed: Malformed) -> Error {
+    Error::bug("a row is not a JSON object").caused_by(malformed)
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ async fn child() {
 }
 
 async fn run(sink: &mut DuckDbSink, mode: WriteMode, finish: bool, table: &Arc<Table>) -> Result<()> {
-    let (stream, before) = sink.open(&target(table, mode)).await?;
+    let (stream, before) = sink.open_one(&target(table, mode)).await?;
     let mut next: u32 = before.map_or(0, |state| state.parse().expect("a number"));
     println!("opened {next}");
     loop {
@@ -49,13 +49,13 @@ async fn run(sink: &mut DuckDbSink, mode: WriteMode, finish: bool, table: &Arc<T
         let first = (next - 1) * ROWS - if mode == WriteMode::AppendDedup && next > 1 { ROWS / 2 } else { 0 };
         let lines: Vec<String> = (first..next * ROWS).map(|row| numbered(row, next)).collect();
         for half in lines.chunks(lines.len() / 2 + 1) {
-            let _ = sink.write(stream, batch(table, half)).await?;
+            sink.write(stream, batch(table, half)).await?;
         }
         println!("written {next}");
-        assert_eq!(sink.commit(stream, &next.to_string()).await?, Receipt::Durable);
+        sink.commit_one(stream, &next.to_string()).await?;
         println!("committed {next}");
         if finish {
-            sink.finish(stream).await?;
+            sink.finish(&[stream]).await?;
             println!("finished {next}");
             return Ok(());
         }
@@ -124,7 +124,8 @@ fn read_until(lines: &mut BufReader<ChildStdout>, wanted: &str, times: usize) ->
 /// The progress that is stored, after checking that the rows agree with it.
 async fn agreed(file: &File, when: &str) -> u32 {
     let mut sink = file.sink().await;
-    let (_, state) = sink.open(&target(&widening(), WriteMode::AppendDedup)).await.expect("the stream opens");
+    let (_, state) =
+        sink.open_one(&target(&widening(), WriteMode::AppendDedup)).await.expect("the stream opens");
     drop(sink);
     let done = state.map_or(0, |state| state.parse().expect("a number"));
     let query = "SELECT count(*)::VARCHAR, count(DISTINCT (ticker, timestamp))::VARCHAR, \

@@ -17,9 +17,8 @@ use tempfile::TempDir;
 use super::{DuckDbConfig, DuckDbSink};
 use crate::batch::{Batch, Cause, ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table, Width};
-use crate::checkpoint::Cover;
 use crate::error::{Error, Result};
-use crate::sink::{Receipt, Sink, StreamId, Target, WriteMode};
+use crate::sink::{OneStream, Sink, StreamId, Target, WriteMode};
 
 /// As wide as all numbers were before columns had widths of their own.
 const DECIMAL: ColumnType = ColumnType::Decimal(Width::new(38, 18));
@@ -90,7 +89,7 @@ fn bars() -> Arc<Table> {
 }
 
 fn target(table: &Arc<Table>, mode: WriteMode) -> Target {
-    Target::new(format!("test/{}", table.name), Arc::clone(table), mode)
+    Target::new("test", &table.name, Arc::clone(table), mode)
 }
 
 fn batch(table: &Arc<Table>, lines: &[String]) -> Batch {
@@ -102,8 +101,8 @@ fn batch(table: &Arc<Table>, lines: &[String]) -> Batch {
         table: Arc::clone(table),
         rows,
         extracted_at: ExtractedAt::All(1_719_581_400_123),
-        covers: Cover::Part,
-        replaces: None,
+        replaces: Vec::new(),
+        ahead: false,
     }
 }
 
@@ -114,13 +113,11 @@ fn bar(ticker: &str, minute: u32, v: i64) -> String {
 }
 
 async fn write(sink: &mut DuckDbSink, stream: StreamId, table: &Arc<Table>, lines: &[String]) {
-    let receipt = sink.write(stream, batch(table, lines)).await.expect("the rows are taken");
-    assert_eq!(receipt, Receipt::Accepted);
+    sink.write(stream, batch(table, lines)).await.expect("the rows are taken");
 }
 
 async fn commit(sink: &mut DuckDbSink, stream: StreamId, progress: &str) {
-    let receipt = sink.commit(stream, progress).await.expect("the commit succeeds");
-    assert_eq!(receipt, Receipt::Durable);
+    sink.commit_one(stream, progress).await.expect("the commit succeeds");
 }
 
 /// One sink's life: opens, writes each batch, commits once, finishes, closes.
@@ -132,12 +129,12 @@ async fn load(
     batches: &[&[String]],
 ) -> Option<String> {
     let mut sink = file.sink().await;
-    let (stream, before) = sink.open(&target(table, mode)).await.expect("the stream opens");
+    let (stream, before) = sink.open_one(&target(table, mode)).await.expect("the stream opens");
     for lines in batches {
         write(&mut sink, stream, table, lines).await;
     }
     commit(&mut sink, stream, progress).await;
-    sink.finish(stream).await.expect("the stream finishes");
+    sink.finish(&[stream]).await.expect("the stream finishes");
     before
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::batch::{Bound, Extent};
+use crate::sink::{Move, Portion};
 
 const ALL: &str = "SELECT ticker, strftime(timestamp, '%H:%M'), v::VARCHAR FROM polygon.bars ORDER BY ALL";
 
@@ -29,7 +30,7 @@ async fn the_last_row_of_a_key_wins_within_and_across_batches_and_commits() {
 async fn rows_of_the_same_transaction_are_replaced_beyond_what_is_committed() {
     let (file, table) = (File::new(), bars());
     let mut sink = file.sink().await;
-    let (stream, _) = sink.open(&target(&table, WriteMode::AppendDedup)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::AppendDedup)).await.unwrap();
     write(&mut sink, stream, &table, &[bar("A", 1, 1), bar("A", 2, 1)]).await;
     commit(&mut sink, stream, "1").await;
     for v in [2, 3] {
@@ -58,20 +59,20 @@ async fn rows_that_the_source_has_no_more_go_with_the_part_that_is_replaced() {
     let held = ["A", "B", "it's"].map(|ticker| [1, 2, 3, 4].map(|minute| bar(ticker, minute, 1)));
     load(&file, &table, WriteMode::AppendDedup, "1", &[&held.concat()]).await;
     let mut sink = file.sink().await;
-    let (stream, _) = sink.open(&target(&table, WriteMode::AppendDedup)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::AppendDedup)).await.unwrap();
     let parts = [
         (minutes(Some("A"), 2, Some(4)), vec![bar("A", 2, 2)]),
         (minutes(Some("it's"), 2, None), vec![bar("it's", 5, 2)]),
     ];
     for (extent, lines) in &parts {
-        let batch = Batch { replaces: Some(extent.clone()), ..batch(&table, lines) };
-        let _taken = sink.write(stream, batch).await.unwrap();
+        let batch = Batch { replaces: vec![extent.clone()], ..batch(&table, lines) };
+        sink.write(stream, batch).await.unwrap();
     }
     sink.rollback(stream).await.unwrap();
     assert_eq!(file.rows("SELECT count(*)::VARCHAR FROM polygon.bars"), ["12"]);
     for (extent, lines) in parts {
-        let batch = Batch { replaces: Some(extent), ..batch(&table, &lines) };
-        let _taken = sink.write(stream, batch).await.unwrap();
+        let batch = Batch { replaces: vec![extent], ..batch(&table, &lines) };
+        sink.write(stream, batch).await.unwrap();
     }
     // The second batch of a slice replaces nothing but its keys.
     write(&mut sink, stream, &table, &[bar("A", 3, 2)]).await;
@@ -109,9 +110,9 @@ async fn a_part_may_be_of_days_and_of_all_partitions() {
     let day = |day: i8| Bound::Day(jiff::civil::date(2024, 6, day));
     let extent = Extent { partition: None, cursor: "d".to_owned(), from: day(2), until: Some(day(4)) };
     let mut sink = file.sink().await;
-    let (stream, _) = sink.open(&target(&table, WriteMode::AppendDedup)).await.unwrap();
-    let batch = Batch { replaces: Some(extent), ..batch(&table, &[row("03", 2)]) };
-    let _taken = sink.write(stream, batch).await.unwrap();
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::AppendDedup)).await.unwrap();
+    let batch = Batch { replaces: vec![extent], ..batch(&table, &[row("03", 2)]) };
+    sink.write(stream, batch).await.unwrap();
     commit(&mut sink, stream, "2").await;
     drop(sink);
     let all = "SELECT strftime(d, '%d'), v::VARCHAR FROM polygon.days ORDER BY ALL";
@@ -186,7 +187,7 @@ async fn many_rows_are_replaced_by_key() {
         (0..1440).map(row).collect()
     };
     let mut sink = file.sink().await;
-    let (stream, _) = sink.open(&target(&table, WriteMode::AppendDedup)).await.unwrap();
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::AppendDedup)).await.unwrap();
     for (round, days) in [(1, 1..29), (2, 5..8), (3, 7..10)] {
         for number in days {
             write(&mut sink, stream, &table, &day(number, round)).await;
@@ -208,7 +209,7 @@ async fn an_overwritten_table_changes_over_at_the_end_only() {
     load(&file, &table, WriteMode::Overwrite, "a", &[&[bar("OLD", 1, 1)]]).await;
     {
         let mut sink = file.sink().await;
-        let (stream, before) = sink.open(&target(&table, WriteMode::Overwrite)).await.unwrap();
+        let (stream, before) = sink.open_one(&target(&table, WriteMode::Overwrite)).await.unwrap();
         assert_eq!(before, None, "a finished run is not gone on with");
         write(&mut sink, stream, &table, &[bar("NEW", 1, 2)]).await;
         commit(&mut sink, stream, "half").await;
@@ -217,17 +218,17 @@ async fn an_overwritten_table_changes_over_at_the_end_only() {
     assert_eq!(file.rows(ALL), ["OLD|00:01|1"]);
     {
         let mut sink = file.sink().await;
-        let (stream, before) = sink.open(&target(&table, WriteMode::Overwrite)).await.unwrap();
+        let (stream, before) = sink.open_one(&target(&table, WriteMode::Overwrite)).await.unwrap();
         assert_eq!(before.as_deref(), Some("half"), "an unfinished run goes on");
         write(&mut sink, stream, &table, &[bar("NEW", 2, 4)]).await;
         commit(&mut sink, stream, "whole").await;
-        sink.finish(stream).await.unwrap();
+        sink.finish(&[stream]).await.unwrap();
     }
     assert_eq!(file.rows(ALL), ["NEW|00:01|2", "NEW|00:02|4"]);
     assert_eq!(file.rows("SELECT DISTINCT _airbyte_generation_id::VARCHAR FROM polygon.bars"), ["2"]);
     assert_eq!(
         file.rows("SELECT table_name FROM duckdb_tables() ORDER BY 1"),
-        ["_tapeline_progress", "bars"],
+        ["_tapeline_progress", "_tapeline_streams", "bars"],
         "nothing is left over"
     );
 }
@@ -237,8 +238,8 @@ async fn an_empty_run_empties_the_table() {
     let (file, table) = (File::new(), bars());
     load(&file, &table, WriteMode::Overwrite, "a", &[&[bar("OLD", 1, 1)]]).await;
     let mut sink = file.sink().await;
-    let (stream, _) = sink.open(&target(&table, WriteMode::Overwrite)).await.unwrap();
-    sink.finish(stream).await.unwrap();
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::Overwrite)).await.unwrap();
+    sink.finish(&[stream]).await.unwrap();
     drop(sink);
     assert_eq!(file.rows(ALL), Vec::<String>::new());
     assert_eq!(load(&file, &table, WriteMode::Overwrite, "b", &[&[bar("NEW", 1, 1)]]).await, None);
@@ -252,7 +253,7 @@ async fn modes_do_not_take_each_others_progress() {
     load(&file, &table, WriteMode::Append, "appended", &[&[bar("A", 1, 1)]]).await;
     {
         let mut sink = file.sink().await;
-        let (stream, before) = sink.open(&target(&table, WriteMode::Overwrite)).await.unwrap();
+        let (stream, before) = sink.open_one(&target(&table, WriteMode::Overwrite)).await.unwrap();
         assert_eq!(before, None);
         write(&mut sink, stream, &table, &[bar("B", 1, 1)]).await;
         commit(&mut sink, stream, "half").await;
@@ -261,10 +262,10 @@ async fn modes_do_not_take_each_others_progress() {
     assert_eq!(before.as_deref(), Some("appended"));
     assert_eq!(file.rows(ALL), ["A|00:01|1", "A|00:02|2"]);
     let before = load(&file, &table, WriteMode::Overwrite, "whole", &[&[bar("B", 2, 2)]]).await;
-    assert_eq!(before.as_deref(), Some("half"));
+    assert_eq!(before, None, "a run that was given up for another mode begins anew");
     let before = load(&file, &table, WriteMode::Append, "more", &[&[bar("B", 3, 3)]]).await;
     assert_eq!(before.as_deref(), Some("whole"), "the table holds that run's rows now");
-    assert_eq!(file.rows(ALL), ["B|00:01|1", "B|00:02|2", "B|00:03|3"]);
+    assert_eq!(file.rows(ALL), ["B|00:02|2", "B|00:03|3"]);
 }
 
 #[tokio::test]
@@ -272,7 +273,7 @@ async fn a_rollback_forgets_what_was_not_committed() {
     for mode in [WriteMode::Append, WriteMode::AppendDedup, WriteMode::Overwrite] {
         let (file, table) = (File::new(), bars());
         let mut sink = file.sink().await;
-        let (stream, _) = sink.open(&target(&table, mode)).await.unwrap();
+        let (stream, _) = sink.open_one(&target(&table, mode)).await.unwrap();
         sink.rollback(stream).await.unwrap();
         write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
         commit(&mut sink, stream, "1").await;
@@ -280,10 +281,10 @@ async fn a_rollback_forgets_what_was_not_committed() {
         sink.rollback(stream).await.unwrap();
         write(&mut sink, stream, &table, &[bar("C", 1, 3)]).await;
         commit(&mut sink, stream, "3").await;
-        sink.finish(stream).await.unwrap();
+        sink.finish(&[stream]).await.unwrap();
         drop(sink);
         assert_eq!(file.rows(ALL), ["A|00:01|1", "C|00:01|3"], "{mode:?}");
-        assert_eq!(file.rows("SELECT state FROM polygon._tapeline_progress"), ["3"], "{mode:?}");
+        assert_eq!(file.rows("SELECT \"position\" FROM polygon._tapeline_progress"), ["3"], "{mode:?}");
     }
 }
 
@@ -297,27 +298,65 @@ async fn progress_moves_without_rows_and_is_verbatim() {
 }
 
 #[tokio::test]
-async fn streams_commit_apart_from_each_other() {
+async fn streams_commit_together_and_rows_ahead_of_them_by_themselves() {
     let file = File::new();
     let other = Arc::new(Table { name: "others".to_owned(), ..(*bars()).clone() });
     let table = bars();
     let mut sink = file.sink().await;
-    let (first, _) = sink.open(&target(&table, WriteMode::AppendDedup)).await.unwrap();
-    let (second, _) = sink.open(&target(&other, WriteMode::Append)).await.unwrap();
+    let targets = [target(&table, WriteMode::AppendDedup), target(&other, WriteMode::Append)];
+    let opened = sink.open(&targets).await.unwrap();
+    let [first, second] = [&opened[0], &opened[1]].map(|opened| opened.as_ref().unwrap().id);
     write(&mut sink, first, &table, &[bar("A", 1, 1)]).await;
-    write(&mut sink, second, &other, &[bar("B", 1, 1)]).await;
-    commit(&mut sink, second, "second").await;
-    write(&mut sink, second, &other, &[bar("B", 2, 2)]).await;
+    let ahead = Batch { ahead: true, ..batch(&other, &[bar("B", 1, 1)]) };
+    sink.write(second, ahead.clone()).await.unwrap();
     commit(&mut sink, first, "first").await;
+    sink.rollback(second).await.unwrap();
+    sink.write(second, ahead).await.unwrap();
     write(&mut sink, first, &table, &[bar("A", 2, 2)]).await;
-    commit(&mut sink, second, "second again").await;
+    let text = String::new;
+    let at = |position: &str| vec![Move { shard: "".into(), position: position.to_owned() }];
+    let portions = [
+        Portion { stream: first, moves: at("first again"), text: &text },
+        Portion { stream: second, moves: at("second"), text: &text },
+    ];
+    sink.commit(&portions).await.unwrap();
+    write(&mut sink, first, &table, &[bar("LOST", 1, 1)]).await;
     drop(sink);
-    assert_eq!(file.rows(ALL), ["A|00:01|1"]);
-    assert_eq!(file.rows("SELECT count(*)::VARCHAR FROM polygon.others"), ["2"]);
+    assert_eq!(file.rows(ALL), ["A|00:01|1", "A|00:02|2"]);
+    assert_eq!(file.rows("SELECT count(*)::VARCHAR FROM polygon.others"), ["1"]);
     assert_eq!(
-        file.rows("SELECT state FROM polygon._tapeline_progress ORDER BY 1"),
-        ["first", "second again"]
+        file.rows("SELECT \"position\" FROM polygon._tapeline_progress ORDER BY 1"),
+        ["first again", "second"]
     );
+}
+
+/// What a commit writes is what moved, and nothing is there twice.
+#[tokio::test]
+async fn a_shard_is_a_row_that_moves_by_compare_and_set() {
+    let (file, table) = (File::new(), bars());
+    let mut sink = file.sink().await;
+    let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
+    let text = String::new;
+    let moves = |shards: std::ops::Range<u32>, position: &str| {
+        let moved = |shard: u32| Move { shard: format!("T{shard}'").into(), position: position.to_owned() };
+        shards.map(moved).collect::<Vec<_>>()
+    };
+    for (shards, position) in [(0..450, "1"), (100..500, "2"), (3..4, "3")] {
+        let portion = Portion { stream, moves: moves(shards, position), text: &text };
+        sink.commit(&[portion]).await.unwrap();
+    }
+    drop(sink);
+    assert_eq!(
+        file.rows(
+            "SELECT \"position\", version::VARCHAR, count(*)::VARCHAR FROM polygon._tapeline_progress GROUP BY ALL ORDER BY ALL"
+        ),
+        ["1|1|99", "2|1|50", "2|2|350", "3|2|1"]
+    );
+    file.execute("UPDATE polygon._tapeline_streams SET version = version + 1");
+    let mut sink = file.sink().await;
+    let opened = sink.open(&[target(&table, WriteMode::Append)]).await.unwrap().remove(0).unwrap();
+    assert_eq!(opened.progress.positions.len(), 500);
+    assert_eq!(opened.progress.positions["T3'"], "3");
 }
 
 #[tokio::test]
@@ -326,7 +365,7 @@ async fn progress_of_a_table_that_was_dropped_is_void() {
     load(&file, &table, WriteMode::Append, "1", &[&[bar("A", 1, 1)]]).await;
     file.execute("DROP TABLE polygon.bars");
     let mut sink = file.sink().await;
-    assert_eq!(sink.open(&target(&table, WriteMode::Append)).await.unwrap().1, None);
+    assert_eq!(sink.open_one(&target(&table, WriteMode::Append)).await.unwrap().1, None);
     drop(sink);
     assert_eq!(load(&file, &table, WriteMode::Append, "2", &[&[bar("B", 1, 1)]]).await, None);
     assert_eq!(file.rows(ALL), ["B|00:01|1"]);

@@ -27,15 +27,15 @@ async fn a_column_of_another_type_is_refused_and_nothing_is_changed() {
     other.columns.insert(0, column("fresh", ColumnType::Text));
     other.columns[3].ty = ColumnType::Date;
     let mut sink = file.sink().await;
-    let error = refused(sink.open(&target(&Arc::new(other), WriteMode::Append)).await);
-    assert_eq!(error.kind(), ErrorKind::Sink);
+    let error = refused(sink.open_one(&target(&Arc::new(other), WriteMode::Append)).await);
+    assert_eq!(error.kind(), ErrorKind::Table);
     let message = error.user_message();
     assert!(
         message.contains(r#"the column v of "market"."polygon"."bars" is BIGINT, but its rows need DATE"#),
         "{message}"
     );
     assert!(message.contains(r#"ALTER TABLE "market"."polygon"."bars" ALTER "v" TYPE DATE"#), "{message}");
-    let (_, before) = sink.open(&target(&table, WriteMode::Append)).await.expect("the sink goes on");
+    let (_, before) = sink.open_one(&target(&table, WriteMode::Append)).await.expect("the sink goes on");
     assert_eq!(before.as_deref(), Some("1"));
     drop(sink);
     assert_eq!(
@@ -136,7 +136,7 @@ async fn a_change_of_type_that_would_lose_something_is_refused_with_its_statemen
         load(&file, &of(before), WriteMode::Append, "1", &[&[format!(r#"{{"v":{old}}}"#)]]).await;
         let stored = file.rows("SELECT v::VARCHAR FROM polygon.bars");
         let mut sink = file.sink().await;
-        let error = refused(sink.open(&target(&of(after), WriteMode::Append)).await);
+        let error = refused(sink.open_one(&target(&of(after), WriteMode::Append)).await);
         drop(sink);
         let message = error.user_message();
         assert!(message.contains(r#"ALTER TABLE "market"."polygon"."bars" ALTER "v""#), "{message}");
@@ -148,24 +148,23 @@ async fn a_change_of_type_that_would_lose_something_is_refused_with_its_statemen
 #[tokio::test]
 async fn schemas_that_duckdb_could_take_for_databases_work() {
     for schema in ["market", "Market", "temp", "system", "main", "memory", "select"] {
-        let (file, table) = (File::new(), bars());
-        let mut config = file.config();
-        config.schema = schema.to_owned();
+        let table = bars();
         for mode in [WriteMode::AppendDedup, WriteMode::Overwrite] {
+            let file = File::new();
+            let mut config = file.config();
+            config.schema = schema.to_owned();
             for progress in ["1", "2"] {
                 let mut sink = DuckDbSink::connect(&config).await.unwrap();
-                let mut own = target(&table, mode);
-                own.progress_key = format!("{mode:?}");
-                let (stream, before) = sink.open(&own).await.unwrap();
+                let (stream, before) = sink.open_one(&target(&table, mode)).await.unwrap();
                 let goes_on = mode == WriteMode::AppendDedup && progress == "2";
                 assert_eq!(before.as_deref(), goes_on.then_some("1"));
                 write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
                 commit(&mut sink, stream, progress).await;
-                sink.finish(stream).await.unwrap();
+                sink.finish(&[stream]).await.unwrap();
             }
+            let count = format!(r#"SELECT count(*)::VARCHAR FROM market."{schema}".bars"#);
+            assert_eq!(file.rows(&count), ["1"], "{schema}");
         }
-        let count = format!(r#"SELECT count(*)::VARCHAR FROM market."{schema}".bars"#);
-        assert_eq!(file.rows(&count), ["1"], "{schema}");
     }
     for schema in ["information_schema", "PG_CATALOG"] {
         let file = File::new();
@@ -175,7 +174,7 @@ async fn schemas_that_duckdb_could_take_for_databases_work() {
         assert!(error.user_message().contains("is DuckDB's own"), "{}", error.user_message());
         let mut sink = file.sink().await;
         let of_namespace = Target { schema: Some(schema.to_owned()), ..target(&bars(), WriteMode::Append) };
-        let error = refused(sink.open(&of_namespace).await);
+        let error = refused(sink.open_one(&of_namespace).await);
         assert!(error.user_message().contains("is DuckDB's own"), "{}", error.user_message());
     }
 }
@@ -190,13 +189,16 @@ async fn what_is_not_ours_is_left_alone() {
         file.execute(&format!("CREATE SCHEMA polygon; {sql}"));
         for mode in [WriteMode::Append, WriteMode::AppendDedup, WriteMode::Overwrite] {
             let mut sink = file.sink().await;
-            let error = refused(sink.open(&target(&bars(), mode)).await);
-            assert_eq!(error.kind(), ErrorKind::Sink);
+            let error = refused(sink.open_one(&target(&bars(), mode)).await);
+            assert_eq!(error.kind(), ErrorKind::Table);
             assert!(error.user_message().contains(part), "{}", error.user_message());
             assert!(error.user_message().contains("choose another `schema`"), "{}", error.user_message());
         }
         assert_eq!(
-            file.rows("SELECT count(*)::VARCHAR FROM duckdb_columns() WHERE schema_name = 'polygon'"),
+            file.rows(
+                "SELECT count(*)::VARCHAR FROM duckdb_columns() WHERE schema_name = 'polygon' \
+                 AND NOT starts_with(table_name, '_tapeline_')"
+            ),
             ["1"]
         );
     }
@@ -212,11 +214,11 @@ async fn names_with_quotes_are_names() {
         for mode in [WriteMode::AppendDedup, WriteMode::Overwrite] {
             let mut sink = DuckDbSink::connect(&config).await.unwrap();
             let mut own = target(&table, mode);
-            own.progress_key = format!("it's {mode:?}");
-            let (stream, _) = sink.open(&own).await.unwrap();
+            own.pipeline = "it's".to_owned();
+            let (stream, _) = sink.open_one(&target(&table, mode)).await.unwrap();
             write(&mut sink, stream, &table, &[bar("it's", 1, 1)]).await;
             commit(&mut sink, stream, "1").await;
-            sink.finish(stream).await.unwrap();
+            sink.finish(&[stream]).await.unwrap();
         }
     }
     assert_eq!(file.rows(r#"SELECT count(*)::VARCHAR FROM "it's ""mine""; --".bars"#), ["1"]);
@@ -238,7 +240,7 @@ async fn an_unfinished_overwrite_whose_columns_changed_begins_anew() {
     let (file, table) = (File::new(), bars());
     {
         let mut sink = file.sink().await;
-        let (stream, _) = sink.open(&target(&table, WriteMode::Overwrite)).await.unwrap();
+        let (stream, _) = sink.open_one(&target(&table, WriteMode::Overwrite)).await.unwrap();
         write(&mut sink, stream, &table, &[bar("A", 1, 1)]).await;
         commit(&mut sink, stream, "half").await;
     }

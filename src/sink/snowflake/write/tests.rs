@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::*;
 use crate::batch::{Cause, ExtractedAt, Rows};
 use crate::catalog::{Column, EXTRA_COLUMN, Table};
-use crate::checkpoint::Cover;
 use crate::sink::WriteMode;
 
 fn table() -> Arc<Table> {
@@ -27,7 +26,7 @@ fn table() -> Arc<Table> {
 }
 
 fn target() -> Target {
-    Target::new("p/t", table(), WriteMode::AppendDedup)
+    Target::new("p", "t", table(), WriteMode::AppendDedup)
 }
 
 fn batch(rows: &[&str]) -> Batch {
@@ -39,8 +38,8 @@ fn batch(rows: &[&str]) -> Batch {
         table: table(),
         rows: all,
         extracted_at: ExtractedAt::All(1_704_164_645_123),
-        covers: Cover::Part,
-        replaces: None,
+        replaces: Vec::new(),
+        ahead: false,
     }
 }
 

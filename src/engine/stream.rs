@@ -1,0 +1,215 @@
+//! One stream under way: what waits, what is covered, how far it is.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use super::feed::Arrival;
+use super::held::{Held, Spill};
+use crate::batch::Batch;
+use crate::catalog::Table;
+use crate::checkpoint::{Checkpoint, Cover};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::{Move, StreamId};
+
+/// Failed partitions that a message names; a log has them all.
+const FAILED_NAMED_MAX: usize = 5;
+
+/// A stream under way.
+pub(super) struct StreamRun {
+    pub id: StreamId,
+    /// As of the last commit, or the one being made.
+    pub checkpoint: Checkpoint,
+    /// Partitions that failed.
+    failed: HashSet<Arc<str>>,
+    /// What they count as tried, once the others were read.
+    given_up: Vec<Cover>,
+    /// Whether a partition was read, by this run or an earlier one.
+    has_read: bool,
+    table: Arc<Table>,
+    held: Held,
+    /// Rows since the last cover.
+    of_slice: u64,
+    /// What the next commit covers.
+    covers: Vec<Cover>,
+    slices: u64,
+    /// Covered rows that are not committed.
+    uncommitted: u64,
+    /// Shards that the next commit moves.
+    moved: BTreeSet<Arc<str>>,
+}
+
+/// How many rows a cover is about.
+pub(super) struct Covered {
+    /// Of its slice.
+    pub of_slice: u64,
+    /// That were not covered before.
+    pub added: u64,
+}
+
+impl StreamRun {
+    /// `is_text` says that the progress was stored as one text: the next commit moves
+    /// every shard of it.
+    pub fn new(id: StreamId, table: &Arc<Table>, checkpoint: Checkpoint, is_text: bool) -> Self {
+        let moved = if is_text { checkpoint.shards().collect() } else { BTreeSet::new() };
+        let has_read = checkpoint.shards().next().is_some();
+        Self {
+            id,
+            checkpoint,
+            failed: HashSet::new(),
+            given_up: Vec::new(),
+            has_read,
+            table: Arc::clone(table),
+            held: Held::default(),
+            of_slice: 0,
+            covers: Vec::new(),
+            slices: 0,
+            uncommitted: 0,
+            moved,
+        }
+    }
+
+    /// Adds rows; returns their bytes and those that wait now.
+    pub fn add(&mut self, arrival: Arrival) -> (usize, usize) {
+        let before = self.held.bytes();
+        self.of_slice += arrival.rows.len() as u64;
+        self.held.add(arrival);
+        (self.held.bytes() - before, self.held.bytes())
+    }
+
+    /// Bytes that wait.
+    pub fn held(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Bytes of the covered rows that wait.
+    pub fn covered_bytes(&self) -> usize {
+        self.held.covered_bytes()
+    }
+
+    /// Everything up to here is covered.
+    pub fn cover(&mut self, cover: Cover) -> Covered {
+        let added = self.held.cover();
+        self.has_read = true;
+        // Of a foreign source's progress only the last counts.
+        if matches!(cover, Cover::Foreign(_)) {
+            self.covers.clear();
+        }
+        self.covers.push(cover);
+        self.slices += 1;
+        self.uncommitted += added;
+        Covered { of_slice: std::mem::take(&mut self.of_slice), added }
+    }
+
+    /// Nothing more comes of a partition.
+    pub fn partition_failed(&mut self, partition: Arc<str>, given_up: Option<Cover>) {
+        self.failed.insert(partition);
+        self.given_up.extend(given_up);
+    }
+
+    /// All of the stream was read that can be. What fails a partition alone does not
+    /// pass: the others do not wait for it.
+    pub fn give_up(&mut self) {
+        if self.has_read {
+            self.covers.append(&mut self.given_up);
+        }
+    }
+
+    /// Whether the run of a stream that was read to its end is one. Of a stream of which
+    /// nothing could be read there is nothing that could take the table's place.
+    pub fn is_whole(&self) -> bool {
+        self.failed.is_empty() || self.has_read
+    }
+
+    /// As in [`Held::spill`]. A cover without rows of its own has to be committed before
+    /// rows that it does not cover may be in a transaction that names the stream.
+    pub fn spill(&mut self) -> Spill {
+        if self.held.covered_bytes() == 0 && self.is_dirty() {
+            return Spill::Commit;
+        }
+        self.held.spill(&self.table)
+    }
+
+    /// As in [`Held::take_covered`].
+    pub fn take_covered(&mut self) -> Option<Batch> {
+        self.held.take_covered(&self.table)
+    }
+
+    /// The rows that wait of a stream that wrote others ahead: they join them.
+    pub fn take_ahead(&mut self) -> Option<Batch> {
+        if self.held.bytes() == 0 {
+            return None;
+        }
+        match self.held.spill(&self.table) {
+            Spill::Write(batch) => Some(batch),
+            Spill::Commit => None,
+        }
+    }
+
+    /// Whether the sink holds rows that are not covered.
+    pub fn is_ahead(&self) -> bool {
+        self.held.is_ahead()
+    }
+
+    /// As in [`Held::forget_uncovered`].
+    pub fn forget_uncovered(&mut self) -> u64 {
+        self.of_slice = 0;
+        self.held.forget_uncovered()
+    }
+
+    /// Whether anything is covered that is not committed.
+    pub fn is_dirty(&self) -> bool {
+        self.held.is_dirty() || !self.covers.is_empty()
+    }
+
+    /// Covered rows that are not committed.
+    pub fn uncommitted(&self) -> u64 {
+        self.uncommitted
+    }
+
+    /// Moves the checkpoint past what is covered, for the commit that is about to be made.
+    pub fn move_checkpoint(&mut self) -> Result<()> {
+        for cover in self.covers.drain(..) {
+            self.moved.extend(self.checkpoint.apply(&cover)?);
+        }
+        Ok(())
+    }
+
+    /// Where the shards that moved are now.
+    pub fn moves(&self) -> Vec<Move> {
+        let position = |shard: &Arc<str>| {
+            let position = self.checkpoint.stored_position(shard)?;
+            Some(Move { shard: Arc::clone(shard), position })
+        };
+        self.moved.iter().filter_map(position).collect()
+    }
+
+    /// The commit took place. Returns how many rows and slices it made durable.
+    pub fn committed(&mut self) -> (u64, u64) {
+        self.moved.clear();
+        self.uncommitted = 0;
+        (self.held.committed(), std::mem::take(&mut self.slices))
+    }
+
+    /// The failures of partitions as one: each was told when it happened.
+    pub fn failure(&self, name: &str, errors: &[Error]) -> Option<Error> {
+        if self.failed.is_empty() {
+            return None;
+        }
+        let mut names: Vec<&str> = self.failed.iter().map(AsRef::as_ref).collect();
+        names.sort_unstable();
+        let more = names.len().saturating_sub(FAILED_NAMED_MAX);
+        names.truncate(FAILED_NAMED_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        // They differ in the partition and hardly in the reason: the last one tells it.
+        let last = errors.last();
+        let kind = last.map_or(ErrorKind::NotFound, Error::kind);
+        let reason = last.map(|error| format!(": {}", error.user_message())).unwrap_or_default();
+        let message = format!("{}{more} could not be read{reason}", names.join(", "));
+        Some(Error::new(kind, message).in_stream(name))
+    }
+}
+
+/// All of a stream's progress as one text.
+pub(super) fn text_of(checkpoint: &Checkpoint) -> impl Fn() -> String + Sync {
+    || checkpoint.to_json()
+}

@@ -1,0 +1,209 @@
+//! Opening streams: their tables, whose they are, and the progress that is stored.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use duckdb::Connection;
+
+use super::client::{Database, execute};
+use super::ddl::{self, Place, Tables};
+use super::evolve;
+use super::progress::{First, Ledger};
+use super::write::Stream;
+use crate::catalog::Table;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::lifecycle::{self, Facts, Head, Heads};
+use crate::sink::{Stored, Target, ownership};
+
+/// What is known of a schema while streams are opened.
+struct Schema {
+    ledger: Arc<Ledger>,
+    heads: Heads,
+}
+
+/// What opening streams needs to know of the database.
+pub(super) struct Opening<'a> {
+    database: &'a Database,
+    connection: &'a Connection,
+    tables: Tables,
+    schemas: HashMap<String, Schema>,
+    /// Where version 1 kept its progress.
+    first: Option<Place>,
+}
+
+/// A stream that was opened, and its progress.
+pub(super) type Opened = (Stream, Stored);
+
+/// Opens all streams in one transaction. One whose statements DuckDB refuses would take
+/// the others with it: then each has a transaction of its own.
+pub(super) fn open(database: &Database, connection: &Connection, targets: &[Target]) -> Vec<Result<Opened>> {
+    match in_transaction(database, connection, targets) {
+        Ok(opened) => opened,
+        Err(error) if targets.len() == 1 => vec![Err(error)],
+        Err(_) => {
+            let one = |target| in_transaction(database, connection, std::slice::from_ref(target))?.remove(0);
+            targets.iter().map(one).collect()
+        }
+    }
+}
+
+fn in_transaction(
+    database: &Database,
+    connection: &Connection,
+    targets: &[Target],
+) -> Result<Vec<Result<Opened>>> {
+    execute(connection, "BEGIN", || "could not begin a transaction".to_owned())?;
+    let opened = Opening::begin(database, connection, targets).and_then(|mut opening| {
+        let mut opened = Vec::new();
+        for target in targets {
+            opened.push(match opening.open(target) {
+                Err(Refusal::Stream(error)) => Err(error),
+                Err(Refusal::Transaction(error)) => return Err(error),
+                Ok(stream) => Ok(stream),
+            });
+        }
+        execute(connection, "COMMIT", || "could not commit the tables".to_owned())?;
+        Ok(opened)
+    });
+    if opened.is_err() {
+        // Its own failure says nothing that the first one does not.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    opened
+}
+
+/// Why a stream cannot be opened.
+enum Refusal {
+    /// Found out without DuckDB's refusal: the transaction is whole.
+    Stream(Error),
+    /// The transaction is lost.
+    Transaction(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Transaction(error)
+    }
+}
+
+impl<'a> Opening<'a> {
+    fn begin(database: &'a Database, connection: &'a Connection, targets: &[Target]) -> Result<Self> {
+        let tables = Tables::read(connection)?;
+        let first = First::place(&database.catalog, &database.schema, &tables);
+        let mut schemas = HashMap::new();
+        let names = targets.iter().filter_map(|target| target.schema.as_ref());
+        for name in names.chain([&database.schema]) {
+            // The first place of version 1 makes room only where the sink's schema is.
+            if !schemas.contains_key(name) {
+                ddl::ensure_schema(connection, &database.catalog, name)?;
+                let ledger = Ledger::open(connection, &database.catalog, name, &tables)?;
+                let heads = ledger.heads(connection)?;
+                schemas.insert(name.clone(), Schema { ledger: Arc::new(ledger), heads });
+            }
+        }
+        Ok(Self { database, connection, tables, schemas, first })
+    }
+
+    fn open(&mut self, target: &Target) -> Result<Opened, Refusal> {
+        let target = &Target { table: self.database.numbers.table(&target.table), ..target.clone() };
+        let name = target.schema.as_ref().unwrap_or(&self.database.schema);
+        let schema = &self.schemas[name];
+        let ledger = Arc::clone(&schema.ledger);
+        let kept = schema.heads.get(&(target.pipeline.clone(), target.stream.clone()));
+        let owners = schema.heads.iter().map(|((pipeline, stream), kept)| ownership::Owner {
+            pipeline,
+            stream,
+            table: &kept.table,
+            shared: kept.shared,
+        });
+        ownership::check(target, &format!("{}.{}", name, target.table.name), owners)
+            .map_err(Refusal::Stream)?;
+        let first = match &self.first {
+            Some(place) => First::read(self.connection, place, &target.first_key())?,
+            None => First::default(),
+        };
+        let first_head = first.head();
+        let head = kept.map(|kept| kept.head).or(first_head);
+        let table = Place::new(&self.database.catalog, name, &target.table.name);
+        let next = Place { name: format!("_tapeline_next_{}", table.name), ..table.clone() };
+        let facts = self.facts(target, head.as_ref(), &table, &next)?;
+        let takeover = lifecycle::takeover(target, head.as_ref(), facts);
+        if takeover.drops_next {
+            ddl::drop_table(self.connection, &next)?;
+            ledger.forget(self.connection, target, true)?;
+        }
+        let into = if takeover.staged { next } else { table.clone() };
+        let held = if takeover.keeps || (facts.table && !takeover.staged) {
+            Arc::new(self.fit(&into, target)?)
+        } else {
+            ddl::create(self.connection, &into, &target.table, self.database.json)?;
+            Arc::clone(&target.table)
+        };
+        let mut shards = BTreeMap::new();
+        if takeover.keeps {
+            shards = ledger.shards(self.connection, target, takeover.staged)?;
+        } else {
+            ledger.forget(self.connection, target, takeover.staged)?;
+        }
+        let claimed = takeover.head(head.as_ref());
+        ledger.claim(self.connection, target, kept.map(|kept| &kept.head), &claimed)?;
+
+        let text = match takeover.staged {
+            _ if !takeover.keeps || !shards.is_empty() => None,
+            true => first.next.and_then(|(text, _)| text),
+            false => first.table.and_then(|(text, _)| text),
+        };
+        let first = self.first.clone().filter(|_| first_head.is_some());
+        if let (Some(place), None) = (&first, &text) {
+            First::forget(self.connection, place, &target.first_key())?;
+        }
+        let versions = shards.iter().map(|(shard, (_, version))| (Arc::clone(shard), *version)).collect();
+        let positions = shards.into_iter().map(|(shard, (position, _))| (shard, position)).collect();
+        let stream = Stream {
+            target: Arc::new(Target { mode: takeover.mode, ..target.clone() }),
+            table,
+            into,
+            ledger,
+            head: claimed,
+            first: first.filter(|_| text.is_some()),
+            generation: takeover.generation,
+            is_staged: takeover.staged,
+            versions,
+            json: self.database.json,
+            committed: Arc::clone(&held),
+            held,
+            own: None,
+        };
+        Ok((stream, Stored { positions, text }))
+    }
+
+    fn facts(
+        &self,
+        target: &Target,
+        head: Option<&Head>,
+        table: &Place,
+        next: &Place,
+    ) -> Result<Facts, Refusal> {
+        // Also refuses to replace a table that is not ours before anything is loaded.
+        let has_table = ddl::exists(&self.tables, table).map_err(Refusal::Stream)?;
+        let has_next = target.mode.is_staged()
+            && ddl::exists(&self.tables, next).map_err(Refusal::Stream)?
+            && evolve::can_fit(self.connection, &self.tables, next, &target.table, self.database.json)?;
+        let is_wholly_of_run = match target.run {
+            Some(run) if has_table && lifecycle::may_be_replaced(target, head) => {
+                ddl::is_wholly_of(self.connection, table, run.generation)?
+            }
+            _ => false,
+        };
+        Ok(Facts { table: has_table, next: has_next, is_wholly_of_run })
+    }
+
+    /// Makes the columns of a table that is there those that the rows need; returns them.
+    fn fit(&self, place: &Place, target: &Target) -> Result<Table, Refusal> {
+        let held = evolve::fit(self.connection, &self.tables, place, &target.table, self.database.json);
+        held.map_err(|error| match error.kind() {
+            ErrorKind::Table => Refusal::Stream(error),
+            _ => Refusal::Transaction(error),
+        })
+    }
+}

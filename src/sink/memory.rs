@@ -1,0 +1,147 @@
+//! A sink for tests, which holds those who use it to the contract.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Opened, Portion, Sink, Stored, StreamId, Target};
+use crate::batch::Batch;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Keeps what is durable apart from what is not, by stream. Opened again, it goes on
+/// with what is durable.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) streams: Vec<Kept>,
+    pub(crate) writes: usize,
+    pub(crate) commits: usize,
+    pub(crate) rollbacks: usize,
+    /// The commit that fails, counted from 1.
+    pub(crate) fail_commit: Option<usize>,
+    /// Streams that cannot be opened.
+    pub(crate) refused: Vec<String>,
+    /// Streams that are refused when they are committed.
+    pub(crate) unloadable: Vec<String>,
+    /// As in [`Sink::worth`].
+    pub(crate) worth: u64,
+}
+
+/// A stream of it.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) name: String,
+    pub(crate) durable: Vec<String>,
+    /// Each as [`ExtractedAt`](crate::batch::ExtractedAt) says of it.
+    pub(crate) extracted_at: Vec<i64>,
+    pub(crate) positions: BTreeMap<Arc<str>, String>,
+    pub(crate) finished: usize,
+    /// Rows of the transaction of all streams, and of its own.
+    open: Vec<(String, i64)>,
+    own: Vec<(String, i64)>,
+}
+
+impl Kept {
+    /// Rows that are not durable.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.open.is_empty() || !self.own.is_empty()
+    }
+
+    fn keep(&mut self, rows: Vec<(String, i64)>) {
+        for (row, at) in rows {
+            self.durable.push(row);
+            self.extracted_at.push(at);
+        }
+    }
+}
+
+impl Memory {
+    /// The stream of this name.
+    pub(crate) fn of(&self, name: &str) -> &Kept {
+        self.streams.iter().find(|stream| stream.name == name).expect("a stream that was opened")
+    }
+}
+
+#[async_trait]
+impl Sink for Memory {
+    async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
+        let mut opened = Vec::new();
+        for target in targets {
+            if self.refused.contains(&target.stream) {
+                opened.push(Err(Error::new(ErrorKind::Table, "scripted")));
+                continue;
+            }
+            let is = |stream: &Kept| stream.name == target.stream;
+            let index = self.streams.iter().position(is).unwrap_or_else(|| {
+                self.streams.push(Kept { name: target.stream.clone(), ..Kept::default() });
+                self.streams.len() - 1
+            });
+            let stream = &mut self.streams[index];
+            (stream.open, stream.own) = (Vec::new(), Vec::new());
+            let progress = Stored { positions: stream.positions.clone(), text: None };
+            opened.push(Ok(Opened { id: StreamId(index), progress }));
+        }
+        Ok(opened)
+    }
+
+    async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
+        self.writes += 1;
+        let stream = &mut self.streams[stream.0];
+        let rows = batch.rows.iter().enumerate().map(|(index, row)| {
+            (String::from_utf8(row.to_vec()).expect("text"), batch.extracted_at.of(index))
+        });
+        if batch.ahead {
+            assert!(stream.open.is_empty(), "rows ahead of others that are not committed");
+            stream.own.extend(rows);
+        } else {
+            assert!(stream.own.is_empty(), "rows behind others that were written ahead");
+            stream.open.extend(rows);
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
+        self.commits += 1;
+        if self.fail_commit == Some(self.commits) {
+            return Err(Error::new(ErrorKind::Sink, "scripted"));
+        }
+        for (index, stream) in self.streams.iter().enumerate() {
+            let is_named = portions.iter().any(|portion| portion.stream.0 == index);
+            assert!(is_named || stream.open.is_empty(), "{} is left out of a commit", stream.name);
+        }
+        let mut refused = Vec::new();
+        for portion in portions {
+            let stream = &mut self.streams[portion.stream.0];
+            if self.unloadable.contains(&stream.name) {
+                (stream.open, stream.own) = (Vec::new(), Vec::new());
+                refused.push((portion.stream, Error::new(ErrorKind::Sink, "scripted")));
+                continue;
+            }
+            let rows = stream.own.drain(..).chain(stream.open.drain(..)).collect();
+            stream.keep(rows);
+            for moved in &portion.moves {
+                stream.positions.insert(Arc::clone(&moved.shard), moved.position.clone());
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn rollback(&mut self, stream: StreamId) -> Result<()> {
+        self.rollbacks += 1;
+        self.streams[stream.0].own.clear();
+        Ok(())
+    }
+
+    async fn finish(&mut self, streams: &[StreamId]) -> Result<()> {
+        for stream in streams {
+            let stream = &mut self.streams[stream.0];
+            assert!(!stream.is_open(), "finished with rows that were not committed");
+            stream.finished += 1;
+        }
+        Ok(())
+    }
+
+    fn worth(&self, _: StreamId) -> u64 {
+        self.worth
+    }
+}

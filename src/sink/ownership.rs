@@ -1,0 +1,84 @@
+//! Who may write to a table: one pipeline's stream, or several that say that they share it.
+
+use super::{Target, WriteMode};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A stream that writes to a table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner<'a> {
+    pub pipeline: &'a str,
+    pub stream: &'a str,
+    /// Lower-case name of the table.
+    pub table: &'a str,
+    pub shared: bool,
+}
+
+/// Whether `target` may write to its table, called `place` in messages, beside those who
+/// write to the tables of its schema.
+///
+/// # Errors
+/// [`ErrorKind::Table`] when somebody else does and one of them does not share it.
+pub(super) fn check<'a>(
+    target: &Target,
+    place: &str,
+    owners: impl IntoIterator<Item = Owner<'a>>,
+) -> Result<()> {
+    let table = target.table.name.to_lowercase();
+    if table == super::REJECTED {
+        return Ok(());
+    }
+    let is_safe = target.shared && target.mode == WriteMode::AppendDedup && !target.table.key.is_empty();
+    let is_other = |owner: &Owner<'_>| {
+        owner.table == table
+            && (owner.pipeline, owner.stream) != (target.pipeline.as_str(), target.stream.as_str())
+            && !(is_safe && owner.shared)
+    };
+    let Some(owner) = owners.into_iter().find(is_other) else { return Ok(()) };
+    let who = match owner.pipeline {
+        super::AIRBYTE => "an Airbyte connection".to_owned(),
+        pipeline => format!("the pipeline {pipeline} (stream {})", owner.stream),
+    };
+    Err(Error::new(ErrorKind::Table, format!("the table {place} is written by {who}")).hint(
+        "choose another `schema` or a `table_prefix`; use the same `name` if it is the same pipeline; or set \
+         `shared: true` on the stream in both, where both have the mode append_dedup and list tickers",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::catalog::Table;
+
+    fn target(mode: WriteMode, shared: bool) -> Target {
+        let table =
+            Table { name: "T".to_owned(), columns: Vec::new(), key: vec!["k".to_owned()], cursor: None };
+        Target { shared, ..Target::new("mine", "s", Arc::new(table), mode) }
+    }
+
+    fn refused(target: &Target, pipeline: &str, table: &str, shared: bool) -> Option<String> {
+        let owner = Owner { pipeline, stream: "s", table, shared };
+        check(target, "p.t", [owner]).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_table_has_one_owner_unless_all_share_it() {
+        use WriteMode::{Append, AppendDedup, Overwrite};
+        for mode in [Append, AppendDedup, Overwrite] {
+            let own = target(mode, false);
+            assert_eq!(refused(&own, "mine", "t", false), None);
+            assert_eq!(refused(&own, "other", "another", false), None);
+            let message = refused(&own, "other", "t", true).unwrap();
+            assert_eq!(message, "the table p.t is written by the pipeline other (stream s)");
+        }
+        assert_eq!(refused(&target(AppendDedup, true), "other", "t", true), None);
+        assert!(refused(&target(AppendDedup, true), "other", "t", false).is_some());
+        for mode in [Append, Overwrite] {
+            assert!(refused(&target(mode, true), "other", "t", true).is_some(), "{mode:?}");
+        }
+        assert!(
+            refused(&target(Append, false), "airbyte", "t", false).unwrap().contains("an Airbyte connection")
+        );
+    }
+}

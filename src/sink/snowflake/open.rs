@@ -1,0 +1,226 @@
+//! Opening streams: their tables, whose they are, and the progress that is stored.
+//!
+//! Snowflake commits before any DDL, so a stream is taken over first, and only then
+//! does anything go that another process may still have been writing. A process that
+//! dies between two steps leaves what the next one takes for a run to begin anew.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::client::Warehouse;
+use super::ddl::{self, Lifetime, Place, Tables};
+use super::progress::{self, First};
+use super::statement::Statement;
+use super::write::Writer;
+use super::{Stream, evolve, merge, next_table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::lifecycle::{self, Facts, Head, Heads};
+use crate::sink::numbers::Numbers;
+use crate::sink::{Stored, Target, ownership};
+
+/// What is known of a schema while streams are opened.
+struct Schema {
+    place: Place,
+    tables: Tables,
+    heads: Heads,
+}
+
+/// What opening streams needs to know of the warehouse.
+pub(super) struct Opening<'a> {
+    session: &'a dyn Warehouse,
+    home: &'a Place,
+    numbers: Numbers,
+    schemas: HashMap<String, Schema>,
+    /// Where version 1 kept its progress.
+    first: Option<String>,
+}
+
+impl<'a> Opening<'a> {
+    pub fn new(session: &'a dyn Warehouse, home: &'a Place, numbers: Numbers) -> Self {
+        Self { session, home, numbers, schemas: HashMap::new(), first: None }
+    }
+
+    /// Reads what is there in the sink's schema, and in those of the targets.
+    ///
+    /// # Errors
+    /// When nothing can be opened.
+    pub async fn begin(&mut self) -> Result<()> {
+        let home = self.home.clone();
+        let tables = home.tables(self.session).await?;
+        self.first = First::place(&home, &tables);
+        self.enter(home, tables).await
+    }
+
+    async fn enter(&mut self, place: Place, tables: Tables) -> Result<()> {
+        progress::ensure(self.session, &place, &tables).await?;
+        let heads = progress::heads(self.session, &place).await?;
+        self.schemas.insert(place.schema.clone(), Schema { place, tables, heads });
+        Ok(())
+    }
+
+    async fn schema_of(&mut self, target: &Target) -> Result<&Schema> {
+        let name = target.schema.as_ref().unwrap_or(&self.home.schema).clone();
+        if !self.schemas.contains_key(&name) {
+            let place = Place { schema: name.clone(), ..self.home.clone() };
+            if place.ensure_schema(self.session).await? {
+                self.home.enter(self.session).await?;
+            }
+            let tables = place.tables(self.session).await?;
+            self.enter(place, tables).await?;
+        }
+        Ok(&self.schemas[&name])
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// What keeps it from being opened.
+    pub async fn open(&mut self, target: &Target) -> Result<(Stream, Stored)> {
+        self.schema_of(target).await?;
+        let target = &Target { table: self.numbers.table(&target.table), ..target.clone() };
+        ddl::tell_names(&target.table);
+        let name = target.schema.as_ref().unwrap_or(&self.home.schema);
+        let Schema { place, tables, heads } = &self.schemas[name];
+        let kept = heads.get(&(target.pipeline.clone(), target.stream.clone()));
+        let owners = heads.iter().map(|((pipeline, stream), kept)| ownership::Owner {
+            pipeline,
+            stream,
+            table: &kept.table,
+            shared: kept.shared,
+        });
+        ownership::check(target, &place.table(&target.table.name), owners)?;
+        let first = match &self.first {
+            Some(table) => First::read(self.session, table, &target.first_key()).await?,
+            None => None,
+        };
+        let stored = kept.map(|kept| kept.head).or(first.as_ref().map(First::head));
+        let next = next_table(target);
+        let facts = self.facts(target, stored.as_ref(), place, tables, &next).await?;
+        let takeover = lifecycle::takeover(target, stored.as_ref(), facts);
+        // The table of a run that replaces it takes the new types when the run is finished.
+        if facts.table && !takeover.staged {
+            let existing = tables.columns(&target.table.name);
+            evolve::check(self.session, place, existing, &target.table.name, &target.table).await?;
+        }
+        if !facts.table {
+            place.create(self.session, &target.table.name, Lifetime::Lasting, &target.table).await?;
+        }
+        let before = match kept {
+            Some(kept) => kept.head,
+            None => progress::add(self.session, place, target).await?,
+        };
+        let claimed =
+            Head { version: before.version + 1, epoch: before.epoch + 1, ..takeover.head(stored.as_ref()) };
+        let mut stream = Stream {
+            table: place.table(&target.table.name),
+            into: place.table(if takeover.staged { &next } else { &target.table.name }),
+            place: place.clone(),
+            head: claimed,
+            generation: takeover.generation,
+            is_staged: takeover.staged,
+            versions: HashMap::new(),
+            first: self.first.clone().filter(|_| first.is_some()),
+            writer: Some(Writer::new(target)),
+            target: Target { mode: takeover.mode, ..target.clone() },
+            lines: 0,
+            files: 0,
+            replaced: Vec::new(),
+            attempt: 0,
+        };
+        let mut shards = BTreeMap::new();
+        if takeover.keeps {
+            progress::claim(self.session, place, target, before, claimed).await?;
+            shards = progress::shards(self.session, place, target, takeover.staged).await?;
+        } else {
+            self.claim_anew(&mut stream, before).await?;
+        }
+        self.fit(&mut stream, tables, takeover.keeps).await?;
+        // A run that nobody goes on with, or one that died before it could drop its table.
+        if !takeover.staged && (target.mode.is_staged() || takeover.drops_next) {
+            progress::forget(self.session, place, target, true).await?;
+            super::discard(self.session, &place.table(&next)).await;
+        }
+        let text = match first {
+            Some(first) if takeover.keeps && shards.is_empty() && first.staged == takeover.staged => {
+                first.progress
+            }
+            _ => None,
+        };
+        if let (Some(table), None) = (&stream.first, &text) {
+            self.session.execute(First::forget(table, &target.first_key())).await?;
+            stream.first = None;
+        }
+        stream.versions = shards.iter().map(|(shard, (_, version))| (shard.clone(), *version)).collect();
+        let positions = shards.into_iter().map(|(shard, (position, _))| (shard, position)).collect();
+        Ok((stream, Stored { positions, text }))
+    }
+
+    async fn facts(
+        &self,
+        target: &Target,
+        head: Option<&Head>,
+        place: &Place,
+        tables: &Tables,
+        next: &str,
+    ) -> Result<Facts> {
+        let mut is_wholly_of_run = false;
+        if let Some(run) = target.run
+            && tables.has(&target.table.name)
+            && lifecycle::may_be_replaced(target, head)
+        {
+            let sql = merge::is_wholly_of(&place.table(&target.table.name), run.generation);
+            let counts = self.session.execute(Statement::new(sql)).await?;
+            is_wholly_of_run = matches!(counts.first().map(Vec::as_slice),
+                Some([Some(all), Some(of_run)]) if all == of_run && all != "0");
+        }
+        let has_next = tables.has(next)
+            && match evolve::check(self.session, place, tables.columns(next), next, &target.table).await {
+                // Rows of an unfinished run are ours to read again.
+                Err(error) if error.kind() == ErrorKind::Table => false,
+                checked => checked.map(|()| true)?,
+            };
+        Ok(Facts { table: tables.has(&target.table.name), next: has_next, is_wholly_of_run })
+    }
+
+    /// Takes a stream over whose stored positions are void. A table beside the real one
+    /// is emptied between two claims: only after the second does a run count as begun.
+    async fn claim_anew(&self, stream: &mut Stream, before: Head) -> Result<()> {
+        let Stream { place, target, .. } = &*stream;
+        let begun = stream.head;
+        let first = Head { next: None, ..begun };
+        let claimed = async {
+            self.session.execute(Statement::new("BEGIN TRANSACTION")).await?;
+            progress::claim(self.session, place, target, before, first).await?;
+            progress::forget(self.session, place, target, stream.is_staged).await?;
+            self.session.execute(Statement::new("COMMIT")).await.map(drop)
+        };
+        if let Err(error) = claimed.await {
+            return Err(progress::rolled_back(self.session, error).await);
+        }
+        progress::must_be_at(self.session, place, target, first.version).await?;
+        if stream.is_staged {
+            place.create(self.session, &next_table(target), Lifetime::OneRun, &target.table).await?;
+            let second = Head { version: begun.version + 1, ..begun };
+            progress::claim(self.session, place, target, first, second).await?;
+            stream.head = second;
+        }
+        Ok(())
+    }
+
+    /// Makes the table that rows go to take them, when it was there before.
+    async fn fit(&self, stream: &mut Stream, tables: &Tables, keeps: bool) -> Result<()> {
+        let name = stream.name();
+        if tables.has(&name) && (keeps || !stream.is_staged) {
+            let Stream { place, target, .. } = &*stream;
+            let held = evolve::fit(self.session, place, tables.columns(&name), &name, &target.table).await?;
+            stream.target.table = Arc::new(held);
+            stream.writer = Some(Writer::new(&stream.target));
+        }
+        Ok(())
+    }
+}
+
+/// The error of a stream that cannot be opened, under its name.
+pub(super) fn of_stream<T>(opened: Result<T>, target: &Target) -> Result<T> {
+    opened.map_err(|error: Error| error.in_stream(&target.table.name))
+}
