@@ -5,6 +5,7 @@ mod image;
 mod install;
 mod memory;
 mod outlets;
+mod queries;
 mod secrets;
 mod snowflake;
 mod sync;

@@ -5,13 +5,14 @@
 //! schema of its own.
 
 mod crash;
+mod evolve;
 mod platform;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tapeline::batch::{Batch, Bound, Extent, ExtractedAt, Rows};
-use tapeline::catalog::{Column, ColumnType, Table};
+use tapeline::catalog::{Column, ColumnType, Table, Width};
 use tapeline::error::ErrorKind;
 use tapeline::sink::snowflake::{SnowflakeConfig, SnowflakeSink};
 use tapeline::sink::{OneStream, Sink, StreamId, Target, WriteMode};
@@ -19,12 +20,12 @@ use tapeline::sink::{OneStream, Sink, StreamId, Target, WriteMode};
 const PASSWORD: &str = "hunter2-hunter2";
 
 /// A schema that no other test uses.
-fn schema() -> String {
+pub(crate) fn schema() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn config(schema: &str) -> SnowflakeConfig {
+pub(crate) fn config(schema: &str) -> SnowflakeConfig {
     config_at("TAPELINE_FAKESNOW", schema)
 }
 
@@ -57,7 +58,7 @@ fn table() -> Table {
         columns: vec![
             column("ticker", ColumnType::Text),
             column("id", ColumnType::Integer),
-            column("price", ColumnType::Decimal),
+            column("price", ColumnType::Decimal(Width::new(38, 18))),
             column("day", ColumnType::Date),
             column("at", ColumnType::Timestamp),
             column("open", ColumnType::Boolean),

@@ -26,20 +26,20 @@ streams:
   - stock_bars_1_minute
 "#;
 
-struct World {
-    folder: tempfile::TempDir,
-    market: Running,
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) market: Running,
 }
 
 impl World {
-    async fn new(config: Config) -> Self {
+    pub(crate) async fn new(config: Config) -> Self {
         let market = simulator::serve(config).await.unwrap();
         let world = Self { folder: tempfile::tempdir().unwrap(), market };
         world.write("p.yaml", PIPELINE);
         world
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
@@ -59,7 +59,7 @@ impl World {
         command
     }
 
-    async fn run(&self, arguments: &[&str]) -> Outcome {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Outcome {
         let mut command = self.command(arguments);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         Outcome::of(&output)
@@ -77,8 +77,8 @@ impl World {
 }
 
 #[derive(Debug)]
-struct Outcome {
-    code: Option<i32>,
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
     stdout: String,
     stderr: String,
 }

@@ -27,8 +27,8 @@ SELECT
 FROM (
     SELECT unnest(results) AS r
     FROM read_json($pages, format = 'unstructured', maximum_object_size = 67108864, columns = {
-        results: 'STRUCT(v DECIMAL(38,18), vw DECIMAL(38,18), o DECIMAL(38,18), c DECIMAL(38,18),
-                         h DECIMAL(38,18), l DECIMAL(38,18), t BIGINT, n BIGINT)[]'
+        results: 'STRUCT(v DECIMAL(24,6), vw DECIMAL(18,9), o DECIMAL(18,9), c DECIMAL(18,9),
+                         h DECIMAL(18,9), l DECIMAL(18,9), t BIGINT, n BIGINT)[]'
     })
 )
 """

@@ -223,10 +223,11 @@ TABLE = [
     ),
     Bad(
         "a column of another type",
-        configured(stream=stream("s", {"id": {"type": "string"}, "name": {"type": "string"}})),
+        configured(stream=stream("s", {"id": {"type": "boolean"}, "name": {"type": "string"}})),
         2,
-        ("the column id", "BIGINT", "VARCHAR", "ALTER TABLE"),
+        ("the column id", "BIGINT", "BOOLEAN", "ALTER TABLE"),
     ),
+    Bad("a schema of DuckDB's own", sink(schema="information_schema"), 2, ("`schema`", "DuckDB's own"), BOTH),
     Bad("files that cannot grow", with_files_that_cannot_grow, 2, ("grow no further",)),
     # The input.
     Bad("a message that breaks off", lines('{"type":"RECORD","record":{"str'), 1, ("line 1", "breaks off")),

@@ -220,7 +220,9 @@ fn awkward() -> (Arc<Table>, String, Vec<Option<String>>) {
     // A text column with an apostrophe is more than fakesnow can create.
     let texts: Vec<_> = AWKWARD.iter().filter(|(name, _)| !name.contains('\'')).collect();
     let mut columns: Vec<_> = texts.iter().map(|(name, _)| column(name, ColumnType::Text)).collect();
-    columns.extend(AWKWARD.iter().map(|(name, _)| column(&format!("{name} N"), ColumnType::Decimal)));
+    columns.extend(
+        AWKWARD.iter().map(|(name, _)| column(&format!("{name} N"), ColumnType::Decimal(Width::new(38, 0)))),
+    );
     let key = vec![AWKWARD[0].0.to_owned(), format!("{} N", AWKWARD[3].0)];
     let table = Arc::new(Table { name: "Awk\"ward täble".to_owned(), columns, key, cursor: None });
     let number = |value: &str| serde_json::Value::from(value.parse::<i64>().unwrap());
@@ -236,7 +238,7 @@ async fn awkward_rows(schema: &str, table: &Table) -> Vec<Vec<Option<String>>> {
     let text = |column: &Column| {
         let name = column.name.to_uppercase().replace('"', "\"\"");
         match column.ty {
-            ColumnType::Decimal => format!("CAST(CAST(\"{name}\" AS NUMBER(38,0)) AS VARCHAR)"),
+            ColumnType::Decimal(_) => format!("CAST(CAST(\"{name}\" AS NUMBER(38,0)) AS VARCHAR)"),
             _ => format!("\"{name}\""),
         }
     };

@@ -105,7 +105,7 @@ fn column_schema(column: &Column, nullable: bool) -> Value {
             types.push("integer");
             more.insert("airbyte_type".to_owned(), json!("integer"));
         }
-        ColumnType::Decimal => types.push("number"),
+        ColumnType::Decimal(_) | ColumnType::Double => types.push("number"),
         ColumnType::Date => {
             types.push("string");
             more.insert("format".to_owned(), json!("date"));
@@ -244,7 +244,7 @@ fn write_mode(mode: Option<&str>, sync_mode: SyncMode, name: &str) -> Result<Wri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::streams;
+    use crate::catalog::{Width, streams};
     use crate::error::ErrorKind;
 
     fn selected(stream: &Value) -> Result<Vec<Selected>> {
@@ -345,7 +345,7 @@ mod tests {
                 ColumnType::Integer,
                 json!({"type": ["null", "integer"], "airbyte_type": "integer", "description": "d"}),
             ),
-            (ColumnType::Decimal, json!({"type": ["null", "number"], "description": "d"})),
+            (ColumnType::Decimal(Width::PRICE), json!({"type": ["null", "number"], "description": "d"})),
             (ColumnType::Date, json!({"type": ["null", "string"], "format": "date", "description": "d"})),
             (
                 ColumnType::Timestamp,

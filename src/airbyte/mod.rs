@@ -8,6 +8,7 @@
 pub mod catalog;
 pub mod descriptor;
 pub mod incoming;
+pub mod log;
 pub mod messages;
 pub mod observer;
 pub mod output;

@@ -10,12 +10,14 @@ mod reference;
 mod spec;
 mod table;
 mod trades;
+mod width;
 
 pub use bars::{BarSize, Timespan};
 pub use spec::{
     Capability, Change, Derived, Field, Kind, Partition, RowsAt, Sizes, StreamSpec, TimeUnit, Window,
 };
 pub use table::{Column, ColumnType, EXTRA_COLUMN, Table};
+pub use width::{Need, Width};
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! Reference data: tickers, corporate actions, news, exchanges, holidays.
 
 use super::spec::{Capability, Change, Field, Partition, RowsAt, Sizes, StreamSpec, TimeUnit, Window};
+use super::width::Width;
 use crate::mode::WriteMode;
 
 /// All tickers, active and delisted.
@@ -90,18 +91,25 @@ pub const TICKER_DETAILS: StreamSpec = StreamSpec {
         Field::text("share_class_figi", "share_class_figi", "Share class OpenFIGI."),
         Field::text("ticker_root", "ticker_root", "Root of the ticker: BRK of BRK.A."),
         Field::text("ticker_suffix", "ticker_suffix", "Suffix of the ticker: A of BRK.A."),
-        Field::decimal("market_cap", "market_cap", "Last close times shares outstanding, US dollars."),
+        Field::decimal(
+            "market_cap",
+            "market_cap",
+            Width::AMOUNT,
+            "Last close times shares outstanding, US dollars.",
+        ),
         Field::decimal(
             "share_class_shares_outstanding",
             "share_class_shares_outstanding",
+            Width::AMOUNT,
             "Shares outstanding of this class.",
         ),
         Field::decimal(
             "weighted_shares_outstanding",
             "weighted_shares_outstanding",
+            Width::AMOUNT,
             "Shares outstanding, all classes converted to this one.",
         ),
-        Field::decimal("round_lot", "round_lot", "Shares of a round lot."),
+        Field::decimal("round_lot", "round_lot", Width::SIZE, "Shares of a round lot."),
         Field::integer("total_employees", "total_employees", "Approximate number of employees."),
         Field::text("phone_number", "phone_number", "Company's telephone number."),
         Field::json("address", "address", "Headquarters."),
@@ -147,10 +155,10 @@ pub const SPLITS: StreamSpec = StreamSpec {
         Field::text("id", "id", "Identifier of the split."),
         Field::text("ticker", "ticker", "Ticker symbol, case-sensitive."),
         Field::date("execution_date", "execution_date", "Day from which shares trade split-adjusted."),
-        Field::decimal("split_from", "split_from", "Old shares that become split_to new ones."),
-        Field::decimal("split_to", "split_to", "New shares for split_from old ones."),
+        Field::price("split_from", "split_from", "Old shares that become split_to new ones."),
+        Field::price("split_to", "split_to", "New shares for split_from old ones."),
         Field::text("adjustment_type", "adjustment_type", "forward_split, reverse_split or stock_dividend."),
-        Field::decimal(
+        Field::price(
             "historical_adjustment_factor",
             "historical_adjustment_factor",
             "Factor for prices before the split, later splits included; restated by each later split.",
@@ -189,8 +197,8 @@ pub const DIVIDENDS: StreamSpec = StreamSpec {
         Field::date("declaration_date", "declaration_date", "Day of its announcement."),
         Field::date("record_date", "record_date", "Day on which shares must be held."),
         Field::date("pay_date", "pay_date", "Day of payment."),
-        Field::decimal("cash_amount", "cash_amount", "Amount a share, in currency."),
-        Field::decimal(
+        Field::price("cash_amount", "cash_amount", "Amount a share, in currency."),
+        Field::price(
             "split_adjusted_cash_amount",
             "split_adjusted_cash_amount",
             "Amount a share of today; restated by each later split.",
@@ -202,7 +210,7 @@ pub const DIVIDENDS: StreamSpec = StreamSpec {
             "distribution_type",
             "recurring, special, supplemental, irregular or unknown.",
         ),
-        Field::decimal(
+        Field::price(
             "historical_adjustment_factor",
             "historical_adjustment_factor",
             "Factor for prices before the ex-dividend date, later events included; restated by each.",

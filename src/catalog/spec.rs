@@ -1,5 +1,6 @@
 //! What an entry of the catalogue can say.
 
+use super::width::Width;
 use crate::mode::WriteMode;
 
 /// One endpoint of the API as a stream.
@@ -128,8 +129,9 @@ pub enum Kind {
     Boolean,
     /// A whole number of at most 64 bits.
     Integer,
-    /// A number or a string that holds one, kept exactly.
-    Decimal,
+    /// A number or a string that holds one, kept exactly, in a column that begins with
+    /// this width and widens where a value needs it.
+    Decimal(Width),
     /// `YYYY-MM-DD`.
     Date,
     /// A moment. Nanoseconds also give a column `<name>_ns` with the integer.
@@ -185,8 +187,22 @@ impl Field {
     pub(super) const fn integer(source: &'static str, name: &'static str, doc: &'static str) -> Self {
         Self { source, name, kind: Kind::Integer, doc }
     }
-    pub(super) const fn decimal(source: &'static str, name: &'static str, doc: &'static str) -> Self {
-        Self { source, name, kind: Kind::Decimal, doc }
+    pub(super) const fn decimal(
+        source: &'static str,
+        name: &'static str,
+        width: Width,
+        doc: &'static str,
+    ) -> Self {
+        Self { source, name, kind: Kind::Decimal(width), doc }
+    }
+    pub(super) const fn price(source: &'static str, name: &'static str, doc: &'static str) -> Self {
+        Self::decimal(source, name, Width::PRICE, doc)
+    }
+    pub(super) const fn size(source: &'static str, name: &'static str, doc: &'static str) -> Self {
+        Self::decimal(source, name, Width::SIZE, doc)
+    }
+    pub(super) const fn volume(source: &'static str, name: &'static str, doc: &'static str) -> Self {
+        Self::decimal(source, name, Width::VOLUME, doc)
     }
     pub(super) const fn date(source: &'static str, name: &'static str, doc: &'static str) -> Self {
         Self { source, name, kind: Kind::Date, doc }

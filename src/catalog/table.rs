@@ -1,6 +1,7 @@
 //! The table of a stream: what a sink learns of it.
 
 use super::spec::{Derived, Field, Kind, StreamSpec, TimeUnit};
+use super::width::Width;
 
 /// The column that keeps fields which the catalogue does not know, and values
 /// that did not fit their column, by the API's names.
@@ -39,9 +40,12 @@ pub enum ColumnType {
     Boolean,
     /// A JSON number without point or exponent, within `i64`.
     Integer,
-    /// A JSON number without exponent that `DECIMAL(38, 18)` holds exactly: at
-    /// most 20 digits before the point and 18 after it.
-    Decimal,
+    /// A JSON number of any size, exactly as it was sent, an exponent of up to 60
+    /// written out. The column holds this width or a greater one; a sink widens it where
+    /// a value needs more, and says of a value that no decimal beside the others holds.
+    Decimal(Width),
+    /// A JSON number, as for [`ColumnType::Decimal`]; the column holds the nearest double.
+    Double,
     /// A JSON string `YYYY-MM-DD`.
     Date,
     /// A JSON string in RFC 3339, UTC, `YYYY-MM-DDThh:mm:ss[.f]Z` with 1 to 9
@@ -49,14 +53,6 @@ pub enum ColumnType {
     Timestamp,
     /// Any JSON value, without line breaks outside strings.
     Json,
-}
-
-impl ColumnType {
-    /// Total digits of [`ColumnType::Decimal`].
-    pub const DECIMAL_PRECISION: u8 = 38;
-    /// Digits after the point of [`ColumnType::Decimal`]. 18 hold any price that
-    /// was once a double of a hundredth or more, and 20 remain for volumes.
-    pub const DECIMAL_SCALE: u8 = 18;
 }
 
 impl Table {
@@ -111,7 +107,7 @@ fn field_column(field: &Field) -> Column {
         Kind::Text => ColumnType::Text,
         Kind::Boolean => ColumnType::Boolean,
         Kind::Integer => ColumnType::Integer,
-        Kind::Decimal => ColumnType::Decimal,
+        Kind::Decimal(width) => ColumnType::Decimal(width),
         Kind::Date => ColumnType::Date,
         Kind::Time(_) => ColumnType::Timestamp,
         Kind::Json => ColumnType::Json,

@@ -38,9 +38,9 @@ pub const STOCK_TRADES: StreamSpec = StreamSpec {
             TimeUnit::Nanos,
             "When the trade reporting facility received it.",
         ),
-        Field::decimal("price", "price", "Price a share, US dollars."),
-        Field::decimal("size", "size", "Shares; whole shares where decimal_size is present."),
-        Field::decimal("decimal_size", "decimal_size", "Shares with their fraction, exactly."),
+        Field::price("price", "price", "Price a share, US dollars."),
+        Field::size("size", "size", "Shares; whole shares where decimal_size is present."),
+        Field::size("decimal_size", "decimal_size", "Shares with their fraction, exactly."),
         Field::integer("exchange", "exchange", "Exchange id, see stream exchanges."),
         Field::text("id", "id", "Trade id, unique for a ticker, exchange and reporting facility."),
         Field::integer(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::airbyte::descriptor::StreamDescriptor;
+use crate::airbyte::log;
 use crate::airbyte::messages::Message;
 use crate::airbyte::output::Output;
 use crate::airbyte::spec;
@@ -54,6 +55,7 @@ enum Verb {
 /// What it failed with; it was told on stdout.
 pub async fn run(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
     let output = Output::to_stdout()?;
+    log::tell(&output);
     let outcome = match args.verb {
         Verb::Spec => {
             output.message(&Message::Spec { spec: &spec::destination() });

@@ -176,6 +176,7 @@ mod tests {
             "base_url:",
             "memory_limit_mb:",
             "threads:",
+            "numbers:",
             "- ",
             "commit:",
             "  rows:",

@@ -1,7 +1,6 @@
 //! From a stream's JSON Schema to the table that holds its records.
 //!
-//! Numbers are decimals, exact to 18 digits after the point, because prices are not
-//! floats. Moments without an offset are taken as UTC. What has several types, or
+//! Numbers are decimals, because prices are not floats; their columns widen with them. Moments without an offset are taken as UTC. What has several types, or
 //! one that no column has, is kept as JSON. Nothing is dropped: a field that has no
 //! column, or a value that does not fit its column, goes into
 //! [`EXTRA_COLUMN`].
@@ -12,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::batch::Cause;
 use crate::canonical::{FieldForm, Transcoder};
-use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Kind, Table, TimeUnit};
+use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Kind, Table, TimeUnit, Width};
 use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
 
 /// Columns that every sink adds itself. A record from another destination's table
@@ -59,7 +58,8 @@ pub(super) fn transcoder(table: &Table) -> Transcoder {
             ColumnType::Text => Kind::Text,
             ColumnType::Boolean => Kind::Boolean,
             ColumnType::Integer => Kind::Integer,
-            ColumnType::Decimal => Kind::Decimal,
+            ColumnType::Decimal(width) => Kind::Decimal(width),
+            ColumnType::Double => Kind::Decimal(Width::UNKNOWN),
             ColumnType::Date => Kind::Date,
             ColumnType::Timestamp => Kind::Time(TimeUnit::Iso8601),
             ColumnType::Json => Kind::Json,
@@ -97,7 +97,7 @@ fn column_type(schema: &Value) -> ColumnType {
         "boolean" => ColumnType::Boolean,
         "integer" => ColumnType::Integer,
         "number" if said("airbyte_type") == "integer" && !integers => ColumnType::Integer,
-        "number" => ColumnType::Decimal,
+        "number" => ColumnType::Decimal(Width::UNKNOWN),
         _ => ColumnType::Json,
     }
 }
@@ -142,8 +142,8 @@ mod tests {
             ),
             (json!({"type": ["null", "integer"]}), ColumnType::Integer),
             (json!({"type": "number", "airbyte_type": "integer"}), ColumnType::Integer),
-            (json!({"type": ["null", "number"]}), ColumnType::Decimal),
-            (json!({"type": ["integer", "number"]}), ColumnType::Decimal),
+            (json!({"type": ["null", "number"]}), ColumnType::Decimal(Width::UNKNOWN)),
+            (json!({"type": ["integer", "number"]}), ColumnType::Decimal(Width::UNKNOWN)),
             (json!({"type": "boolean"}), ColumnType::Boolean),
             (json!({"type": "object"}), ColumnType::Json),
             (json!({"type": ["null", "array", "object"]}), ColumnType::Json),
@@ -221,7 +221,7 @@ mod tests {
                 r#"{"at":"2024-01-02T08:30:00Z","price":101.50}"#,
                 r#"{"at":"2024-01-02T09:30:00.123456789Z","price":101.500000000}"#,
                 r#"{"at":"2024-01-02T09:30:00Z","price":1000}"#,
-                r#"{"at":"2024-01-02T00:00:00Z","additional_properties":{"price":1e-30}}"#,
+                r#"{"at":"2024-01-02T00:00:00Z","price":0.000000000000000000000000000001}"#,
             ]
         );
     }

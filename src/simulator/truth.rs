@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 
 use crate::calendar;
-use crate::catalog::{BarSize, Derived, Kind, STREAMS, Sizes, StreamSpec, TimeUnit};
+use crate::catalog::{BarSize, Derived, Field, Kind, STREAMS, Sizes, StreamSpec, TimeUnit, Width};
 
 use super::columns::{Columns, Fact, MomentForm, write_text};
 use super::decimal::Decimal;
@@ -261,7 +261,12 @@ impl TruthRow<'_> {
     fn column(&mut self, source: &str, expected: Kind) -> &'static str {
         let field = self.spec.fields.iter().find(|field| field.source == source);
         debug_assert!(field.is_some(), "{} has no field {source}", self.spec.name);
-        debug_assert!(field.is_none_or(|field| field.kind == expected), "{} is not {expected:?}", source);
+        let is_expected = |field: &Field| match (field.kind, expected) {
+            // However wide.
+            (Kind::Decimal(_), Kind::Decimal(_)) => true,
+            (kind, expected) => kind == expected,
+        };
+        debug_assert!(field.is_none_or(is_expected), "{} is not {expected:?}", source);
         let name = field.map_or("", |field| field.name);
         self.name(name);
         name
@@ -289,7 +294,7 @@ impl Columns for TruthRow<'_> {
     }
 
     fn decimal(&mut self, name: &'static str, value: Decimal) {
-        self.column(name, Kind::Decimal);
+        self.column(name, Kind::Decimal(Width::PRICE));
         self.number(value);
     }
 

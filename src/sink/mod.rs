@@ -28,6 +28,7 @@ mod lifecycle;
 mod look;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod numbers;
 mod one;
 mod ownership;
 pub mod snowflake;

@@ -100,12 +100,16 @@ class Destination:
     program: Program
     workspace: Workspace
     database: Path
+    # As what numbers are kept; none leaves it to the program.
+    numbers: str | None = None
     # Rows after which a commit follows; the default is more than tests write.
     commit_rows: int | None = None
 
     @property
     def config(self) -> Path:
         sink = {"type": "duckdb", "path": str(self.database), "schema": SCHEMA}
+        if self.numbers:
+            sink["numbers"] = self.numbers
         commit = {"commit": {"rows": self.commit_rows}} if self.commit_rows else {}
         return self.workspace.input("destination.json", {"sink": sink, **commit})
 

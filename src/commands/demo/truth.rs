@@ -93,7 +93,7 @@ fn for_each_stored(
 fn push_canonical(row: &mut String, text: &str, ty: ColumnType) -> Result<()> {
     match ty {
         ColumnType::Text | ColumnType::Boolean | ColumnType::Integer | ColumnType::Date => row.push_str(text),
-        ColumnType::Decimal => row.push_str(without_zeros(text)),
+        ColumnType::Decimal(_) | ColumnType::Double => row.push_str(without_zeros(text)),
         // `2024-06-28 20:00:00.5` and `2024-06-28T20:00:00.500Z`
         ColumnType::Timestamp => {
             row.extend(
@@ -118,13 +118,13 @@ fn without_zeros(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::streams;
+    use crate::catalog::{Width, streams};
 
     #[test]
     fn values_written_differently_are_equal_and_others_are_not() {
         let same = [
-            ("12.340000000000000000", "12.34", ColumnType::Decimal),
-            ("120.000", "120", ColumnType::Decimal),
+            ("12.340000000000000000", "12.34", ColumnType::Decimal(Width::PRICE)),
+            ("120.000", "120", ColumnType::Decimal(Width::PRICE)),
             ("2024-06-28 20:00:00.5", "2024-06-28T20:00:00.500000000Z", ColumnType::Timestamp),
             ("2024-06-28 20:00:00", "2024-06-28T20:00:00Z", ColumnType::Timestamp),
             (r#"{"b":1,"a":[2]}"#, r#"{ "a": [2], "b": 1 }"#, ColumnType::Json),
@@ -137,7 +137,10 @@ mod tests {
         for (left, right, ty) in same {
             assert_eq!(canonical(left, ty), canonical(right, ty));
         }
-        assert_ne!(canonical("120", ColumnType::Decimal), canonical("12", ColumnType::Decimal));
+        assert_ne!(
+            canonical("120", ColumnType::Decimal(Width::PRICE)),
+            canonical("12", ColumnType::Decimal(Width::PRICE))
+        );
         assert_eq!(canonical("1.50", ColumnType::Text), "1.50");
     }
 

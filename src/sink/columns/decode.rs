@@ -1,12 +1,14 @@
 //! From rows of text to columns.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::scan::{self, LastDate};
 use super::{Columns, Texts, Validity, Values};
 use crate::batch::{Cause, Change, Rows};
 use crate::canonical::{mended, push_unescaped};
-use crate::catalog::{ColumnType, EXTRA_COLUMN, Table};
+use crate::catalog::{ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Decodes the canonical rows of one table.
@@ -17,6 +19,8 @@ pub struct Decoder {
     /// By the name as JSON writes it, without its quotes.
     by_name: HashMap<Vec<u8>, usize>,
     extra: Option<usize>,
+    /// The columns' types now: decimals widen with the values that come.
+    types: Mutex<Vec<ColumnType>>,
 }
 
 /// What the decoder knows of a column.
@@ -25,8 +29,9 @@ struct Plan {
     name: String,
     /// `"name":`, as JSON writes it.
     pattern: Vec<u8>,
-    ty: ColumnType,
     is_key: bool,
+    /// Whether it was told already that a number of this column is kept beside it.
+    is_told: AtomicBool,
 }
 
 /// A batch being decoded.
@@ -38,8 +43,12 @@ struct Work {
     /// this nearly always names the next key, and a comparison replaces a look-up.
     successors: Vec<usize>,
     last_date: LastDate,
-    /// Times that 64 bits of nanoseconds do not hold, with their text in quotes.
+    /// Values that their column does not hold, as their text: times that 64 bits of
+    /// nanoseconds do not reach, numbers that no decimal or double holds.
     beyond: Vec<(Change, Vec<u8>)>,
+    /// For each column the width that its decimals need; another one than the column
+    /// has is a reason to begin anew.
+    widths: Vec<Option<Width>>,
 }
 
 impl Decoder {
@@ -48,8 +57,8 @@ impl Decoder {
         let plan = |column: &crate::catalog::Column| Plan {
             name: column.name.clone(),
             pattern: format!("{}:", serde_json::Value::from(column.name.as_str())).into_bytes(),
-            ty: column.ty,
             is_key: table.key.contains(&column.name),
+            is_told: AtomicBool::new(false),
         };
         let plans: Vec<Plan> = table.columns.iter().map(plan).collect();
         let key = |plan: &Plan| plan.pattern[1..plan.pattern.len() - 2].to_vec();
@@ -58,35 +67,68 @@ impl Decoder {
             by_name: plans.iter().enumerate().map(|(index, plan)| (key(plan), index)).collect(),
             plans,
             extra: table.position(EXTRA_COLUMN),
+            types: Mutex::new(table.columns.iter().map(|column| column.ty).collect()),
         }
     }
 
     /// Decodes all rows, or none.
     ///
-    /// A time that 64-bit nanoseconds do not reach becomes NULL, its text goes
-    /// into [`EXTRA_COLUMN`] under the column's name, and the cell is listed in
+    /// A column of decimals is as wide as its widest value needs, at least as the table
+    /// says, and as it was before: a sink that is handed one wider than its own widens
+    /// that. A time that 64-bit nanoseconds do not reach, and a number that no decimal
+    /// holds which also holds those before it, becomes NULL, its text goes into
+    /// [`EXTRA_COLUMN`] under the column's name, and the cell is listed in
     /// [`Columns::changes`].
     ///
     /// # Errors
     /// [`ErrorKind::Bug`] for a row that is not canonical, [`ErrorKind::Sink`] for
-    /// a time out of range in a key column, where NULL would merge rows.
+    /// such a value in a key column, where NULL would merge rows.
     pub fn decode(&self, rows: &Rows) -> Result<Columns> {
         for text in rows.texts() {
             std::str::from_utf8(text)
                 .map_err(|error| self.fault("holds bytes that are not UTF-8").caused_by(error))?;
         }
-        let count = rows.len();
-        let mut work = Work {
-            columns: self.plans.iter().map(|plan| Values::zeros(plan.ty, count)).collect(),
-            validity: self.plans.iter().map(|_| Validity::nulls(count)).collect(),
+        loop {
+            let (mut work, types) = self.begin(rows.len());
+            for (index, text) in rows.iter().enumerate() {
+                self.row(&mut work, index, text)?;
+            }
+            if !self.widen(&types, &work.widths) {
+                return self.finish(work, rows);
+            }
+        }
+    }
+
+    fn begin(&self, rows: usize) -> (Work, Vec<ColumnType>) {
+        let types = self.types.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let width = |ty: &ColumnType| match ty {
+            ColumnType::Decimal(width) => Some(*width),
+            _ => None,
+        };
+        let work = Work {
+            columns: types.iter().map(|ty| Values::zeros(*ty, rows)).collect(),
+            validity: types.iter().map(|_| Validity::nulls(rows)).collect(),
             successors: (0..=self.plans.len()).map(|index| index % self.plans.len().max(1)).collect(),
             last_date: LastDate::default(),
             beyond: Vec::new(),
+            widths: types.iter().map(width).collect(),
         };
-        for (index, text) in rows.iter().enumerate() {
-            self.row(&mut work, index, text)?;
+        (work, types)
+    }
+
+    /// Widens the columns that need it; returns whether one did.
+    fn widen(&self, types: &[ColumnType], widths: &[Option<Width>]) -> bool {
+        let mut wider = types.to_vec();
+        for (ty, width) in wider.iter_mut().zip(widths) {
+            if let Some(width) = width {
+                *ty = ColumnType::Decimal(*width);
+            }
         }
-        self.finish(work, rows)
+        let widens = wider != types;
+        if widens {
+            *self.types.lock().unwrap_or_else(PoisonError::into_inner) = wider;
+        }
+        widens
     }
 
     fn row(&self, work: &mut Work, row: usize, text: &[u8]) -> Result<()> {
@@ -148,7 +190,30 @@ impl Decoder {
             Values::Text(texts) => end = texts.read_string(row, text, start)?,
             Values::Boolean(values) => (values[row], end) = scan::boolean(text, start)?,
             Values::Integer(values) => (values[row], end) = scan::integer(text, start)?,
-            Values::Decimal(values) => (values[row], end) = scan::decimal(text, start)?,
+            Values::Decimal(width, values) => {
+                let number;
+                (number, end) = scan::decimal(text, start)?;
+                match number.narrow(*width) {
+                    Some(value) => values[row] = value,
+                    None => work.does_not_fit(row, column, number.need(), &text[start..end]),
+                }
+            }
+            Values::WideDecimal(width, values) => {
+                let number;
+                (number, end) = scan::decimal(text, start)?;
+                match number.wide(*width) {
+                    Some(value) => values[row] = value,
+                    None => work.does_not_fit(row, column, number.need(), &text[start..end]),
+                }
+            }
+            Values::Double(values) => {
+                let number;
+                (number, end) = scan::decimal(text, start)?;
+                match number.double() {
+                    Some(value) => values[row] = value,
+                    None => work.goes_beside(row, column, &text[start..end]),
+                }
+            }
             Values::Date(values) => (values[row], end) = scan::date(text, start, &mut work.last_date)?,
             Values::Timestamp(values) => {
                 let time;
@@ -156,9 +221,7 @@ impl Decoder {
                 if let Some(time) = time {
                     values[row] = time;
                 } else {
-                    work.validity[column].unset(row);
-                    let change = Change { row, column, cause: Cause::Destination };
-                    work.beyond.push((change, text[start..end].to_vec()));
+                    work.goes_beside(row, column, &text[start..end]);
                 }
             }
             Values::Json(texts) => end = texts.read_json(row, text, start)?,
@@ -170,6 +233,7 @@ impl Decoder {
         let mut changes = rows.changes().to_vec();
         for (change, text) in std::mem::take(&mut work.beyond) {
             self.keep_beside(&mut work, change, &text)?;
+            self.tell(change.column, &text);
             changes.push(change);
         }
         changes.sort_by_key(|change| (change.row, change.column));
@@ -177,15 +241,29 @@ impl Decoder {
         Ok(Columns { rows: rows.len(), columns: work.columns, validity: work.validity, changes, notes })
     }
 
+    /// Says of the first number of a column that it is kept beside it.
+    fn tell(&self, column: usize, text: &[u8]) {
+        let plan = &self.plans[column];
+        if !text.starts_with(b"\"") && !plan.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                table = self.table,
+                column = plan.name,
+                "a number does not fit beside the column's others: such numbers are NULL there, listed in \
+                 _airbyte_meta and kept in additional_properties; `numbers: double` takes them, rounded"
+            );
+        }
+    }
+
     /// Keeps the text of a value that its column cannot hold in [`EXTRA_COLUMN`].
     fn keep_beside(&self, work: &mut Work, cell: Change, value: &[u8]) -> Result<()> {
         let plan = &self.plans[cell.column];
         let Some(extra) = self.extra.filter(|_| !plan.is_key) else {
-            return Err(Error::new(
-                ErrorKind::Sink,
-                format!("`{}` of table {} holds a time that does not fit", plan.name, self.table),
-            )
-            .hint("times with nanoseconds reach from 1677-09-22 to 2262-04-11"));
+            let (what, hint) = match value.first() {
+                Some(b'"') => ("time", "times with nanoseconds reach from 1677-09-22 to 2262-04-11"),
+                _ => ("number", "decimals have 38 digits, before and after the point together"),
+            };
+            let message = format!("`{}` of table {} holds a {what} that does not fit", plan.name, self.table);
+            return Err(Error::new(ErrorKind::Sink, message).hint(hint));
         };
         let Values::Json(texts) = &mut work.columns[extra] else {
             return Err(self.fault(format!("`{EXTRA_COLUMN}` is not a JSON column")));
@@ -212,6 +290,26 @@ impl Decoder {
     }
 }
 
+impl Work {
+    /// Widens the column for a number, or keeps it beside where no decimal holds it
+    /// together with the others.
+    #[cold]
+    fn does_not_fit(&mut self, row: usize, column: usize, need: Option<Need>, text: &[u8]) {
+        let width = &mut self.widths[column];
+        match need.and_then(|need| width.as_ref()?.with(need)) {
+            Some(wider) => *width = Some(wider),
+            None => self.goes_beside(row, column, text),
+        }
+    }
+
+    #[cold]
+    fn goes_beside(&mut self, row: usize, column: usize, text: &[u8]) {
+        self.validity[column].unset(row);
+        let change = Change { row, column, cause: Cause::Destination };
+        self.beyond.push((change, text.to_vec()));
+    }
+}
+
 impl Values {
     fn zeros(ty: ColumnType, rows: usize) -> Self {
         let texts = || Texts { bytes: Vec::new(), spans: vec![(0, 0); rows] };
@@ -219,7 +317,9 @@ impl Values {
             ColumnType::Text => Self::Text(texts()),
             ColumnType::Boolean => Self::Boolean(vec![false; rows]),
             ColumnType::Integer => Self::Integer(vec![0; rows]),
-            ColumnType::Decimal => Self::Decimal(vec![0; rows]),
+            ColumnType::Decimal(width) if width.is_narrow() => Self::Decimal(width, vec![0; rows]),
+            ColumnType::Decimal(width) => Self::WideDecimal(width, vec![0; rows]),
+            ColumnType::Double => Self::Double(vec![0.0; rows]),
             ColumnType::Date => Self::Date(vec![0; rows]),
             ColumnType::Timestamp => Self::Timestamp(vec![0; rows]),
             ColumnType::Json => Self::Json(texts()),

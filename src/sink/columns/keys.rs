@@ -64,7 +64,10 @@ impl Columns {
             }
             Values::Boolean(values) => values[left].cmp(&values[right]),
             Values::Integer(values) | Values::Timestamp(values) => values[left].cmp(&values[right]),
-            Values::Decimal(values) => values[left].cmp(&values[right]),
+            Values::Decimal(_, values) => values[left].cmp(&values[right]),
+            Values::WideDecimal(_, values) => values[left].cmp(&values[right]),
+            // None of them is NaN.
+            Values::Double(values) => values[left].partial_cmp(&values[right]).unwrap_or(Ordering::Equal),
             Values::Date(values) => values[left].cmp(&values[right]),
         }
     }
@@ -98,7 +101,10 @@ impl Columns {
             Values::Integer(values) | Values::Timestamp(values) => {
                 out.extend_from_slice(&values[row].to_le_bytes());
             }
-            Values::Decimal(values) => out.extend_from_slice(&values[row].to_le_bytes()),
+            Values::Decimal(_, values) => out.extend_from_slice(&values[row].to_le_bytes()),
+            Values::WideDecimal(_, values) => out.extend_from_slice(&values[row].to_le_bytes()),
+            // -0.0 and 0.0 are one key, as they are to a warehouse.
+            Values::Double(values) => out.extend_from_slice(&(values[row] + 0.0).to_le_bytes()),
             Values::Date(values) => out.extend_from_slice(&values[row].to_le_bytes()),
         }
     }

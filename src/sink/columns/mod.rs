@@ -13,6 +13,7 @@ mod scan;
 mod tests;
 
 use crate::batch::{Change, Note};
+use crate::catalog::Width;
 
 pub use decode::Decoder;
 pub use keys::Extremes;
@@ -22,7 +23,7 @@ pub use keys::Extremes;
 pub const EARLIEST: i64 = -106_751 * 86_400 * 1_000_000_000;
 
 /// Rows decoded to columns, in the order of their table's columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Columns {
     rows: usize,
     columns: Vec<Values>,
@@ -32,7 +33,7 @@ pub struct Columns {
 }
 
 /// The values of a column. A row that is NULL holds a zero.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Values {
     /// Strings, without JSON's escapes.
     Text(Texts),
@@ -40,8 +41,13 @@ pub enum Values {
     Boolean(Vec<bool>),
     /// Integers.
     Integer(Vec<i64>),
-    /// Decimals, times 10 to the power of 18.
-    Decimal(Vec<i128>),
+    /// Decimals of so few digits that 64 bits hold them, times 10 to the power of the
+    /// width's scale.
+    Decimal(Width, Vec<i64>),
+    /// Decimals of more digits, as well.
+    WideDecimal(Width, Vec<i128>),
+    /// Finite doubles.
+    Double(Vec<f64>),
     /// Days since 1970-01-01.
     Date(Vec<i32>),
     /// Nanoseconds since 1970-01-01T00:00:00Z, [`EARLIEST`] or later and before
@@ -134,6 +140,14 @@ impl Columns {
         &self.columns[column]
     }
 
+    /// The width of a column of decimals.
+    pub fn width_of(&self, column: usize) -> Option<Width> {
+        match &self.columns[column] {
+            Values::Decimal(width, _) | Values::WideDecimal(width, _) => Some(*width),
+            _ => None,
+        }
+    }
+
     /// Which rows of a column are not NULL.
     pub fn validity(&self, column: usize) -> &Validity {
         &self.validity[column]
@@ -159,7 +173,9 @@ impl Columns {
                 Values::Text(texts) | Values::Json(texts) => pick(&mut texts.spans, keep),
                 Values::Boolean(values) => pick(values, keep),
                 Values::Integer(values) | Values::Timestamp(values) => pick(values, keep),
-                Values::Decimal(values) => pick(values, keep),
+                Values::Decimal(_, values) => pick(values, keep),
+                Values::WideDecimal(_, values) => pick(values, keep),
+                Values::Double(values) => pick(values, keep),
                 Values::Date(values) => pick(values, keep),
             }
         }

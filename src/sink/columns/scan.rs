@@ -4,13 +4,10 @@
 //! position after it, or what is wrong with it.
 
 use crate::canonical::{Scanner, Value, day};
-use crate::catalog::ColumnType;
+use crate::catalog::{Need, Width};
 
 /// What was read, and the position after it.
 pub(super) type Scan<T> = Result<(T, usize), &'static str>;
-
-const SCALE: usize = ColumnType::DECIMAL_SCALE as usize;
-const WHOLE_DIGITS: usize = (ColumnType::DECIMAL_PRECISION - ColumnType::DECIMAL_SCALE) as usize;
 
 const fn powers<const N: usize>() -> [i128; N] {
     let mut powers = [1; N];
@@ -22,7 +19,7 @@ const fn powers<const N: usize>() -> [i128; N] {
     powers
 }
 
-const POWERS: [i128; SCALE + 1] = powers();
+const POWERS: [i128; Width::PRECISION_MAX as usize + 1] = powers();
 
 /// A byte, or 0 past the end: no canonical value holds a 0.
 fn at(text: &[u8], position: usize) -> u8 {
@@ -45,10 +42,22 @@ fn digits(text: &[u8], mut position: usize, mut value: u64) -> (u64, usize) {
     }
 }
 
-/// A decimal times 10 to the power of [`SCALE`].
-pub(super) fn decimal(text: &[u8], start: usize) -> Scan<i128> {
-    let negative = at(text, start) == b'-';
-    let first = start + usize::from(negative);
+/// A number of any size, not yet of any column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Number<'a> {
+    text: &'a [u8],
+    /// Its digits as a number, wrapped where they do not fit; meaningless with an exponent.
+    digits: u64,
+    /// Digits before and after the point, as they are written.
+    whole: usize,
+    fraction: usize,
+    has_exponent: bool,
+}
+
+/// Reads a number. Only one that no decimal holds may have an exponent.
+#[inline]
+pub(super) fn decimal(text: &[u8], start: usize) -> Scan<Number<'_>> {
+    let first = start + usize::from(at(text, start) == b'-');
     let (mut value, mut end) = digits(text, first, 0);
     let whole = end - first;
     let mut fraction = 0;
@@ -60,26 +69,77 @@ pub(super) fn decimal(text: &[u8], start: usize) -> Scan<i128> {
             return Err("a digit must follow the point");
         }
     }
+    let has_exponent = matches!(at(text, end), b'e' | b'E');
+    if has_exponent {
+        let sign = usize::from(matches!(at(text, end + 1), b'-' | b'+'));
+        let after = digits(text, end + 1 + sign, 0).1;
+        if after == end + 1 + sign {
+            return Err("a digit must follow the exponent's sign");
+        }
+        end = after;
+    }
     if whole == 0 || !ends_value(at(text, end)) {
-        return Err("not a plain decimal number");
+        return Err("not a number");
     }
-    if fraction > SCALE {
-        return Err("more than 18 digits after the point");
-    }
-    // 19 digits always fit 64 bits.
-    let unscaled = if whole + fraction <= 19 { i128::from(value) } else { wide(&text[first..end], whole)? };
-    let scaled = unscaled * POWERS[SCALE - fraction];
-    Ok((if negative { -scaled } else { scaled }, end))
+    Ok((Number { text: &text[start..end], digits: value, whole, fraction, has_exponent }, end))
 }
 
-/// The digits of a number with 20 digits or more, without its point.
-fn wide(number: &[u8], whole: usize) -> Result<i128, &'static str> {
-    let zeros = number[..whole].iter().take_while(|byte| **byte == b'0').count();
-    if whole - zeros > WHOLE_DIGITS {
-        return Err("more than 20 digits before the point");
+impl Number<'_> {
+    /// The number times 10 to the power of the scale, if a column of at most
+    /// [`Width::NARROW`] digits holds it.
+    #[inline]
+    pub fn narrow(&self, width: Width) -> Option<i64> {
+        let (scale, whole) = (usize::from(width.scale()), usize::from(width.whole()));
+        // So few digits that none is lost, here or in the product.
+        if self.whole <= whole && self.fraction <= scale && !self.has_exponent {
+            let value = self.digits as i64 * POWERS[scale - self.fraction] as i64;
+            return Some(if self.is_negative() { -value } else { value });
+        }
+        self.exactly(width).and_then(|value| i64::try_from(value).ok())
     }
-    let digits = number[zeros..].iter().filter(|byte| **byte != b'.');
-    Ok(digits.fold(0, |value, byte| value * 10 + i128::from(byte - b'0')))
+
+    /// The number times 10 to the power of the scale, if the column holds it.
+    #[inline]
+    pub fn wide(&self, width: Width) -> Option<i128> {
+        let (scale, whole) = (usize::from(width.scale()), usize::from(width.whole()));
+        // 19 digits always fit 64 bits.
+        if self.whole + self.fraction <= 19
+            && self.whole <= whole
+            && self.fraction <= scale
+            && !self.has_exponent
+        {
+            let value = i128::from(self.digits) * POWERS[scale - self.fraction];
+            return Some(if self.is_negative() { -value } else { value });
+        }
+        self.exactly(width)
+    }
+
+    /// Any number, also one with zeros that say nothing.
+    fn exactly(&self, width: Width) -> Option<i128> {
+        let need = self.need().filter(|need| width.holds(*need))?;
+        // What the column does not hold of the fraction is zeros.
+        let zeros = self.fraction.saturating_sub(need.scale);
+        let digits = self.text.iter().filter(|byte| byte.is_ascii_digit());
+        let kept = digits.take(self.whole + self.fraction - zeros);
+        let value = kept.fold(0_i128, |value, byte| value * 10 + i128::from(byte - b'0'));
+        let value = value * POWERS[usize::from(width.scale()) - need.scale];
+        Some(if self.is_negative() { -value } else { value })
+    }
+
+    fn is_negative(&self) -> bool {
+        self.text.first() == Some(&b'-')
+    }
+
+    /// The digits that a column needs to hold it, if a decimal can.
+    pub fn need(&self) -> Option<Need> {
+        Need::of(self.text)
+    }
+
+    /// The nearest double, if there is one.
+    pub fn double(&self) -> Option<f64> {
+        let text = std::str::from_utf8(self.text).ok()?;
+        text.parse().ok().filter(|value: &f64| value.is_finite())
+    }
 }
 
 /// A 64-bit integer.

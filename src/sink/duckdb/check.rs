@@ -1,8 +1,8 @@
 //! Whether a file takes what a run would write to it.
 
 use super::DuckDbConfig;
-use super::client::{Access, Database, execute, quoted};
-use super::ddl;
+use super::client::{Access, Database, execute};
+use super::ddl::{self, Place};
 use crate::error::Result;
 
 /// The table that is tried; it is gone again when the trial is over.
@@ -16,10 +16,11 @@ const TABLE: &str = "_tapeline_check";
 pub(super) fn check(config: &DuckDbConfig) -> Result<()> {
     let database = Database::open(config, Access::Write)?;
     let connection = database.connect()?;
-    let table = format!("{}.{}", quoted(&config.schema), quoted(TABLE));
+    let place = Place::new(&database.catalog, &config.schema, TABLE);
+    let table = place.sql();
     let what = || format!("could not create a table in the schema {}", config.schema);
     execute(&connection, "BEGIN", what)?;
-    ddl::ensure_schema(&connection, &config.schema)?;
+    ddl::ensure_schema(&connection, &place.catalog, &place.schema)?;
     execute(&connection, &format!("CREATE OR REPLACE TABLE {table} AS SELECT 1 AS one"), what)?;
     execute(&connection, "COMMIT", what)?;
     execute(&connection, &format!("DROP TABLE {table}"), what)

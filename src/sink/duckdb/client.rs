@@ -7,9 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use duckdb::{AccessMode, Config, Connection};
 
-use super::DuckDbConfig;
+use super::{DuckDbConfig, ddl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
+use crate::sink::numbers::Numbers;
 
 /// How large the log grows before it is worked into the file. Twice DuckDB's
 /// default: commits of 50,000 rows write 7 MB each, and working in rewrites the
@@ -40,8 +41,12 @@ pub(super) enum Access {
 pub(super) struct Database {
     /// Before `_claim`, so that the file is closed before another one may open it.
     connection: Connection,
+    /// DuckDB's name of the file, which comes before the schema in full names.
+    pub catalog: String,
     /// The schema that holds the tables.
     pub schema: String,
+    /// As what numbers are kept.
+    pub numbers: Numbers,
     /// The type of JSON columns.
     pub json: &'static str,
     memory_limit_mb: u32,
@@ -74,8 +79,17 @@ impl Database {
         };
         let connection = connection.map_err(|error| refused(path, error))?;
         let json = json_type(&connection)?;
+        let catalog = catalog(&connection)?;
         let (schema, memory_limit_mb) = (config.schema.clone(), config.memory_limit_mb);
-        Ok(Self { connection, schema, json, memory_limit_mb, _claim: claim })
+        if ddl::is_ambiguous(&catalog, &schema) {
+            tracing::warn!(
+                "the schema {schema} is called like the database: queries find its tables as {}.{}.<table>",
+                quoted(&catalog),
+                quoted(&schema)
+            );
+        }
+        let numbers = config.numbers;
+        Ok(Self { connection, catalog, schema, numbers, json, memory_limit_mb, _claim: claim })
     }
 
     /// Works the log into the file, and gives back the memory that DuckDB would keep for
@@ -104,6 +118,10 @@ fn check(config: &DuckDbConfig) -> Result<()> {
     if config.schema.is_empty() {
         return Err(Error::config("`schema` is empty").hint("leave it out for `polygon`"));
     }
+    if ddl::OWN_SCHEMAS.iter().any(|own| own.eq_ignore_ascii_case(&config.schema)) {
+        return Err(Error::config(format!("`schema` {} is DuckDB's own", config.schema))
+            .hint("choose another name, or leave it out for `polygon`"));
+    }
     if config.memory_limit_mb < MEMORY_LIMIT_MB_MIN {
         return Err(Error::config(format!("`memory_limit_mb` {} is too small", config.memory_limit_mb))
             .hint(format!("give DuckDB at least {MEMORY_LIMIT_MB_MIN}")));
@@ -131,6 +149,11 @@ fn options(config: &DuckDbConfig, mode: AccessMode) -> duckdb::Result<Config> {
 fn threads() -> i64 {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     i64::try_from(processors - 1).unwrap_or(1).max(1)
+}
+
+fn catalog(connection: &Connection) -> Result<String> {
+    let name = connection.query_row("SELECT current_database()", [], |row| row.get(0));
+    name.map_err(|error| failed("could not ask for the database's name", error))
 }
 
 /// JSON where the library has the extension, as DuckDB's own builds do.

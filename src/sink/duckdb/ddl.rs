@@ -1,25 +1,33 @@
 //! Tables: creating, widening, and refusing those that are not ours.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use duckdb::Connection;
 
 use super::client::{execute, failed, literal, quoted};
-use crate::catalog::{Column, ColumnType, Table};
+use crate::catalog::{ColumnType, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
 
-/// A table's place: schema and name.
+/// A table's place. It is named in full wherever it is named: a schema may be called
+/// like the file, or `temp`, and would be ambiguous alone.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
+    /// DuckDB's name of the file.
+    pub catalog: String,
     pub schema: String,
     pub name: String,
 }
 
 impl Place {
+    pub fn new(catalog: &str, schema: &str, name: &str) -> Self {
+        Self { catalog: catalog.to_owned(), schema: schema.to_owned(), name: name.to_owned() }
+    }
+
     /// The qualified name in quotes.
     pub fn sql(&self) -> String {
-        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+        format!("{}.{}.{}", quoted(&self.catalog), quoted(&self.schema), quoted(&self.name))
     }
 
     /// Schema and name as DuckDB compares them.
@@ -71,7 +79,8 @@ impl Tables {
         self.columns.contains_key(&place.folded())
     }
 
-    fn ty(&self, place: &Place, column: &str) -> Option<&str> {
+    /// The type of a column.
+    pub fn ty(&self, place: &Place, column: &str) -> Option<&str> {
         let column = column.to_lowercase();
         let columns = self.columns.get(&place.folded())?;
         columns.iter().find(|(name, _)| name.to_lowercase() == column).map(|(_, ty)| ty.as_str())
@@ -79,46 +88,48 @@ impl Tables {
 }
 
 /// DuckDB's type for a column. `json` is what JSON columns are here.
-fn sql_type(ty: ColumnType, json: &'static str) -> &'static str {
-    match ty {
+pub(super) fn sql_type(ty: ColumnType, json: &'static str) -> Cow<'static, str> {
+    Cow::Borrowed(match ty {
         ColumnType::Text => "VARCHAR",
         ColumnType::Boolean => "BOOLEAN",
         ColumnType::Integer => "BIGINT",
-        ColumnType::Decimal => "DECIMAL(38,18)",
+        ColumnType::Decimal(width) => return Cow::Owned(format!("DECIMAL{width}")),
+        ColumnType::Double => "DOUBLE",
         ColumnType::Date => "DATE",
         ColumnType::Timestamp => "TIMESTAMP_NS",
         ColumnType::Json => json,
-    }
+    })
 }
 
-/// A column as it should be.
-struct Wanted {
-    name: String,
-    ty: &'static str,
-    is_json: bool,
+/// Our own columns, which come last, with their types.
+fn metadata(json: &'static str) -> [(&'static str, &'static str); 4] {
+    [(RAW_ID, "UUID"), (EXTRACTED_AT, "TIMESTAMP WITH TIME ZONE"), (META, json), (GENERATION, "BIGINT")]
 }
 
-/// All columns of a table, ours last.
-fn layout(table: &Table, json: &'static str) -> Vec<Wanted> {
-    let own = |column: &Column| Wanted {
-        name: column.name.clone(),
-        ty: sql_type(column.ty, json),
-        is_json: column.ty == ColumnType::Json,
-    };
-    let meta =
-        [(RAW_ID, "UUID"), (EXTRACTED_AT, "TIMESTAMP WITH TIME ZONE"), (META, json), (GENERATION, "BIGINT")];
-    let meta = meta.map(|(name, ty)| Wanted { name: name.to_owned(), ty, is_json: name == META });
-    table.columns.iter().map(own).chain(meta).collect()
+/// Schemas that every file has and nobody can write to.
+pub(super) const OWN_SCHEMAS: [&str; 2] = ["information_schema", "pg_catalog"];
+
+/// Whether a schema's name alone could mean another thing: DuckDB looks among its
+/// databases first, and `temp` and `system` are two of them.
+pub(super) fn is_ambiguous(catalog: &str, schema: &str) -> bool {
+    [catalog, "temp", "system"].iter().any(|other| other.eq_ignore_ascii_case(schema))
 }
 
 /// The table that an unfinished run fills, which will replace `table`.
 pub(super) fn next(table: &Place) -> Place {
-    Place { schema: table.schema.clone(), name: format!("_tapeline_next_{}", table.name) }
+    Place { name: format!("_tapeline_next_{}", table.name), ..table.clone() }
 }
 
 /// Creates a schema unless it exists.
-pub(super) fn ensure_schema(connection: &Connection, schema: &str) -> Result<()> {
-    let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema));
+///
+/// # Errors
+/// Also when the schema is one of DuckDB's own.
+pub(super) fn ensure_schema(connection: &Connection, catalog: &str, schema: &str) -> Result<()> {
+    if OWN_SCHEMAS.iter().any(|own| own.eq_ignore_ascii_case(schema)) {
+        return Err(Error::config(format!("the schema {schema} is DuckDB's own"))
+            .hint("choose another `schema`, or another namespace for the stream"));
+    }
+    let sql = format!("CREATE SCHEMA IF NOT EXISTS {}.{}", quoted(catalog), quoted(schema));
     execute(connection, &sql, || format!("could not create the schema {schema}"))
 }
 
@@ -153,8 +164,9 @@ pub(super) fn create(
     table: &Table,
     json: &'static str,
 ) -> Result<()> {
-    let columns: Vec<String> =
-        layout(table, json).iter().map(|column| format!("{} {}", quoted(&column.name), column.ty)).collect();
+    let own = table.columns.iter().map(|column| (column.name.as_str(), sql_type(column.ty, json)));
+    let meta = metadata(json).map(|(name, ty)| (name, Cow::Borrowed(ty)));
+    let columns: Vec<String> = own.chain(meta).map(|(name, ty)| format!("{} {ty}", quoted(name))).collect();
     let mut sql = format!("CREATE TABLE {} ({});", place.sql(), columns.join(", "));
     for column in table.columns.iter().filter(|column| !column.doc.is_empty()) {
         let comment = literal(&column.doc);
@@ -163,41 +175,34 @@ pub(super) fn create(
     execute(connection, &sql, || format!("could not create the table {}", place.sql()))
 }
 
-/// What is wrong with an existing table's columns, if something is: one has
-/// another type than rows need.
-pub(super) fn misfit(tables: &Tables, place: &Place, table: &Table, json: &'static str) -> Option<Error> {
-    let misfit = |Wanted { name, ty, is_json }: &Wanted| {
-        let have = tables.ty(place, name)?;
-        // Whether the library has the JSON extension may change between runs.
-        let fits = have == *ty || (*is_json && matches!(have, "JSON" | "VARCHAR"));
-        (!fits).then(|| other_type(place, name, have, ty))
-    };
-    layout(table, json).iter().find_map(misfit)
-}
-
-/// Adds the columns that an existing table lacks.
-pub(super) fn widen(
-    connection: &Connection,
-    tables: &Tables,
-    place: &Place,
-    table: &Table,
-    json: &'static str,
-) -> Result<()> {
-    for Wanted { name, ty, .. } in layout(table, json) {
-        if !tables.has_column(place, &name) {
-            let sql = format!("ALTER TABLE {} ADD COLUMN {} {ty}", place.sql(), quoted(&name));
-            execute(connection, &sql, || format!("could not add the column {name} to {}", place.sql()))?;
+/// Refuses a table in which one of our own columns has another type.
+pub(super) fn check_metadata(place: &Place, tables: &Tables, json: &'static str) -> Result<()> {
+    for (name, ty) in metadata(json) {
+        let fits = |have: &str| have == ty || (name == META && matches!(have, "JSON" | "VARCHAR"));
+        if let Some(have) = tables.ty(place, name).filter(|have| !fits(have)) {
+            return Err(foreign(format!("the column {name} of {} is {have}, not {ty}", place.sql())));
         }
     }
     Ok(())
 }
 
-fn other_type(place: &Place, name: &str, have: &str, need: &str) -> Error {
-    let (table, column) = (place.sql(), quoted(name));
-    Error::new(ErrorKind::Table, format!("the column {name} of {table} is {have}, but its rows need {need}"))
-        .hint(format!(
-            "convert it with ALTER TABLE {table} ALTER {column} TYPE {need}, or rename the table to have it loaded anew"
-        ))
+/// Adds those of our own columns that an existing table lacks.
+pub(super) fn add_metadata(
+    connection: &Connection,
+    place: &Place,
+    tables: &Tables,
+    json: &'static str,
+) -> Result<()> {
+    let lacks = metadata(json).into_iter().filter(|(name, _)| !tables.has_column(place, name));
+    for (name, ty) in lacks {
+        add_column(connection, place, name, ty)?;
+    }
+    Ok(())
+}
+
+pub(super) fn add_column(connection: &Connection, place: &Place, name: &str, ty: &str) -> Result<()> {
+    let sql = format!("ALTER TABLE {} ADD COLUMN {} {ty}", place.sql(), quoted(name));
+    execute(connection, &sql, || format!("could not add the column {name} to {}", place.sql()))
 }
 
 /// Drops a table if it exists.

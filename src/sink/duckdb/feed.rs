@@ -13,7 +13,7 @@ use duckdb::vtab::{BindInfo, InitInfo, TableFunctionInfo, VTab};
 use uuid::Uuid;
 
 use crate::batch::{Batch, Extent, ExtractedAt};
-use crate::catalog::{ColumnType, Table};
+use crate::catalog::{Column, ColumnType, Table};
 use crate::sink::columns::{Columns, Texts, Validity, Values};
 use crate::sink::{EXTRACTED_AT, META, META_TAIL, RAW_ID, Run, Target, change_text};
 
@@ -57,6 +57,16 @@ impl Load {
         let table = Arc::clone(&batch.table);
         let bytes = batch.rows.bytes();
         Self { columns, extracted_at, first_id: first_id(first), meta, plain_meta, replaces, bytes, table }
+    }
+
+    /// The types of the columns as they are in this batch.
+    fn types(&self) -> Vec<ColumnType> {
+        let ty = |(index, column): (usize, &Column)| match self.columns.values(index) {
+            Values::Decimal(width, _) | Values::WideDecimal(width, _) => ColumnType::Decimal(*width),
+            Values::Double(_) => ColumnType::Double,
+            _ => column.ty,
+        };
+        self.table.columns.iter().enumerate().map(ty).collect()
     }
 
     /// Whether a row has changes.
@@ -117,6 +127,13 @@ impl Feed {
         Ok(feed)
     }
 
+    /// The call when it returns these columns. DuckDB keeps the plan of a statement by
+    /// its text, and in the plan the types of decimals.
+    pub fn sql_of(columns: &Columns) -> String {
+        let widths = (0..columns.width()).filter_map(|column| columns.width_of(column));
+        format!("{} /* {} */", Self::SQL, widths.map(|width| width.to_string()).collect::<String>())
+    }
+
     /// Sets what the function returns from now on.
     pub fn set(&self, load: Option<Arc<Load>>) {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
@@ -140,29 +157,36 @@ struct Scan {
 }
 
 impl VTab for Function {
-    type BindData = ();
+    type BindData = Vec<ColumnType>;
     type InitData = Scan;
 
-    fn bind(bind: &BindInfo) -> Result<(), Box<dyn StdError>> {
+    fn bind(bind: &BindInfo) -> Result<Self::BindData, Box<dyn StdError>> {
         // SAFETY: `register` set the extra info to an `Arc<Feed>`, which DuckDB
         // keeps as long as the function.
         let feed = unsafe { &*bind.get_extra_info::<Arc<Feed>>() };
         let load = feed.get()?;
-        for column in &load.table.columns {
-            bind.add_result_column(&column.name, logical_type(column.ty));
+        let types = load.types();
+        for (column, ty) in load.table.columns.iter().zip(&types) {
+            bind.add_result_column(&column.name, logical_type(*ty));
         }
         bind.add_result_column(RAW_ID, LogicalTypeId::Uuid.into());
         bind.add_result_column(EXTRACTED_AT, LogicalTypeId::TimestampTZ.into());
         bind.add_result_column(META, LogicalTypeId::Varchar.into());
         bind.set_cardinality(load.columns.len() as u64, false);
-        Ok(())
+        Ok(types)
     }
 
     fn init(init: &InitInfo) -> Result<Scan, Box<dyn StdError>> {
         // SAFETY: as in `bind`.
         let feed = unsafe { &*init.get_extra_info::<Arc<Feed>>() };
+        let load = feed.get()?;
+        // SAFETY: DuckDB keeps what `bind` returned as long as the plan.
+        let planned = unsafe { &*init.get_bind_data::<Vec<ColumnType>>() };
+        if load.types() != *planned {
+            return Err("the batch has other types than the plan".into());
+        }
         let projection = init.get_column_indices().into_iter().map(|index| index as usize).collect();
-        Ok(Scan { load: feed.get()?, projection, next: AtomicUsize::new(0) })
+        Ok(Scan { load, projection, next: AtomicUsize::new(0) })
     }
 
     fn func(
@@ -203,9 +227,9 @@ fn logical_type(ty: ColumnType) -> LogicalTypeHandle {
         ColumnType::Text | ColumnType::Json => LogicalTypeId::Varchar.into(),
         ColumnType::Boolean => LogicalTypeId::Boolean.into(),
         ColumnType::Integer => LogicalTypeId::Bigint.into(),
-        ColumnType::Decimal => {
-            LogicalTypeHandle::decimal(ColumnType::DECIMAL_PRECISION, ColumnType::DECIMAL_SCALE)
-        }
+        // In 64 bits up to 18 digits, else in 128.
+        ColumnType::Decimal(width) => LogicalTypeHandle::decimal(width.precision(), width.scale()),
+        ColumnType::Double => LogicalTypeId::Double.into(),
         ColumnType::Date => LogicalTypeId::Date.into(),
         ColumnType::Timestamp => LogicalTypeId::TimestampNs.into(),
     }
@@ -225,7 +249,9 @@ impl Chunk<'_> {
             Values::Text(texts) | Values::Json(texts) => self.texts(texts, validity),
             Values::Boolean(values) => self.copy(&values[rows]),
             Values::Integer(values) | Values::Timestamp(values) => self.copy(&values[rows]),
-            Values::Decimal(values) => self.copy(&values[rows]),
+            Values::Decimal(_, values) => self.copy(&values[rows]),
+            Values::WideDecimal(_, values) => self.copy(&values[rows]),
+            Values::Double(values) => self.copy(&values[rows]),
             Values::Date(values) => self.copy(&values[rows]),
         }
         self.validity(validity);
@@ -239,7 +265,7 @@ impl Chunk<'_> {
     fn copy<T: Copy>(&self, values: &[T]) {
         assert!(values.len() <= self.vector().capacity(), "a chunk is larger than DuckDB's vectors");
         // SAFETY: `logical_type` gives the column the type whose physical form is
-        // `T` (bool, i32, i64, i128 as two's complement), the vector has room for
+        // `T` (bool, i32, i64, f64, i128 as two's complement), the vector has room for
         // its capacity of them, and nothing else refers to its memory here. Bytes
         // are copied because DuckDB aligns 128-bit values to 8 only.
         unsafe {

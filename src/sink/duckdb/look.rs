@@ -4,10 +4,11 @@ use duckdb::{Connection, OptionalExt, params};
 
 use super::client::{Database, execute, failed};
 use super::ddl::{self, Place, Tables};
+use super::evolve;
 use super::merge;
 use super::progress::{First, Ledger};
 use crate::batch::Extent;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sink::lifecycle::Heads;
 use crate::sink::{Look, Stored, Target, ownership};
 
@@ -40,9 +41,8 @@ pub(super) fn try_rights(database: &Database, targets: &[Target]) -> Result<()> 
     let connection = database.connect()?;
     execute(&connection, "BEGIN", || "could not begin a transaction".to_owned())?;
     let tried = targets.iter().try_for_each(|target| {
-        let Place { schema, .. } = place_of(database, target);
-        ddl::ensure_schema(&connection, &schema)?;
-        let place = Place { schema, name: "_tapeline_check".to_owned() };
+        let place = Place { name: "_tapeline_check".to_owned(), ..place_of(database, target) };
+        ddl::ensure_schema(&connection, &place.catalog, &place.schema)?;
         ddl::drop_table(&connection, &place)?;
         ddl::create(&connection, &place, &target.table, database.json)
     });
@@ -51,8 +51,8 @@ pub(super) fn try_rights(database: &Database, targets: &[Target]) -> Result<()> 
 }
 
 fn place_of(database: &Database, target: &Target) -> Place {
-    let schema = target.schema.as_ref().unwrap_or(&database.schema).clone();
-    Place { schema, name: target.table.name.clone() }
+    let schema = target.schema.as_ref().unwrap_or(&database.schema);
+    Place::new(&database.catalog, schema, &target.table.name)
 }
 
 fn rows(connection: &Connection, place: &Place, condition: &str) -> Result<u64> {
@@ -83,9 +83,9 @@ impl<'a> Looking<'a> {
         target: &'a Target,
     ) -> Result<Self> {
         let place = place_of(database, target);
-        let ledger = Ledger::existing(&place.schema, tables);
+        let ledger = Ledger::existing(&place.catalog, &place.schema, tables);
         let heads = ledger.as_ref().map_or_else(|| Ok(Heads::new()), |ledger| ledger.heads(connection))?;
-        let first = match First::existing(&database.schema, tables) {
+        let first = match First::existing(&database.catalog, &database.schema, tables) {
             Some(first) => First::read(connection, &first, &target.first_key())?,
             None => First::default(),
         };
@@ -118,16 +118,23 @@ impl<'a> Looking<'a> {
         Ok(look)
     }
 
-    fn obstacle(&self) -> Option<crate::error::Error> {
-        let Place { schema, name } = &self.place;
+    fn obstacle(&self) -> Option<Error> {
+        let Place { schema, name, .. } = &self.place;
         let owned =
             ownership::check(self.target, &format!("{schema}.{name}"), ownership::owners(&self.heads));
         let found = owned.and_then(|()| ddl::exists(self.tables, &self.place));
-        found.err().or_else(|| self.misfit(&self.place))
+        // A run that replaces the table brings its own types.
+        let fits = || if self.target.mode.is_staged() { None } else { self.misfit(&self.place) };
+        found.err().or_else(fits)
     }
 
-    fn misfit(&self, place: &Place) -> Option<crate::error::Error> {
-        ddl::misfit(self.tables, place, &self.target.table, self.database.json)
+    /// Why a table that is there cannot take the rows.
+    fn misfit(&self, place: &Place) -> Option<Error> {
+        if !self.tables.has(place) {
+            return None;
+        }
+        let table = self.database.numbers.table(&self.target.table);
+        evolve::check(self.connection, self.tables, place, &table, self.database.json).err()
     }
 
     fn stored(&self, staged: bool) -> Result<Stored> {

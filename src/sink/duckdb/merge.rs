@@ -121,6 +121,10 @@ fn constant(values: &Values, row: usize) -> Option<String> {
         Values::Integer(values) => Some(format!("'{}'::BIGINT", values[row])),
         Values::Date(values) => Some(format!("(DATE '1970-01-01' + ({}))", values[row])),
         Values::Timestamp(values) => Some(format!("make_timestamp_ns({})", values[row])),
-        Values::Boolean(_) | Values::Decimal(_) | Values::Json(_) => None,
+        Values::Boolean(_)
+        | Values::Decimal(..)
+        | Values::WideDecimal(..)
+        | Values::Double(_)
+        | Values::Json(_) => None,
     }
 }

@@ -14,7 +14,8 @@
 //! place of the old one in a transaction when the run finishes.
 //!
 //! # Types
-//! Decimals are `DECIMAL(38, 18)`, times `TIMESTAMP_NS` in UTC. A time that 64
+//! Decimals are as narrow as the table says, in columns that widen in the transaction
+//! of the rows that need it; times `TIMESTAMP_NS` in UTC. A time that 64
 //! bits of nanoseconds do not reach (before 1677-09-22 or after 2262-04-11) is
 //! NULL in its column, kept in `additional_properties` and noted in
 //! `_airbyte_meta`; in a key column it is an error.
@@ -22,6 +23,7 @@
 mod check;
 mod client;
 mod ddl;
+mod evolve;
 mod feed;
 mod look;
 mod merge;
@@ -40,6 +42,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::columns::Decoder;
+use super::numbers::Numbers;
 use super::{Look, Opened, Portion, Sink, StreamId, Target};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, Result};
@@ -71,6 +74,10 @@ pub struct DuckDbConfig {
     #[serde(default)]
     #[schemars(title = "Threads", range(min = 1), extend("order" = 3))]
     pub threads: Option<u16>,
+    /// As what numbers with a fraction are kept: `decimal`, exact, or `double`, rounded.
+    #[serde(default)]
+    #[schemars(title = "Numbers", extend("order" = 4))]
+    pub numbers: Numbers,
 }
 
 fn default_schema() -> String {
@@ -91,6 +98,7 @@ impl DuckDbConfig {
             schema: default_schema(),
             memory_limit_mb: default_memory_limit_mb(),
             threads: None,
+            numbers: Numbers::Decimal,
         }
     }
 }
@@ -200,13 +208,13 @@ impl Sink for DuckDbSink {
         let targets = targets.to_vec();
         let streams = self.ask(|reply| Command::Open { targets, reply }).await?;
         let opened = streams.into_iter().map(|stream| {
-            let (index, target, progress) = stream?;
+            let (index, target, held, progress) = stream?;
             let table = &target.table;
             let key = match target.mode.replaces_by_key() {
                 true => table.key.iter().filter_map(|name| table.position(name)).collect(),
                 false => Arc::from([]),
             };
-            let decoder = Arc::new(Decoder::new(table));
+            let decoder = Arc::new(Decoder::new(&held));
             self.streams.push(Stream { target, decoder, key, is_torn: false });
             Ok(Opened { id: StreamId(index), progress })
         });

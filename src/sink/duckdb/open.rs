@@ -7,9 +7,11 @@ use duckdb::Connection;
 
 use super::client::{Database, execute};
 use super::ddl::{self, Place, Tables};
+use super::evolve;
 use super::progress::{First, Ledger};
 use super::write::Stream;
-use crate::error::{Error, Result};
+use crate::catalog::Table;
+use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
 use crate::sink::{Stored, Target, ownership};
 
@@ -87,14 +89,14 @@ impl From<Error> for Refusal {
 impl<'a> Opening<'a> {
     fn begin(database: &'a Database, connection: &'a Connection, targets: &[Target]) -> Result<Self> {
         let tables = Tables::read(connection)?;
-        let first = First::place(&database.schema, &tables);
+        let first = First::place(&database.catalog, &database.schema, &tables);
         let mut schemas = HashMap::new();
         let names = targets.iter().filter_map(|target| target.schema.as_ref());
         for name in names.chain([&database.schema]) {
             // The first place of version 1 makes room only where the sink's schema is.
             if !schemas.contains_key(name) {
-                ddl::ensure_schema(connection, name)?;
-                let ledger = Ledger::open(connection, name, &tables)?;
+                ddl::ensure_schema(connection, &database.catalog, name)?;
+                let ledger = Ledger::open(connection, &database.catalog, name, &tables)?;
                 let heads = ledger.heads(connection)?;
                 schemas.insert(name.clone(), Schema { ledger: Arc::new(ledger), heads });
             }
@@ -103,6 +105,7 @@ impl<'a> Opening<'a> {
     }
 
     fn open(&mut self, target: &Target) -> Result<Opened, Refusal> {
+        let target = &Target { table: self.database.numbers.table(&target.table), ..target.clone() };
         let name = target.schema.as_ref().unwrap_or(&self.database.schema);
         let schema = &self.schemas[name];
         let ledger = Arc::clone(&schema.ledger);
@@ -115,7 +118,7 @@ impl<'a> Opening<'a> {
         };
         let first_head = first.head();
         let head = kept.map(|kept| kept.head).or(first_head);
-        let table = Place { schema: name.clone(), name: target.table.name.clone() };
+        let table = Place::new(&self.database.catalog, name, &target.table.name);
         let next = ddl::next(&table);
         let facts = self.facts(target, head.as_ref(), &table, &next)?;
         let takeover = lifecycle::takeover(target, head.as_ref(), facts);
@@ -124,11 +127,12 @@ impl<'a> Opening<'a> {
             ledger.forget(self.connection, target, true)?;
         }
         let into = if takeover.staged { next } else { table.clone() };
-        if takeover.keeps || (facts.table && !takeover.staged) {
-            self.fit(&into, target)?;
+        let held = if takeover.keeps || (facts.table && !takeover.staged) {
+            Arc::new(self.fit(&into, target)?)
         } else {
             ddl::create(self.connection, &into, &target.table, self.database.json)?;
-        }
+            Arc::clone(&target.table)
+        };
         let mut shards = BTreeMap::new();
         if takeover.keeps {
             shards = ledger.shards(self.connection, target, takeover.staged)?;
@@ -160,6 +164,8 @@ impl<'a> Opening<'a> {
             is_staged: takeover.staged,
             versions,
             json: self.database.json,
+            committed: Arc::clone(&held),
+            held,
             own: None,
         };
         Ok((stream, Stored { positions, text }))
@@ -176,7 +182,7 @@ impl<'a> Opening<'a> {
         let has_table = ddl::exists(&self.tables, table).map_err(Refusal::Stream)?;
         let has_next = target.mode.is_staged()
             && ddl::exists(&self.tables, next).map_err(Refusal::Stream)?
-            && ddl::misfit(&self.tables, next, &target.table, self.database.json).is_none();
+            && evolve::can_fit(self.connection, &self.tables, next, &target.table, self.database.json)?;
         let is_wholly_of_run = match target.run {
             Some(run) if has_table && lifecycle::may_be_replaced(target, head) => {
                 ddl::is_wholly_of(self.connection, table, run.generation)?
@@ -186,12 +192,12 @@ impl<'a> Opening<'a> {
         Ok(Facts { table: has_table, next: has_next, is_wholly_of_run })
     }
 
-    /// Makes the columns of a table that is there those that the rows need.
-    fn fit(&self, place: &Place, target: &Target) -> Result<(), Refusal> {
-        if let Some(misfit) = ddl::misfit(&self.tables, place, &target.table, self.database.json) {
-            return Err(Refusal::Stream(misfit));
-        }
-        ddl::widen(self.connection, &self.tables, place, &target.table, self.database.json)?;
-        Ok(())
+    /// Makes the columns of a table that is there those that the rows need; returns them.
+    fn fit(&self, place: &Place, target: &Target) -> Result<Table, Refusal> {
+        let held = evolve::fit(self.connection, &self.tables, place, &target.table, self.database.json);
+        held.map_err(|error| match error.kind() {
+            ErrorKind::Table => Refusal::Stream(error),
+            _ => Refusal::Transaction(error),
+        })
     }
 }

@@ -49,8 +49,8 @@ pub(super) struct Advance<'a> {
 
 impl Ledger {
     /// Creates the tables unless they exist. Those of version 1 make room.
-    pub fn open(connection: &Connection, schema: &str, tables: &Tables) -> Result<Self> {
-        let place = |name: &str| Place { schema: schema.to_owned(), name: name.to_owned() };
+    pub fn open(connection: &Connection, catalog: &str, schema: &str, tables: &Tables) -> Result<Self> {
+        let place = |name: &str| Place::new(catalog, schema, name);
         let (streams, shards) = (place(STREAMS), place(SHARDS));
         if tables.has_column(&shards, FIRST_KEY) {
             let sql = format!("ALTER TABLE {} RENAME TO {FIRST}", shards.sql());
@@ -72,8 +72,8 @@ impl Ledger {
     }
 
     /// The tables, if they are there.
-    pub fn existing(schema: &str, tables: &Tables) -> Option<Self> {
-        let place = |name: &str| Place { schema: schema.to_owned(), name: name.to_owned() };
+    pub fn existing(catalog: &str, schema: &str, tables: &Tables) -> Option<Self> {
+        let place = |name: &str| Place::new(catalog, schema, name);
         let ledger = Self { streams: place(STREAMS), shards: place(SHARDS) };
         (tables.has(&ledger.streams) && tables.has(&ledger.shards)).then_some(ledger)
     }
@@ -361,15 +361,15 @@ pub(super) struct First {
 
 impl First {
     /// Where version 1 stored progress, if it did in this database.
-    pub fn place(schema: &str, tables: &Tables) -> Option<Place> {
-        let place = |name: &str| Place { schema: schema.to_owned(), name: name.to_owned() };
+    pub fn place(catalog: &str, schema: &str, tables: &Tables) -> Option<Place> {
+        let place = |name: &str| Place::new(catalog, schema, name);
         let is_first = |name: &str| tables.has_column(&place(name), FIRST_KEY);
         (is_first(SHARDS) || is_first(FIRST)).then(|| place(FIRST))
     }
 
     /// Where it is, as long as nothing made room: see [`Ledger::open`].
-    pub fn existing(schema: &str, tables: &Tables) -> Option<Place> {
-        let place = |name: &str| Place { schema: schema.to_owned(), name: name.to_owned() };
+    pub fn existing(catalog: &str, schema: &str, tables: &Tables) -> Option<Place> {
+        let place = |name: &str| Place::new(catalog, schema, name);
         [FIRST, SHARDS].map(place).into_iter().find(|place| tables.has_column(place, FIRST_KEY))
     }
 

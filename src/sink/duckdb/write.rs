@@ -12,15 +12,17 @@ use duckdb::{Connection, OptionalExt};
 
 use super::client::{Database, execute, failed, literal, quoted};
 use super::ddl::{self, Place};
+use super::evolve;
 use super::feed::{self, Feed, Load};
 use super::merge::{self, Key};
 use super::open;
 use super::progress::{Advance, First, Ledger};
-use crate::catalog::ColumnType;
+use super::worker::OpenedStream;
+use crate::catalog::{ColumnType, Table};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::sink::lifecycle::Head;
-use crate::sink::{EXTRACTED_AT, GENERATION, META, Move, RAW_ID, Stored, Target, WriteMode};
+use crate::sink::{EXTRACTED_AT, GENERATION, META, Move, RAW_ID, Target, WriteMode};
 
 /// Bytes of rows that are kept until the commit. The engine commits before streams that
 /// share a transaction have half of it.
@@ -50,6 +52,10 @@ pub(super) struct Stream {
     pub is_staged: bool,
     /// The stored shards with their versions.
     pub versions: HashMap<Arc<str>, i64>,
+    /// `into` with the types that its columns have, in the open transaction.
+    pub held: Arc<Table>,
+    /// And as it was last committed.
+    pub committed: Arc<Table>,
     pub json: &'static str,
     /// The stream's own transaction, while it has one.
     pub own: Option<Connection>,
@@ -113,13 +119,13 @@ impl Writer {
 
     /// Opens streams; see [`crate::sink::Sink::open`]. The mode is the one that rows are
     /// written in.
-    pub fn open(&mut self, targets: &[Target]) -> Vec<Result<(usize, Arc<Target>, Stored)>> {
+    pub fn open(&mut self, targets: &[Target]) -> Vec<Result<OpenedStream>> {
         let opened = open::open(&self.database, &self.shared, targets);
         let named = opened.into_iter().zip(targets).map(|(opened, target)| {
             let (stream, stored) = opened.map_err(|error| error.in_stream(target.name()))?;
-            let target = Arc::clone(&stream.target);
+            let (target, held) = (Arc::clone(&stream.target), Arc::clone(&stream.held));
             self.streams.push(stream);
-            Ok((self.streams.len() - 1, target, stored))
+            Ok((self.streams.len() - 1, target, held, stored))
         });
         named.collect()
     }
@@ -137,6 +143,7 @@ impl Writer {
             Err(error) if ahead => {
                 // Its transaction goes with the connection.
                 self.streams[stream].own = None;
+                self.streams[stream].narrow();
                 self.refuse(stream, error);
             }
             Err(error) if self.kept_bytes > KEPT_BYTES_MAX => {
@@ -171,6 +178,7 @@ impl Writer {
                 // DuckDB has ended it already, or ends it now.
                 let _ = self.shared.execute_batch("ROLLBACK");
             }
+            self.narrow_shared();
             let refused = &self.refused;
             self.kept.retain(|(stream, _)| !refused.contains_key(stream));
             let kept = self.kept.clone();
@@ -193,12 +201,35 @@ impl Writer {
             self.begin_shared()?;
             self.in_shared.insert(stream);
         }
+        let Stream { own, into, held, .. } = &mut self.streams[stream];
+        let connection = own.as_ref().filter(|_| ahead).unwrap_or(&self.shared);
+        if evolve::make_room(connection, into, held, &load.columns)? && !ahead {
+            self.tell_widths(stream);
+        }
         self.feed.set(Some(Arc::clone(load)));
         let stream = &self.streams[stream];
-        let connection = if ahead { stream.own.as_ref().unwrap_or(&self.shared) } else { &self.shared };
+        let connection = stream.own.as_ref().filter(|_| ahead).unwrap_or(&self.shared);
         let loaded = stream.load(connection, load);
         self.feed.set(None);
         loaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))
+    }
+
+    /// Other streams of the same table have its types, too.
+    fn tell_widths(&mut self, of: usize) {
+        let (into, held) = (self.streams[of].into.sql(), Arc::clone(&self.streams[of].held));
+        let same = |(index, stream): &(usize, &mut Stream)| *index != of && stream.into.sql() == into;
+        for (_, stream) in self.streams.iter_mut().enumerate().filter(same) {
+            for column in &mut Arc::make_mut(&mut stream.held).columns {
+                if let Some(index) = held.position(&column.name) {
+                    column.ty = held.columns[index].ty;
+                }
+            }
+        }
+    }
+
+    /// With the rows of the transaction of all streams went the room that was made for them.
+    fn narrow_shared(&mut self) {
+        self.streams.iter_mut().filter(|stream| stream.own.is_none()).for_each(Stream::narrow);
     }
 
     fn begin_shared(&mut self) -> Result<()> {
@@ -262,6 +293,9 @@ impl Writer {
             self.advance(&connection, &[portion])?;
             execute(&connection, "COMMIT", || "could not commit rows".to_owned())
                 .map_err(|error| error.in_stream(self.name(portion.stream)))?;
+            let stream = &mut self.streams[portion.stream];
+            stream.committed = Arc::clone(&stream.held);
+            self.tell_widths(portion.stream);
             self.advanced(portion);
         }
         if shared.is_empty() {
@@ -270,6 +304,9 @@ impl Writer {
         self.begin_shared()?;
         self.advance(&self.shared, &shared)?;
         self.end_shared()?;
+        for stream in self.streams.iter_mut().filter(|stream| stream.own.is_none()) {
+            stream.committed = Arc::clone(&stream.held);
+        }
         shared.into_iter().for_each(|portion| self.advanced(portion));
         self.checkpoint()
     }
@@ -350,6 +387,7 @@ impl Writer {
         let undo =
             |connection: &Connection| execute(connection, "ROLLBACK", || "could not roll back".to_owned());
         if let Some(connection) = self.streams[stream].own.take() {
+            self.streams[stream].narrow();
             undo(&connection)?;
         }
         if self.in_shared.contains(&stream) {
@@ -360,6 +398,7 @@ impl Writer {
             self.is_shared_open = false;
             (self.kept, self.kept_bytes) = (Vec::new(), 0);
             undo(&self.shared)?;
+            self.narrow_shared();
         }
         self.refused.remove(&stream);
         self.failure = None;
@@ -403,6 +442,11 @@ impl Writer {
 }
 
 impl Stream {
+    /// The columns as they were before the transaction that is lost.
+    fn narrow(&mut self) {
+        self.held = Arc::clone(&self.committed);
+    }
+
     fn load(&self, connection: &Connection, load: &Load) -> duckdb::Result<()> {
         if self.target.mode == WriteMode::AppendDedup {
             for part in merge::within(&load.replaces) {
@@ -418,7 +462,7 @@ impl Stream {
             self.delete_where(connection, &range, || key.delete(&self.into, Feed::SQL, &range))?;
         }
         failpoint::pass();
-        connection.prepare_cached(&self.insert(load.has_changes()))?.execute([])?;
+        connection.prepare_cached(&self.insert(load))?.execute([])?;
         Ok(())
     }
 
@@ -438,7 +482,7 @@ impl Stream {
         Ok(())
     }
 
-    fn insert(&self, has_changes: bool) -> String {
+    fn insert(&self, load: &Load) -> String {
         let columns = &self.target.table.columns;
         let own = columns.iter().map(|column| quoted(&column.name));
         let names: Vec<String> = own.chain([RAW_ID, EXTRACTED_AT, META, GENERATION].map(quoted)).collect();
@@ -450,7 +494,7 @@ impl Stream {
                 _ => quoted(&column.name),
             })
             .collect();
-        let meta = if has_changes { quoted(META) } else { literal(&feed::plain_meta(&self.target)) };
+        let meta = if load.has_changes() { quoted(META) } else { literal(&feed::plain_meta(&self.target)) };
         values.extend([
             quoted(RAW_ID),
             quoted(EXTRACTED_AT),
@@ -462,7 +506,7 @@ impl Stream {
             self.into.sql(),
             names.join(", "),
             values.join(", "),
-            Feed::SQL
+            Feed::sql_of(&load.columns)
         )
     }
 }

@@ -4,8 +4,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
+use super::ddl::NAME_MAX;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use crate::sink::numbers::Numbers;
 
 /// Environment-independent suffix of every account's host.
 const DOMAIN: &str = "snowflakecomputing.com";
@@ -64,6 +66,19 @@ pub struct SnowflakeConfig {
     #[serde(default)]
     #[schemars(title = "Host", extend("order" = 10))]
     pub host: Option<String>,
+    /// As what numbers with a fraction are kept: `decimal`, exact, or `double`, rounded.
+    #[serde(default)]
+    #[schemars(title = "Numbers", extend("order" = 11))]
+    pub numbers: Numbers,
+}
+
+/// Refuses the schema that every database has and nobody can write to.
+pub(super) fn writable_schema(schema: &str) -> Result<()> {
+    if schema.eq_ignore_ascii_case("information_schema") {
+        return Err(Error::config(format!("the schema {schema} is Snowflake's own"))
+            .hint("choose another `schema`, or another namespace for the stream"));
+    }
+    Ok(())
 }
 
 /// How to sign in.
@@ -93,7 +108,13 @@ impl SnowflakeConfig {
                 return Err(Error::config(format!("snowflake's `{field}` is empty"))
                     .hint(format!("write the name of the {field}")));
             }
+            if value.chars().count() > NAME_MAX {
+                return Err(Error::config(format!(
+                    "snowflake's `{field}` is longer than {NAME_MAX} characters"
+                )));
+            }
         }
+        writable_schema(&self.schema)?;
         if !self.account.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')) {
             return Err(Error::config("snowflake's `account` has a character that no account has")
                 .hint("it is like MYORG-MYACCOUNT; a URL belongs into `host`"));

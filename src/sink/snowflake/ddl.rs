@@ -4,9 +4,14 @@
 //! in [`super::SnowflakeSink::connect`], `open` and after `finish`, never between
 //! BEGIN and COMMIT.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
 
 use super::client::Warehouse;
+use super::config::writable_schema;
 use super::layer::server_code;
 use super::statement::Statement;
 use crate::catalog::{Column, ColumnType, Table};
@@ -41,9 +46,49 @@ pub(super) const METADATA: [(&str, &str); 4] = [
     (GENERATION, "NUMBER(38,0)"),
 ];
 
-/// A name as SQL: upper case, quoted. The one place that does it.
+/// Names that Snowflake takes for functions, also in quotes, where a column stands
+/// [Snowflake: Reserved keywords]; destination-snowflake has the same list.
+const RESERVED: [&str; 6] =
+    ["CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "CURRENT_USER", "LOCALTIME", "LOCALTIMESTAMP"];
+
+/// Characters that a name may have [Snowflake: Identifier requirements].
+pub(super) const NAME_MAX: usize = 255;
+
+/// A name as Snowflake holds it: upper case; with an underscore before it where it is
+/// reserved; cut, with a hash of the whole at its end, where it is too long.
+pub(super) fn held_name(name: &str) -> String {
+    let upper = name.to_uppercase();
+    if RESERVED.contains(&upper.trim_start_matches('_')) {
+        // Also those that begin so already: no two names become one.
+        return format!("_{upper}");
+    }
+    if upper.chars().count() <= NAME_MAX {
+        return upper;
+    }
+    let hash: String = Sha256::digest(&upper).iter().take(8).map(|byte| format!("{byte:02X}")).collect();
+    let kept: String = upper.chars().take(NAME_MAX - hash.len() - 1).collect();
+    format!("{kept}_{hash}")
+}
+
+/// A name as SQL: as it is held, quoted. The one place that does it.
 pub(super) fn ident(name: &str) -> String {
-    format!("\"{}\"", name.to_uppercase().replace('"', "\"\""))
+    format!("\"{}\"", held_name(name).replace('"', "\"\""))
+}
+
+/// Says which names are others in Snowflake: of a table and of its columns.
+pub(super) fn tell_names(table: &Table) {
+    let columns = table.columns.iter().map(|column| &column.name);
+    for name in columns.chain([&table.name]) {
+        let held = held_name(name);
+        if held != name.to_uppercase() {
+            tracing::warn!(
+                table = table.name,
+                name,
+                held,
+                "Snowflake cannot have this name, so it is another"
+            );
+        }
+    }
 }
 
 /// Several names, with commas.
@@ -52,7 +97,7 @@ pub(super) fn idents<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// A text as SQL. Only for what cannot be a bound value: the comments of DDL.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let mut sql = String::with_capacity(text.len() + 2);
     sql.push('\'');
     for c in text.chars() {
@@ -69,7 +114,7 @@ fn literal(text: &str) -> String {
 }
 
 /// A column as CREATE and ALTER want it.
-fn definition(column: &Column) -> String {
+pub(super) fn definition(column: &Column) -> String {
     let comment =
         if column.doc.is_empty() { String::new() } else { format!(" COMMENT {}", literal(&column.doc)) };
     format!("{}{comment}", sql_type(column.ty))
@@ -117,12 +162,13 @@ impl Place {
     /// Creates the schema unless it exists; returns whether it did so, after which it
     /// is the session's schema [Snowflake: CREATE SCHEMA].
     pub async fn ensure_schema(&self, session: &dyn Warehouse) -> Result<bool> {
+        writable_schema(&self.schema)?;
         let schemas = format!(
             "SELECT CAST(SCHEMA_NAME AS VARCHAR) FROM {}.INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = ?",
             ident(&self.database)
         );
         let found = session
-            .execute(Statement::new(schemas).text(self.schema.to_uppercase()))
+            .execute(Statement::new(schemas).text(held_name(&self.schema)))
             .await
             .map_err(|error| missing(error, "database", &self.database))?;
         if !found.is_empty() {
@@ -144,34 +190,25 @@ impl Place {
 
     /// The tables of the schema, read once for all streams.
     pub async fn tables(&self, session: &dyn Warehouse) -> Result<Tables> {
-        let sql = format!(
+        let statement = Statement::new(self.columns_query()).text(held_name(&self.schema));
+        let read = read_columns(session, statement).await;
+        read.map_err(|error| missing(error, "database", &self.database))
+    }
+
+    /// The columns of one table as they are now.
+    pub async fn columns(&self, session: &dyn Warehouse, name: &str) -> Result<Vec<Existing>> {
+        let sql = format!("{} AND TABLE_NAME = ?", self.columns_query());
+        let statement = Statement::new(sql).text(held_name(&self.schema)).text(held_name(name));
+        Ok(read_columns(session, statement).await?.columns(name).to_vec())
+    }
+
+    fn columns_query(&self) -> String {
+        format!(
             "SELECT CAST(TABLE_NAME AS VARCHAR), CAST(COLUMN_NAME AS VARCHAR), CAST(DATA_TYPE AS VARCHAR), \
              CAST(NUMERIC_PRECISION AS VARCHAR), CAST(NUMERIC_SCALE AS VARCHAR) \
              FROM {}.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = ?",
             ident(&self.database)
-        );
-        let rows = session
-            .execute(Statement::new(sql).text(self.schema.to_uppercase()))
-            .await
-            .map_err(|error| missing(error, "database", &self.database))?;
-        let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
-        let mut tables = Tables::default();
-        for row in &rows {
-            let [Some(table), Some(name), Some(ty), precision, scale] = row.as_slice() else {
-                return Err(Error::new(
-                    ErrorKind::Sink,
-                    "snowflake's INFORMATION_SCHEMA.COLUMNS is not understood",
-                ));
-            };
-            let column = Existing {
-                name: name.clone(),
-                ty: ty.clone(),
-                precision: number(precision),
-                scale: number(scale),
-            };
-            tables.0.entry(table.clone()).or_default().push(column);
-        }
-        Ok(tables)
+        )
     }
 
     /// Creates `name` with the columns of `table`.
@@ -197,21 +234,15 @@ impl Place {
         session.execute(Statement::new(sql)).await.map(drop)
     }
 
-    /// Adds the columns that an existing table lacks.
-    pub async fn widen(
+    /// Adds those of our own columns that a table lacks.
+    pub async fn add_metadata(
         &self,
         session: &dyn Warehouse,
-        tables: &Tables,
         name: &str,
-        table: &Table,
+        existing: &[Existing],
     ) -> Result<()> {
-        for column in &table.columns {
-            if !tables.has_column(name, &column.name) {
-                self.add_column(session, name, &column.name, &definition(column)).await?;
-            }
-        }
         for (column, ty) in METADATA {
-            if !tables.has_column(name, column) {
+            if !existing.iter().any(|found| found.name == held_name(column)) {
                 // Rows that are there already have no value for it.
                 self.add_column(session, name, column, ty.trim_end_matches(" NOT NULL")).await?;
             }
@@ -219,7 +250,14 @@ impl Place {
         Ok(())
     }
 
-    async fn add_column(&self, session: &dyn Warehouse, table: &str, column: &str, ty: &str) -> Result<()> {
+    /// Adds a column.
+    pub async fn add_column(
+        &self,
+        session: &dyn Warehouse,
+        table: &str,
+        column: &str,
+        ty: &str,
+    ) -> Result<()> {
         tracing::info!(table, column, "adding a column");
         let sql =
             format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {ty}", self.table(table), ident(column));
@@ -234,6 +272,29 @@ pub(super) async fn use_warehouse(session: &dyn Warehouse, warehouse: &str) -> R
     used.map(drop).map_err(|error| missing(error, "warehouse", warehouse))
 }
 
+/// The answer to [`Place::columns_query`].
+async fn read_columns(session: &dyn Warehouse, statement: Statement) -> Result<Tables> {
+    let rows = session.execute(statement).await?;
+    let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+    let mut tables = Tables::default();
+    for row in &rows {
+        let [Some(table), Some(name), Some(ty), precision, scale] = row.as_slice() else {
+            return Err(Error::new(
+                ErrorKind::Sink,
+                "snowflake's INFORMATION_SCHEMA.COLUMNS is not understood",
+            ));
+        };
+        let column = Existing {
+            name: name.clone(),
+            ty: ty.clone(),
+            precision: number(precision),
+            scale: number(scale),
+        };
+        tables.0.entry(table.clone()).or_default().push(column);
+    }
+    Ok(tables)
+}
+
 /// The tables of a schema with their columns, by the names that Snowflake stores.
 #[derive(Debug, Default)]
 pub(super) struct Tables(HashMap<String, Vec<Existing>>);
@@ -241,86 +302,75 @@ pub(super) struct Tables(HashMap<String, Vec<Existing>>);
 impl Tables {
     /// Whether there is a table.
     pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(&name.to_uppercase())
+        self.0.contains_key(&held_name(name))
     }
 
     /// Whether a table has a column.
     pub fn has_column(&self, name: &str, column: &str) -> bool {
-        self.find(name, column).is_some()
+        self.columns(name).iter().any(|found| found.name == held_name(column))
     }
 
-    fn find(&self, name: &str, column: &str) -> Option<&Existing> {
-        self.0.get(&name.to_uppercase())?.iter().find(|found| found.name == column.to_uppercase())
-    }
-
-    /// Whether every value of the rows fits the columns that a table has already.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Table`] when a column has a type that cannot take the rows.
-    pub fn must_hold(&self, name: &str, table: &Table) -> Result<()> {
-        let holds = |column: &Column| match self.find(name, &column.name) {
-            Some(found) => found.must_hold(column, name),
-            None => Ok(()),
-        };
-        table.columns.iter().try_for_each(holds)
+    /// The columns of a table; none when there is no table.
+    pub fn columns(&self, name: &str) -> &[Existing] {
+        self.0.get(&held_name(name)).map_or(&[], Vec::as_slice)
     }
 }
 
 /// A column that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Existing {
+    /// As Snowflake holds it.
     pub name: String,
-    ty: String,
-    precision: Option<u32>,
-    scale: Option<u32>,
+    pub ty: String,
+    precision: Option<u8>,
+    scale: Option<u8>,
 }
 
 impl Existing {
-    /// Whether every value of `column` fits without loss.
-    fn must_hold(&self, column: &Column, table: &str) -> Result<()> {
-        let (precision, scale) = (self.precision.unwrap_or(38), self.scale.unwrap_or(0));
-        let holds = match column.ty {
-            ColumnType::Text => matches!(self.ty.as_str(), "TEXT" | "VARCHAR"),
-            ColumnType::Boolean => self.ty == "BOOLEAN",
-            ColumnType::Integer => self.ty == "NUMBER" && scale == 0 && precision >= 19,
-            ColumnType::Decimal => {
-                self.ty == "NUMBER"
-                    && scale >= u32::from(ColumnType::DECIMAL_SCALE)
-                    && precision >= u32::from(ColumnType::DECIMAL_PRECISION)
-            }
-            ColumnType::Date => self.ty == "DATE",
-            ColumnType::Timestamp => matches!(self.ty.as_str(), "TIMESTAMP_TZ" | "TIMESTAMP_LTZ"),
-            ColumnType::Json => self.ty == "VARIANT",
-        };
-        if holds {
-            return Ok(());
-        }
-        let number = if self.ty == "NUMBER" { format!("({precision},{scale})") } else { String::new() };
-        Err(Error::new(
-            ErrorKind::Table,
-            format!(
-                "column {} of table {} is {}{number}, the rows need {}",
-                self.name,
-                table.to_uppercase(),
-                self.ty,
-                sql_type(column.ty)
-            ),
-        )
-        .hint("rename or drop the column or the table, or choose another `schema`"))
+    /// A column of decimals of ours.
+    pub fn number(column: &str, precision: u8, scale: u8) -> Self {
+        let name = held_name(column);
+        Self { name, ty: "NUMBER".to_owned(), precision: Some(precision), scale: Some(scale) }
+    }
+
+    /// Digits after the point.
+    pub fn scale(&self) -> u8 {
+        self.scale.unwrap_or(0)
+    }
+
+    /// Digits before it.
+    pub fn whole(&self) -> u8 {
+        self.precision.unwrap_or(38).saturating_sub(self.scale())
+    }
+
+    #[cfg(test)]
+    pub fn of(name: &str, ty: &str, precision: u8, scale: u8) -> Self {
+        Self { ty: ty.to_owned(), ..Self::number(name, precision, scale) }
     }
 }
 
-/// The type of a column.
-pub(super) fn sql_type(ty: ColumnType) -> &'static str {
-    match ty {
+impl fmt::Display for Existing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ty.as_str() {
+            "NUMBER" => write!(f, "NUMBER({},{})", self.precision.unwrap_or(38), self.scale()),
+            ty => f.write_str(ty),
+        }
+    }
+}
+
+/// The type of a column. A number's precision costs nothing in Snowflake and could grow;
+/// its scale could not, and says how many digits a product has.
+pub(super) fn sql_type(ty: ColumnType) -> Cow<'static, str> {
+    Cow::Borrowed(match ty {
         ColumnType::Text => "VARCHAR",
         ColumnType::Boolean => "BOOLEAN",
         ColumnType::Integer => "NUMBER(38,0)",
-        ColumnType::Decimal => "NUMBER(38,18)",
+        ColumnType::Decimal(width) => return Cow::Owned(format!("NUMBER(38,{})", width.scale())),
+        ColumnType::Double => "FLOAT",
         ColumnType::Date => "DATE",
         ColumnType::Timestamp => "TIMESTAMP_TZ(9)",
         ColumnType::Json => "VARIANT",
-    }
+    })
 }
 
 /// Says of "does not exist or not authorized" which field of the configuration it is about.
@@ -358,17 +408,14 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_would_round_is_refused() {
-        let column = Column { name: "price".to_owned(), ty: ColumnType::Decimal, doc: String::new() };
-        let existing = |ty: &str, precision, scale| Existing {
-            name: "PRICE".to_owned(),
-            ty: ty.to_owned(),
-            precision,
-            scale,
-        };
-        existing("NUMBER", Some(38), Some(18)).must_hold(&column, "t").unwrap();
-        let error = existing("NUMBER", Some(38), Some(9)).must_hold(&column, "t").unwrap_err();
-        assert_eq!(error.to_string(), "column PRICE of table T is NUMBER(38,9), the rows need NUMBER(38,18)");
-        assert!(existing("FLOAT", None, None).must_hold(&column, "t").is_err());
+    fn names_that_snowflake_cannot_have_are_others_and_stay_apart() {
+        assert_eq!(ident("current_date"), "\"_CURRENT_DATE\"");
+        assert_eq!(ident("_LocalTime"), "\"__LOCALTIME\"");
+        assert_eq!(ident("row_number"), "\"ROW_NUMBER\"");
+        let long = |end: &str| held_name(&format!("{}{end}", "ä".repeat(255)));
+        assert_eq!(long("").chars().count(), 255);
+        assert_eq!(long("a").chars().count(), 255);
+        assert_ne!(long("a"), long("b"));
+        assert_eq!(long("a"), long("A"));
     }
 }

@@ -4,7 +4,7 @@ use super::client::Warehouse;
 use super::ddl::{Lifetime, Place, Tables};
 use super::progress::{self, First, STREAMS};
 use super::statement::Statement;
-use super::{merge, next_table};
+use super::{evolve, merge, next_table};
 use crate::batch::Extent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::Heads;
@@ -89,6 +89,10 @@ impl Schema {
         Ok(Self { place, tables, heads })
     }
 
+    async fn must_fit(&self, session: &dyn Warehouse, name: &str, target: &Target) -> Result<()> {
+        evolve::check(session, &self.place, self.tables.columns(name), name, &target.table).await
+    }
+
     async fn look(&self, session: &dyn Warehouse, home: &Place, target: &Target) -> Result<Look> {
         let Self { place, tables, heads } = self;
         let kept = heads.get(&(target.pipeline.clone(), target.stream.clone()));
@@ -102,9 +106,14 @@ impl Schema {
         let head = kept.map(|kept| kept.head).or(first.as_ref().map(First::head));
         let name = place.table(&target.table.name);
         let owned = ownership::check(target, &name, ownership::owners(heads));
+        // A run that replaces the table brings its own types.
+        let fits = match owned {
+            Ok(()) if !target.mode.is_staged() => self.must_fit(session, &target.table.name, target).await,
+            owned => owned,
+        };
         let mut look = Look {
             table: tables.has(&target.table.name),
-            obstacle: owned.and_then(|()| tables.must_hold(&target.table.name, &target.table)).err(),
+            obstacle: fits.err(),
             owners: ownership::of_table(target, heads),
             ..Look::default()
         };
@@ -132,7 +141,7 @@ impl Schema {
         if target.mode.is_staged()
             && head.is_some_and(|head| head.next.is_some())
             && tables.has(&next)
-            && tables.must_hold(&next, &target.table).is_ok()
+            && self.must_fit(session, &next, target).await.is_ok()
         {
             look.unfinished = Some(stored(true).await?);
         }

@@ -214,7 +214,7 @@ pub(super) fn is_replaced(target: &str, next: &str, generation: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Column;
+    use crate::catalog::{Column, Width};
 
     fn table() -> Table {
         let column = |name: &str, ty| Column { name: name.to_owned(), ty, doc: String::new() };
@@ -222,7 +222,7 @@ mod tests {
             name: "t".to_owned(),
             columns: vec![
                 column("ticker", ColumnType::Text),
-                column("price", ColumnType::Decimal),
+                column("price", ColumnType::Decimal(Width::PRICE)),
                 column("extra", ColumnType::Json),
             ],
             key: vec!["ticker".to_owned()],
@@ -235,7 +235,7 @@ mod tests {
         let sql = upsert(Upsert::Merge, "\"T\"", &table(), 3).remove(0);
         assert!(sql.contains("ON t.\"TICKER\" IS NOT DISTINCT FROM s.\"TICKER\""), "{sql}");
         assert!(sql.contains("PARTITION BY \"TICKER\" ORDER BY \"_TAPELINE_N\" DESC) = 1"), "{sql}");
-        assert!(sql.contains("l.\"_TAPELINE_ROW\":\"price\"::NUMBER(38,18) AS \"PRICE\""), "{sql}");
+        assert!(sql.contains("l.\"_TAPELINE_ROW\":\"price\"::NUMBER(38,9) AS \"PRICE\""), "{sql}");
         assert!(sql.contains("l.\"_TAPELINE_ROW\":\"extra\" AS \"EXTRA\""), "{sql}");
         assert!(!sql.contains("t.\"TICKER\" = s"), "{sql}");
         assert!(sql.contains("3 AS \"_AIRBYTE_GENERATION_ID\""), "{sql}");

@@ -18,6 +18,7 @@ mod check;
 mod client;
 mod config;
 mod ddl;
+mod evolve;
 mod layer;
 mod look;
 mod merge;
@@ -44,6 +45,7 @@ use self::progress::{Provided, Shard};
 use self::statement::Statement;
 use self::write::{File, Writer};
 use super::lifecycle::Head;
+use super::numbers::Numbers;
 use super::{Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -58,6 +60,7 @@ pub struct SnowflakeSink {
     place: Place,
     streams: Vec<Stream>,
     upsert: Upsert,
+    numbers: Numbers,
     /// Keeps this session's files apart from everybody else's on servers whose
     /// temporary stages are not private.
     folder: String,
@@ -69,9 +72,9 @@ pub struct SnowflakeSink {
 type Failed = (Option<StreamId>, Error);
 
 struct Stream {
-    /// With the mode that rows are written in.
+    /// With the mode that rows are written in, and the types that the columns of `into` have.
     target: Target,
-    /// Where the tables of its progress are.
+    /// Where its tables are, also those of its progress.
     place: Place,
     /// Full name of the table that readers see.
     table: String,
@@ -104,7 +107,9 @@ impl SnowflakeSink {
     pub async fn connect(config: &SnowflakeConfig) -> Result<Self> {
         config.validate()?;
         let place = Place { database: config.database.clone(), schema: config.schema.clone() };
-        Self::over(Box::new(Client::new(config, retry::policy())?), place, &config.warehouse).await
+        let client = Box::new(Client::new(config, retry::policy())?);
+        let sink = Self::over(client, place, &config.warehouse).await?;
+        Ok(Self { numbers: config.numbers, ..sink })
     }
 
     /// Signs in only to [look](Sink::look) at what is there: nothing is created.
@@ -116,7 +121,7 @@ impl SnowflakeSink {
         let place = Place { database: config.database.clone(), schema: config.schema.clone() };
         let session = Client::new(config, retry::policy())?;
         ddl::use_warehouse(&session, &config.warehouse).await?;
-        Ok(Self::with(Box::new(session), place))
+        Ok(Self { numbers: config.numbers, ..Self::with(Box::new(session), place) })
     }
 
     async fn over(session: Box<dyn Warehouse>, place: Place, warehouse: &str) -> Result<Self> {
@@ -130,6 +135,7 @@ impl SnowflakeSink {
             place,
             streams: Vec::new(),
             upsert: Upsert::Merge,
+            numbers: Numbers::Decimal,
             folder: Uuid::new_v4().simple().to_string(),
             cleans_stage: true,
         }
@@ -175,6 +181,41 @@ impl SnowflakeSink {
             Some(file) => self.upload(id, file).await,
             None => Ok(()),
         }
+    }
+
+    /// Widens the columns that the rows of a stream need wider: before the transaction
+    /// begins, because it is DDL.
+    async fn widen(&mut self, id: StreamId) -> Result<()> {
+        let stream = self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))?;
+        let widths = stream.writer.as_ref().ok_or_else(broken)?.widths();
+        let (session, table) = (self.session.as_ref(), &stream.target.table);
+        let held = evolve::make_room(session, &stream.place, &stream.name(), table, widths).await?;
+        if let Some(held) = held {
+            self.stream(id)?.target.table = Arc::new(held);
+        }
+        Ok(())
+    }
+
+    /// Widens for all streams of a commit. Returns those that can be loaded, and those
+    /// whose columns cannot be widened.
+    async fn widen_all<'a, 'b>(
+        &mut self,
+        portions: &'a [Portion<'b>],
+    ) -> Result<(Vec<&'a Portion<'b>>, Vec<(StreamId, Error)>)> {
+        let (mut wide, mut refused) = (Vec::new(), Vec::new());
+        for portion in portions {
+            let Err(error) = self.widen(portion.stream).await else {
+                wide.push(portion);
+                continue;
+            };
+            let error = error.in_stream(&self.opened(portion.stream)?.target.table.name);
+            let is_its_own = error.kind() == ErrorKind::Table || server_code(&error).is_some();
+            if portions.len() == 1 || !is_its_own {
+                return Err(error);
+            }
+            refused.push((portion.stream, error));
+        }
+        Ok((wide, refused))
     }
 
     /// Keeps the sum of all waiting bytes within its bound.
@@ -312,7 +353,7 @@ fn next_table(target: &Target) -> String {
 #[async_trait]
 impl Sink for SnowflakeSink {
     async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
-        let mut opening = Opening::new(self.session.as_ref(), &self.place);
+        let mut opening = Opening::new(self.session.as_ref(), &self.place, self.numbers);
         opening.begin().await?;
         let mut opened = Vec::new();
         let mut streams = Vec::new();
@@ -328,7 +369,9 @@ impl Sink for SnowflakeSink {
     }
 
     async fn look(&mut self, targets: &[Target]) -> Result<Vec<Look>> {
-        look::look(self.session.as_ref(), &self.place, targets).await
+        let held = |target: &Target| Target { table: self.numbers.table(&target.table), ..target.clone() };
+        let targets: Vec<Target> = targets.iter().map(held).collect();
+        look::look(self.session.as_ref(), &self.place, &targets).await
     }
 
     async fn count(&mut self, target: &Target, parts: &[Extent]) -> Result<u64> {
@@ -360,8 +403,10 @@ impl Sink for SnowflakeSink {
         for portion in portions {
             self.flush(portion.stream).await?;
         }
-        let mut portions: Vec<&Portion<'_>> = portions.iter().collect();
-        let mut refused = Vec::new();
+        let (mut portions, mut refused) = self.widen_all(portions).await?;
+        if portions.is_empty() {
+            return Ok(refused);
+        }
         // What is refused of one stream takes the transaction of all with it: its files
         // stay where they are, and those of the others are taken again.
         while let Err((stream, error)) = self.load_or_fall_back(&portions).await {
@@ -416,9 +461,24 @@ impl SnowflakeSink {
     async fn change_over(&mut self, id: StreamId) -> Result<()> {
         let session = self.session.as_ref();
         let Stream { target, place, table, into, head, generation, .. } = self.opened(id)?;
+        let name = &target.table.name;
+        let existing = place.columns(session, name).await?;
+        let retypes = !evolve::fits(&existing, &target.table);
+        if retypes {
+            // Nobody else's: what follows is no part of the transaction that would tell.
+            progress::must_be_at(session, place, target, head.version).await?;
+            self.run(evolve::republish(table, into, &target.table)).await?;
+            for comment in evolve::comments(table, &target.table) {
+                self.run(comment).await?;
+            }
+        } else {
+            evolve::fit(session, place, &existing, name, &target.table).await?;
+        }
         let replaced = async {
             self.run("BEGIN TRANSACTION").await?;
-            self.run(merge::replace(table, into, &target.table)).await?;
+            if !retypes {
+                self.run(merge::replace(table, into, &target.table)).await?;
+            }
             let provided = Provided::Finished(merge::is_replaced(table, into, *generation));
             progress::advance(session, place, target, head.version, provided).await?;
             progress::change_over(session, place, target).await?;
@@ -438,6 +498,11 @@ impl SnowflakeSink {
 }
 
 impl Stream {
+    /// The name of the table that rows go to.
+    fn name(&self) -> String {
+        if self.is_staged { next_table(&self.target) } else { self.target.table.name.clone() }
+    }
+
     /// What was committed is where the next commit begins.
     fn advanced(&mut self, portion: &Portion<'_>) {
         self.head.version += 1;

@@ -5,15 +5,17 @@
 //! dies between two steps leaves what the next one takes for a run to begin anew.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::client::Warehouse;
-use super::ddl::{Lifetime, Place, Tables};
+use super::ddl::{self, Lifetime, Place, Tables};
 use super::progress::{self, First};
 use super::statement::Statement;
 use super::write::Writer;
-use super::{Stream, merge, next_table};
-use crate::error::{Error, Result};
+use super::{Stream, evolve, merge, next_table};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
+use crate::sink::numbers::Numbers;
 use crate::sink::{Stored, Target, ownership};
 
 /// What is known of a schema while streams are opened.
@@ -27,14 +29,15 @@ struct Schema {
 pub(super) struct Opening<'a> {
     session: &'a dyn Warehouse,
     home: &'a Place,
+    numbers: Numbers,
     schemas: HashMap<String, Schema>,
     /// Where version 1 kept its progress.
     first: Option<String>,
 }
 
 impl<'a> Opening<'a> {
-    pub fn new(session: &'a dyn Warehouse, home: &'a Place) -> Self {
-        Self { session, home, schemas: HashMap::new(), first: None }
+    pub fn new(session: &'a dyn Warehouse, home: &'a Place, numbers: Numbers) -> Self {
+        Self { session, home, numbers, schemas: HashMap::new(), first: None }
     }
 
     /// Reads what is there in the sink's schema, and in those of the targets.
@@ -74,6 +77,8 @@ impl<'a> Opening<'a> {
     /// What keeps it from being opened.
     pub async fn open(&mut self, target: &Target) -> Result<(Stream, Stored)> {
         self.schema_of(target).await?;
+        let target = &Target { table: self.numbers.table(&target.table), ..target.clone() };
+        ddl::tell_names(&target.table);
         let name = target.schema.as_ref().unwrap_or(&self.home.schema);
         let Schema { place, tables, heads } = &self.schemas[name];
         let kept = heads.get(&(target.pipeline.clone(), target.stream.clone()));
@@ -86,8 +91,10 @@ impl<'a> Opening<'a> {
         let next = next_table(target);
         let facts = self.facts(target, stored.as_ref(), place, tables, &next).await?;
         let takeover = lifecycle::takeover(target, stored.as_ref(), facts);
-        if facts.table {
-            tables.must_hold(&target.table.name, &target.table)?;
+        // The table of a run that replaces it takes the new types when the run is finished.
+        if facts.table && !takeover.staged {
+            let existing = tables.columns(&target.table.name);
+            evolve::check(self.session, place, existing, &target.table.name, &target.table).await?;
         }
         if !facts.table {
             place.create(self.session, &target.table.name, Lifetime::Lasting, &target.table).await?;
@@ -121,7 +128,7 @@ impl<'a> Opening<'a> {
         } else {
             self.claim_anew(&mut stream, before).await?;
         }
-        self.fit(&stream, tables, &next, takeover.keeps).await?;
+        self.fit(&mut stream, tables, takeover.keeps).await?;
         // A run that nobody goes on with, or one that died before it could drop its table.
         if !takeover.staged && (target.mode.is_staged() || takeover.drops_next) {
             progress::forget(self.session, place, target, true).await?;
@@ -160,11 +167,13 @@ impl<'a> Opening<'a> {
             is_wholly_of_run = matches!(counts.first().map(Vec::as_slice),
                 Some([Some(all), Some(of_run)]) if all == of_run && all != "0");
         }
-        Ok(Facts {
-            table: tables.has(&target.table.name),
-            next: tables.has(next) && tables.must_hold(next, &target.table).is_ok(),
-            is_wholly_of_run,
-        })
+        let has_next = tables.has(next)
+            && match evolve::check(self.session, place, tables.columns(next), next, &target.table).await {
+                // Rows of an unfinished run are ours to read again.
+                Err(error) if error.kind() == ErrorKind::Table => false,
+                checked => checked.map(|()| true)?,
+            };
+        Ok(Facts { table: tables.has(&target.table.name), next: has_next, is_wholly_of_run })
     }
 
     /// Takes a stream over whose stored positions are void. A table beside the real one
@@ -192,14 +201,14 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
-    /// Adds the columns that the tables lack.
-    async fn fit(&self, stream: &Stream, tables: &Tables, next: &str, keeps: bool) -> Result<()> {
-        let Stream { place, target, .. } = stream;
-        if tables.has(&target.table.name) {
-            place.widen(self.session, tables, &target.table.name, &target.table).await?;
-        }
-        if stream.is_staged && keeps {
-            place.widen(self.session, tables, next, &target.table).await?;
+    /// Makes the table that rows go to take them, when it was there before.
+    async fn fit(&self, stream: &mut Stream, tables: &Tables, keeps: bool) -> Result<()> {
+        let name = stream.name();
+        if tables.has(&name) && (keeps || !stream.is_staged) {
+            let Stream { place, target, .. } = &*stream;
+            let held = evolve::fit(self.session, place, tables.columns(&name), &name, &target.table).await?;
+            stream.target.table = Arc::new(held);
+            stream.writer = Some(Writer::new(&stream.target));
         }
         Ok(())
     }

@@ -4,16 +4,16 @@
 //! are left out, decimals become JSON strings: Snowflake keeps either form of a
 //! number exactly, but not every JSON parser on the way does.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::merge::{LINE_EXTRACTED_AT, LINE_META, LINE_NUMBER};
-use crate::batch::Batch;
+use crate::batch::{Batch, Cause, Change};
 use crate::canonical::{Malformed, Scanner, Value};
-use crate::catalog::ColumnType;
+use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sink::{META_TAIL, Run, Target, change_text};
 
@@ -30,8 +30,7 @@ pub(super) struct File {
 
 /// The file that rows of one stream are being added to.
 pub(super) struct Writer {
-    /// Names of decimal columns as JSON writes them, in quotes.
-    decimals: HashSet<Box<[u8]>>,
+    numbers: Numbers,
     /// A line's metadata up to its changes.
     meta_head: String,
     file: GzEncoder<Vec<u8>>,
@@ -39,7 +38,63 @@ pub(super) struct Writer {
     /// Lines since the last commit, over all files: the order of writing.
     number: u64,
     line: Vec<u8>,
+    /// The members of the line's row.
+    members: Vec<u8>,
     file_bytes_max: usize,
+}
+
+/// The columns of numbers, and how wide they have to be for the rows so far.
+struct Numbers {
+    /// By their names as JSON writes them, in quotes.
+    by_name: HashMap<Box<[u8]>, usize>,
+    types: Vec<ColumnType>,
+    /// Of decimals: beginning with what the table says.
+    widths: Vec<Option<Width>>,
+    /// Values of the row that no column holds, with their columns.
+    beside: Vec<(usize, Box<[u8]>)>,
+}
+
+impl Numbers {
+    fn of(table: &Table) -> Self {
+        let width = |ty: ColumnType| match ty {
+            ColumnType::Decimal(width) => Some(width),
+            _ => None,
+        };
+        let types: Vec<ColumnType> = table.columns.iter().map(|column| column.ty).collect();
+        let is_number =
+            |(_, column): &(usize, &Column)| matches!(column.ty, ColumnType::Decimal(_) | ColumnType::Double);
+        let named = |(index, column): (usize, &Column)| {
+            (serde_json::Value::from(column.name.as_str()).to_string().into_bytes().into(), index)
+        };
+        Self {
+            by_name: table.columns.iter().enumerate().filter(is_number).map(named).collect(),
+            widths: types.iter().map(|ty| width(*ty)).collect(),
+            types,
+            beside: Vec::new(),
+        }
+    }
+
+    /// Whether the column can hold the number, if need be when it was widened.
+    fn take(&mut self, column: usize, number: &[u8]) -> bool {
+        let holds = match (self.types[column], &mut self.widths[column]) {
+            (ColumnType::Decimal(_), Some(width)) => match Need::of(number) {
+                Some(need) if width.holds(need) => true,
+                Some(need) => width.with(need).map(|wider| *width = wider).is_some(),
+                None => false,
+            },
+            _ => double(number),
+        };
+        if !holds {
+            self.beside.push((column, number.into()));
+        }
+        holds
+    }
+}
+
+/// Whether there is a double for it.
+fn double(number: &[u8]) -> bool {
+    let parsed = std::str::from_utf8(number).ok().and_then(|text| text.parse::<f64>().ok());
+    parsed.is_some_and(f64::is_finite)
 }
 
 impl Writer {
@@ -48,15 +103,22 @@ impl Writer {
     }
 
     fn with_files_of(target: &Target, file_bytes_max: usize) -> Self {
-        let decimals = target
-            .table
-            .columns
-            .iter()
-            .filter(|column| column.ty == ColumnType::Decimal)
-            .map(|column| serde_json::Value::from(column.name.as_str()).to_string().into_bytes().into())
-            .collect();
         let meta_head = Run::meta_head(target.run);
-        Self { meta_head, decimals, file: encoder(), lines: 0, number: 0, line: Vec::new(), file_bytes_max }
+        Self {
+            numbers: Numbers::of(&target.table),
+            meta_head,
+            file: encoder(),
+            lines: 0,
+            number: 0,
+            line: Vec::new(),
+            members: Vec::new(),
+            file_bytes_max,
+        }
+    }
+
+    /// How wide columns of decimals have to be for what was written.
+    pub fn widths(&self) -> &[Option<Width>] {
+        &self.numbers.widths
     }
 
     /// Compressed bytes that wait.
@@ -87,6 +149,8 @@ impl Writer {
                     .or_fail(ErrorKind::Bug, || "rows from an impossible time".to_owned())?,
             };
             extracted_at = Some((at_ms, at));
+            self.members.clear();
+            push_members(&mut self.members, row, &mut self.numbers)?;
             let line = &mut self.line;
             line.clear();
             write!(line, "{{\"{LINE_NUMBER}\":{},\"{LINE_EXTRACTED_AT}\":\"{at}\",", self.number)
@@ -99,8 +163,12 @@ impl Writer {
             while let Some(change) = changes.next_if(|change| change.row == index) {
                 push_item(line, head, &change_text(&batch.table, change));
             }
+            for (column, _) in &self.numbers.beside {
+                let change = Change { row: index, column: *column, cause: Cause::Destination };
+                push_item(line, head, &change_text(&batch.table, &change));
+            }
             line.extend_from_slice(META_TAIL.as_bytes());
-            push_members(line, row, &self.decimals)?;
+            line.extend_from_slice(&self.members);
             line.extend_from_slice(b"}\n");
             self.file.write_all(line).or_fail(ErrorKind::Bug, || "cannot compress".to_owned())?;
             self.lines += 1;
@@ -143,8 +211,63 @@ fn push_item(line: &mut Vec<u8>, head: usize, item: &str) {
     line.extend_from_slice(item.as_bytes());
 }
 
-/// Appends the members of the object `row`, each with a comma before it.
-fn push_members(line: &mut Vec<u8>, row: &[u8], decimals: &HashSet<Box<[u8]>>) -> Result<()> {
+/// [`crate::catalog::EXTRA_COLUMN`] as JSON writes it.
+const EXTRA_KEY: &[u8] = b"\"additional_properties\"";
+
+/// Appends the members of the object `row`, each with a comma before it. A number that
+/// its column cannot hold goes into [`EXTRA_KEY`].
+fn push_members(line: &mut Vec<u8>, row: &[u8], numbers: &mut Numbers) -> Result<()> {
+    numbers.beside.clear();
+    let mut extra = None;
+    each_member(row, |key, value| {
+        let column = numbers.by_name.get(key).copied();
+        if key == EXTRA_KEY {
+            extra = Some(value);
+        } else if column.is_none_or(|column| numbers.take(column, value)) {
+            push_member(line, key, value, column.is_some());
+        }
+    })?;
+    if numbers.beside.is_empty() {
+        extra.into_iter().for_each(|extra| push_member(line, EXTRA_KEY, extra, false));
+        return Ok(());
+    }
+    let extra = extra.unwrap_or(b"{}");
+    let head = extra
+        .strip_suffix(b"}")
+        .filter(|head| head.starts_with(b"{"))
+        .ok_or_else(|| Error::bug("a row has no object beside its columns"))?;
+    line.push(b',');
+    line.extend_from_slice(EXTRA_KEY);
+    line.push(b':');
+    line.extend_from_slice(head);
+    let mut separator: &[u8] = if head == b"{" { b"" } else { b"," };
+    for (column, number) in &numbers.beside {
+        let key = numbers.by_name.iter().find(|(_, index)| *index == column).map(|(key, _)| key);
+        line.extend_from_slice(separator);
+        line.extend_from_slice(key.map_or(&b""[..], |key| key));
+        line.push(b':');
+        line.extend_from_slice(number);
+        separator = b",";
+    }
+    line.push(b'}');
+    Ok(())
+}
+
+fn push_member(line: &mut Vec<u8>, key: &[u8], value: &[u8], quotes: bool) {
+    line.push(b',');
+    line.extend_from_slice(key);
+    line.push(b':');
+    if quotes {
+        line.push(b'"');
+    }
+    line.extend_from_slice(value);
+    if quotes {
+        line.push(b'"');
+    }
+}
+
+/// Calls `take` with each member's key and value, except for nulls.
+fn each_member<'a>(row: &'a [u8], mut take: impl FnMut(&'a [u8], &'a [u8])) -> Result<()> {
     let mut rest = Scanner::new(row);
     rest.expect(b'{', "an object").map_err(not_canonical)?;
     if rest.take(b'}') {
@@ -156,19 +279,8 @@ fn push_members(line: &mut Vec<u8>, row: &[u8], decimals: &HashSet<Box<[u8]>>) -
         rest.string().map_err(not_canonical)?;
         let key = rest.slice(start);
         rest.expect(b':', "`:`").map_err(not_canonical)?;
-        let kind = rest.value().map_err(not_canonical)?;
-        if kind != Value::Null {
-            line.push(b',');
-            line.extend_from_slice(key);
-            line.push(b':');
-            let quoted = matches!(kind, Value::Number(_)) && decimals.contains(key);
-            if quoted {
-                line.push(b'"');
-            }
-            line.extend_from_slice(rest.last_value());
-            if quoted {
-                line.push(b'"');
-            }
+        if rest.value().map_err(not_canonical)? != Value::Null {
+            take(key, rest.last_value());
         }
         if !rest.take(b',') {
             return rest.expect(b'}', "`,` or `}`").map_err(not_canonical);

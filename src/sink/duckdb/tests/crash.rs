@@ -33,7 +33,7 @@ async fn child() {
         APPEND_DEDUP => WriteMode::AppendDedup,
         _ => WriteMode::Overwrite,
     };
-    let table = bars();
+    let table = widening();
     let mut sink = DuckDbSink::connect(&DuckDbConfig::of(path)).await.expect("the file opens");
     if let Err(error) = run(&mut sink, mode, what == OVERWRITE_AND_FINISH, &table).await {
         println!("failed {:?} {} {}", error.kind(), error.stream().unwrap_or_default(), error.user_message());
@@ -63,13 +63,23 @@ async fn run(sink: &mut DuckDbSink, mode: WriteMode, finish: bool, table: &Arc<T
     }
 }
 
+/// Bars whose numbers get longer with every batch, so that their column widens in its
+/// transaction.
+fn widening() -> Arc<Table> {
+    let mut table = (*bars()).clone();
+    table.columns[2].ty = ColumnType::Decimal(Width::PRICE);
+    Arc::new(table)
+}
+
 fn numbered(row: u32, batch: u32) -> String {
     let (day, minute) = (row / 1440, row % 1440);
     let (hour, minute) = (minute / 60, minute % 60);
     format!(
-        r#"{{"ticker":"A","timestamp":"2024-{:02}-{:02}T{hour:02}:{minute:02}:00Z","v":{batch}}}"#,
+        r#"{{"ticker":"A","timestamp":"2024-{:02}-{:02}T{hour:02}:{minute:02}:00Z","v":{batch}.{:0>digits$}}}"#,
         day / 28 + 1,
-        day % 28 + 1
+        day % 28 + 1,
+        1,
+        digits = 9 + batch.min(15) as usize
     )
 }
 
@@ -115,13 +125,18 @@ fn read_until(lines: &mut BufReader<ChildStdout>, wanted: &str, times: usize) ->
 /// The progress that is stored, after checking that the rows agree with it.
 async fn agreed(file: &File, when: &str) -> u32 {
     let mut sink = file.sink().await;
-    let (_, state) = sink.open_one(&target(&bars(), WriteMode::AppendDedup)).await.expect("the stream opens");
+    let (_, state) =
+        sink.open_one(&target(&widening(), WriteMode::AppendDedup)).await.expect("the stream opens");
     drop(sink);
     let done = state.map_or(0, |state| state.parse().expect("a number"));
     let query = "SELECT count(*)::VARCHAR, count(DISTINCT (ticker, timestamp))::VARCHAR, \
-        coalesce(max(v), 0)::VARCHAR FROM polygon.bars";
+        coalesce(max(floor(v)::BIGINT), 0)::VARCHAR FROM polygon.bars";
     let rows = done * ROWS;
     assert_eq!(file.rows(query), [format!("{rows}|{rows}|{done}")], "{when}");
+    let scale =
+        "SELECT numeric_scale::VARCHAR FROM duckdb_columns() WHERE table_name = 'bars' AND column_name = 'v'";
+    let widened = if done > 0 { 9 + done.min(15) } else { 9 };
+    assert_eq!(file.rows(scale), [widened.to_string()], "{when}");
     done
 }
 

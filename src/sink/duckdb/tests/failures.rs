@@ -112,7 +112,11 @@ async fn a_failed_write_is_told_and_nothing_of_it_stays() {
     write(&mut sink, stream, &table, &[broken]).await;
     let error = refused(sink.commit_one(stream, "2").await);
     assert_eq!((error.kind(), error.stream()), (ErrorKind::Sink, Some("bars")));
-    assert!(error.report().contains(r#"could not load rows into "polygon"."bars""#), "{}", error.report());
+    assert!(
+        error.report().contains(r#"could not load rows into "market"."polygon"."bars""#),
+        "{}",
+        error.report()
+    );
     refused(sink.commit_one(stream, "2").await);
     write(&mut sink, stream, &table, &[bar("D", 1, 1)]).await;
     refused(sink.commit_one(stream, "2").await);

@@ -4,6 +4,7 @@ mod crash;
 mod failures;
 mod look;
 mod modes;
+mod numbers;
 mod runs;
 mod schema;
 mod types;
@@ -16,9 +17,12 @@ use tempfile::TempDir;
 
 use super::{DuckDbConfig, DuckDbSink};
 use crate::batch::{Batch, Cause, ExtractedAt, Rows};
-use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table};
+use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table, Width};
 use crate::error::{Error, Result};
 use crate::sink::{OneStream, Sink, StreamId, Target, WriteMode};
+
+/// As wide as all numbers were before columns had widths of their own.
+const DECIMAL: ColumnType = ColumnType::Decimal(Width::new(38, 18));
 
 /// A database file that is gone after the test.
 struct File {

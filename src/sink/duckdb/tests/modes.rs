@@ -137,7 +137,7 @@ async fn keys_of_every_type_replace() {
         ("t", ColumnType::Text, [r#""it's; \"DROP\" \u0000 é""#, r#""""#]),
         ("b", ColumnType::Boolean, ["true", "false"]),
         ("i", ColumnType::Integer, ["-9223372036854775808", "9223372036854775807"]),
-        ("n", ColumnType::Decimal, ["-99999999999999999999.999999999999999999", "0.1"]),
+        ("n", DECIMAL, ["-99999999999999999999.999999999999999999", "0.1"]),
         ("d", ColumnType::Date, [r#""0001-01-01""#, r#""9999-12-31""#]),
         ("w", ColumnType::Timestamp, [r#""1677-09-22T00:00:00Z""#, r#""2262-04-11T23:47:16.854775806Z""#]),
         ("j", ColumnType::Json, [r#"{"a":[1]}"#, r#""x""#]),

@@ -8,7 +8,7 @@ const TYPES: [(&str, ColumnType); 7] = [
     ("t", ColumnType::Text),
     ("b", ColumnType::Boolean),
     ("i", ColumnType::Integer),
-    ("n", ColumnType::Decimal),
+    ("n", DECIMAL),
     ("d", ColumnType::Date),
     ("w", ColumnType::Timestamp),
     ("j", ColumnType::Json),
@@ -336,7 +336,7 @@ fn odd_json() -> impl Strategy<Value = String> {
 #[test]
 fn no_json_of_a_source_is_refused() {
     use crate::canonical::{FieldForm, Scanner, Transcoder};
-    use crate::catalog::Kind;
+    use crate::catalog::{Kind, Width};
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 24,
@@ -347,7 +347,7 @@ fn no_json_of_a_source_is_refused() {
     runner
         .run(&proptest::collection::vec(members, 1..40), |records| {
             let (file, table) = (File::new(), everything());
-            let kinds = [Kind::Text, Kind::Boolean, Kind::Integer, Kind::Decimal, Kind::Date, Kind::Text, Kind::Json];
+            let kinds = [Kind::Text, Kind::Boolean, Kind::Integer, Kind::Decimal(Width::new(38, 18)), Kind::Date, Kind::Text, Kind::Json];
             let forms = TYPES.iter().zip(kinds).filter(|((name, _), _)| *name != "w");
             let forms = forms.map(|((name, _), kind)| FieldForm { source: name, name, kind });
             let mut transcoder = Transcoder::of(forms, &table, Cause::Destination);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::batch::{Cause, ExtractedAt, Rows};
-use crate::catalog::{Column, Table};
+use crate::catalog::{Column, EXTRA_COLUMN, Table};
 use crate::sink::WriteMode;
 
 fn table() -> Arc<Table> {
@@ -14,9 +14,11 @@ fn table() -> Arc<Table> {
         name: "t".to_owned(),
         columns: vec![
             column("ticker", ColumnType::Text),
-            column("price", ColumnType::Decimal),
+            column("price", ColumnType::Decimal(Width::PRICE)),
             column("volume", ColumnType::Integer),
             column("extra", ColumnType::Json),
+            column("rate", ColumnType::Double),
+            column(EXTRA_COLUMN, ColumnType::Json),
         ],
         key: vec!["ticker".to_owned()],
         cursor: None,
@@ -83,6 +85,33 @@ fn decimals_are_text_and_nulls_are_absent() {
             r#","extra":"price","ticker":""}"#,
         ]
     );
+}
+
+#[test]
+fn what_no_decimal_holds_beside_the_others_is_kept_beside() {
+    let mut writer = Writer::new(&target());
+    let batch = batch(&[
+        r#"{"price":0.0000000000000000000000001,"rate":1e-300}"#,
+        r#"{"price":1e300,"additional_properties":{"a":[1]}}"#,
+        r#"{"ticker":"A","price":12345678901234567890,"rate":1e999}"#,
+        r#"{"price":1234567890123}"#,
+    ]);
+    writer.push(&batch).unwrap();
+    assert_eq!(writer.widths()[1], Width::of(Need { whole: 13, scale: 25 }));
+    let file = text(&writer.take().unwrap().unwrap());
+    let line = |number: usize| -> serde_json::Value {
+        serde_json::from_str(file.lines().nth(number).unwrap()).unwrap()
+    };
+    assert_eq!(line(0)["price"], "0.0000000000000000000000001");
+    assert_eq!(line(0)["rate"], "1e-300");
+    assert_eq!(line(1)["price"], serde_json::Value::Null);
+    assert!(file.contains(r#""additional_properties":{"a":[1],"price":1e300}"#), "{file}");
+    assert!(
+        file.contains(r#""additional_properties":{"price":12345678901234567890,"rate":1e999}"#),
+        "{file}"
+    );
+    assert!(file.contains(r#"{"field":"price","change":"NULLED","reason":"DESTINATION_TYPECAST_ERROR"}"#));
+    assert_eq!(line(3)["price"], "1234567890123");
 }
 
 #[test]

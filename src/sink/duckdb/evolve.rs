@@ -1,0 +1,290 @@
+//! Tables that are there already, and what rows need of them: columns are added and
+//! widened where nothing is lost, everything else is refused with the statement that
+//! a person can run.
+//!
+//! All of it happens in the open transaction, with rows in it or not: DuckDB's ALTER
+//! is undone by a rollback, and comments stay. It fails whoever else has rows of the
+//! table in a transaction of their own.
+
+use std::sync::Arc;
+
+use duckdb::Connection;
+
+use super::client::{execute, failed, quoted};
+use super::ddl::{self, Place, Tables, sql_type};
+use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Need, Table, Width};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::columns::Columns;
+
+/// What becomes of a column.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// It takes the rows as it is, as a column of this type.
+    Keep(ColumnType),
+    /// It is not there.
+    Add(ColumnType),
+    /// It changes to this type; its values by this expression, or by a cast.
+    Change(ColumnType, Option<String>),
+    /// As `Change`, if all of its values fulfil the condition.
+    ChangeIf(String, ColumnType, Option<String>),
+    /// It cannot take the rows.
+    Refuse,
+}
+
+/// Makes an existing table take rows of `table`. Returns the table with the types
+/// that its columns have from then on, which may be wider.
+///
+/// # Errors
+/// [`ErrorKind::Table`] when a column has a type that cannot become what the rows
+/// need; nothing was changed then.
+pub(super) fn fit(
+    connection: &Connection,
+    tables: &Tables,
+    place: &Place,
+    table: &Table,
+    json: &'static str,
+) -> Result<Table> {
+    let steps = steps(connection, tables, place, table, json)?;
+    let mut held = table.clone();
+    for (own, (column, step)) in held.columns.iter_mut().zip(steps) {
+        own.ty = match step {
+            Step::Keep(ty) => ty,
+            Step::Add(ty) => {
+                ddl::add_column(connection, place, &column.name, sql_type(ty, json).as_ref())?;
+                ty
+            }
+            Step::Change(ty, using) | Step::ChangeIf(_, ty, using) => {
+                let to = sql_type(ty, json);
+                change(connection, place, &column.name, to.as_ref(), using.as_deref())?;
+                ty
+            }
+            Step::Refuse => column.ty,
+        };
+    }
+    ddl::add_metadata(connection, place, tables, json)?;
+    Ok(held)
+}
+
+/// Refuses what [`fit`] would refuse, and changes nothing.
+///
+/// # Errors
+/// As [`fit`].
+pub(super) fn check(
+    connection: &Connection,
+    tables: &Tables,
+    place: &Place,
+    table: &Table,
+    json: &'static str,
+) -> Result<()> {
+    steps(connection, tables, place, table, json).map(drop)
+}
+
+/// Whether [`fit`] can make an existing table take rows of `table`.
+pub(super) fn can_fit(
+    connection: &Connection,
+    tables: &Tables,
+    place: &Place,
+    table: &Table,
+    json: &'static str,
+) -> Result<bool> {
+    match check(connection, tables, place, table, json) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::Table => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What becomes of each column.
+fn steps<'a>(
+    connection: &Connection,
+    tables: &Tables,
+    place: &Place,
+    table: &'a Table,
+    json: &'static str,
+) -> Result<Vec<(&'a Column, Step)>> {
+    let mut steps = Vec::new();
+    for column in &table.columns {
+        steps.push((column, step(connection, place, tables, column, json)?));
+    }
+    ddl::check_metadata(place, tables, json)?;
+    Ok(steps)
+}
+
+/// Widens the columns of decimals to those of a batch; `held` is the table as it is.
+/// Returns whether one was widened.
+///
+/// # Errors
+/// When a column cannot be widened; the transaction is lost then.
+pub(super) fn make_room(
+    connection: &Connection,
+    place: &Place,
+    held: &mut Arc<Table>,
+    batch: &Columns,
+) -> Result<bool> {
+    let before = Arc::clone(held);
+    for (index, column) in before.columns.iter().enumerate() {
+        let (ColumnType::Decimal(has), Some(needs)) = (column.ty, batch.width_of(index)) else { continue };
+        if has.covers(needs) {
+            continue;
+        }
+        let wider = has.with(needs.need()).ok_or_else(|| {
+            Error::bug(format!("rows for {} need decimals of more than 38 digits", place.sql()))
+        })?;
+        change(connection, place, &column.name, &format!("DECIMAL{wider}"), None)?;
+        Arc::make_mut(held).columns[index].ty = ColumnType::Decimal(wider);
+    }
+    Ok(!Arc::ptr_eq(held, &before))
+}
+
+fn change(connection: &Connection, place: &Place, column: &str, to: &str, using: Option<&str>) -> Result<()> {
+    tracing::info!("making {to} of the column {column} of {}", place.sql());
+    let using = using.map(|using| format!(" USING {using}")).unwrap_or_default();
+    let sql = format!("ALTER TABLE {} ALTER {} TYPE {to}{using}", place.sql(), quoted(column));
+    execute(connection, &sql, || format!("could not make {to} of the column {column} of {}", place.sql()))
+}
+
+/// What becomes of a column, looking at its values where that decides.
+fn step(
+    connection: &Connection,
+    place: &Place,
+    tables: &Tables,
+    column: &Column,
+    json: &'static str,
+) -> Result<Step> {
+    let Some(have) = tables.ty(place, &column.name) else { return Ok(Step::Add(column.ty)) };
+    let need = sql_type(column.ty, json);
+    match plan(have, column, json) {
+        Step::ChangeIf(condition, ty, using) if all_are(connection, place, &condition)? => {
+            Ok(Step::Change(ty, using))
+        }
+        Step::ChangeIf(..) | Step::Refuse => Err(refused(place, &column.name, have, need.as_ref())),
+        step => Ok(step),
+    }
+}
+
+fn all_are(connection: &Connection, place: &Place, condition: &str) -> Result<bool> {
+    let sql = format!("SELECT count(*) = 0 FROM {} WHERE NOT ({condition})", place.sql());
+    connection
+        .query_row(&sql, [], |row| row.get(0))
+        .map_err(|error| failed(&format!("could not read {}", place.sql()), error))
+}
+
+/// How a column of the type `have` takes the values of `column`.
+fn plan(have: &str, column: &Column, json: &'static str) -> Step {
+    let (want, name) = (column.ty, quoted(&column.name));
+    if sql_type(want, json).as_ref() == have {
+        return Step::Keep(want);
+    }
+    let change = |ty| Step::Change(ty, None);
+    match (want, have) {
+        // Whether the library has the JSON extension may change between runs.
+        (ColumnType::Json, "JSON") => Step::Keep(want),
+        (ColumnType::Json, "VARCHAR") if column.name == EXTRA_COLUMN => Step::Keep(want),
+        (ColumnType::Decimal(width), _) => {
+            let (has, is_decimal) = (decimal(have).or_else(|| integer(have)), decimal(have).is_some());
+            match has.map(|has| (has, width.with(has))) {
+                Some((has, Some(wider))) if is_decimal && wider.need() == has => {
+                    Step::Keep(ColumnType::Decimal(wider))
+                }
+                Some((_, Some(wider))) => change(ColumnType::Decimal(wider)),
+                _ => Step::Refuse,
+            }
+        }
+        // Whole numbers are numbers.
+        (ColumnType::Integer, _) => match (integer(have), decimal(have)) {
+            (Some(_), _) => change(want),
+            (_, Some(has)) => plan_whole(has),
+            _ => Step::Refuse,
+        },
+        (ColumnType::Double, "FLOAT") => change(want),
+        (ColumnType::Double, "BIGINT") => {
+            Step::ChangeIf(format!("{name} IS NULL OR abs({name}) <= {EXACT_IN_DOUBLE}"), want, None)
+        }
+        (ColumnType::Timestamp, "DATE") => {
+            let condition =
+                format!("{name} IS NULL OR {name} BETWEEN DATE '1677-09-22' AND DATE '2262-04-11'");
+            Step::ChangeIf(condition, want, None)
+        }
+        (ColumnType::Text, _) => match text(have, &name) {
+            Some(text) => Step::Change(want, Some(text)),
+            None => Step::Refuse,
+        },
+        (ColumnType::Json, "VARCHAR") => {
+            // A column that was made without the extension holds JSON already.
+            let nested = format!("json_valid({name}) AND ltrim({name})[1] IN ('{{', '[')");
+            Step::Change(want, Some(format!("CASE WHEN {nested} THEN {name}::JSON ELSE to_json({name}) END")))
+        }
+        (ColumnType::Json, "BOOLEAN" | "BIGINT" | "DOUBLE") => {
+            Step::Change(want, Some(format!("to_json({name})")))
+        }
+        (ColumnType::Json, _) => match (decimal(have), text(have, &name)) {
+            (Some(_), Some(text)) => Step::Change(want, Some(format!("({text})::JSON"))),
+            (None, Some(text)) => Step::Change(want, Some(format!("to_json({text})"))),
+            (_, None) => Step::Refuse,
+        },
+        _ => Step::Refuse,
+    }
+}
+
+/// Integers up to here are doubles, each one.
+const EXACT_IN_DOUBLE: i64 = 1 << 53;
+
+/// A column of decimals takes whole numbers of 64 bits.
+fn plan_whole(has: Need) -> Step {
+    let whole = Need { whole: 19, scale: 0 };
+    match Width::of(has) {
+        Some(width) if width.need() == has && width.holds(whole) => Step::Keep(ColumnType::Decimal(width)),
+        Some(width) => match width.with(whole) {
+            Some(wider) => Step::Change(ColumnType::Decimal(wider), None),
+            None => Step::Refuse,
+        },
+        None => Step::Refuse,
+    }
+}
+
+/// The digits of `DECIMAL(p,s)`.
+fn decimal(ty: &str) -> Option<Need> {
+    let (precision, scale) = ty.strip_prefix("DECIMAL(")?.strip_suffix(')')?.split_once(',')?;
+    let (precision, scale) = (precision.trim().parse::<usize>().ok()?, scale.trim().parse().ok()?);
+    Some(Need { whole: precision.checked_sub(scale)?, scale })
+}
+
+/// The digits of a type of integers.
+fn integer(ty: &str) -> Option<Need> {
+    let whole = match ty {
+        "BIGINT" => 19,
+        "INTEGER" => 10,
+        "SMALLINT" => 5,
+        _ => return None,
+    };
+    Some(Need { whole, scale: 0 })
+}
+
+/// The text of values, as rows would have it.
+fn text(have: &str, name: &str) -> Option<String> {
+    if decimal(have).is_some() {
+        let text = format!("{name}::VARCHAR");
+        let plain = format!("rtrim(rtrim({text}, '0'), '.')");
+        return Some(format!("CASE WHEN contains({text}, '.') THEN {plain} ELSE {text} END"));
+    }
+    match have {
+        "VARCHAR" | "BOOLEAN" | "BIGINT" | "INTEGER" | "DOUBLE" | "DATE" | "JSON" => {
+            Some(format!("{name}::VARCHAR"))
+        }
+        "TIMESTAMP_NS" | "TIMESTAMP" => Some(format!("replace({name}::VARCHAR, ' ', 'T') || 'Z'")),
+        _ => None,
+    }
+}
+
+fn refused(place: &Place, name: &str, have: &str, need: &str) -> Error {
+    let (table, column) = (place.sql(), quoted(name));
+    let using = if have == "JSON" { format!(" USING ({column} ->> '$')::{need}") } else { String::new() };
+    let doubles = match (have, need) {
+        ("DOUBLE", _) => "set `numbers: double`, or ",
+        _ => "",
+    };
+    Error::new(ErrorKind::Table, format!("the column {name} of {table} is {have}, but its rows need {need}"))
+        .hint(format!(
+            "{doubles}convert it with ALTER TABLE {table} ALTER {column} TYPE {need}{using}, which loses what {need} does not hold, or rename the table to have it loaded anew"
+        ))
+}

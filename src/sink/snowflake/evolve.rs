@@ -1,0 +1,358 @@
+//! Tables that are there already, and what rows need of them.
+//!
+//! Snowflake cannot change a column's scale or type in place: a column that has to
+//! change is copied to a new one, dropped, and the new one takes its name. Each of
+//! these statements commits by itself [Snowflake: DDL], so all of it happens before
+//! a transaction begins, loses nothing wherever it is cut, and is taken up by the
+//! next run. Readers miss the column for as long as two statements take.
+
+use super::client::Warehouse;
+use super::ddl::{Existing, Place, definition, held_name, ident, idents, sql_type};
+use super::merge;
+use super::statement::Statement;
+use crate::catalog::{Column, ColumnType, Need, Table, Width};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What becomes of a column that is there.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// It takes the rows, as a column of this type.
+    Keep(ColumnType),
+    /// It gets more digits before the point.
+    Lengthen(ColumnType),
+    /// It is copied: this type, its values by this expression, if none fulfils the
+    /// condition.
+    Change(ColumnType, String, Option<String>),
+    /// It cannot take the rows.
+    Refuse,
+}
+
+/// The beginning of the name of a column that will take another one's place.
+const NEXT: &str = "_TAPELINE_NEXT_";
+
+/// Makes an existing table take rows of `table`. Returns the table with the types that
+/// its columns have from then on.
+///
+/// # Errors
+/// [`ErrorKind::Table`] when a column has a type that cannot become what the rows need.
+pub(super) async fn fit(
+    session: &dyn Warehouse,
+    place: &Place,
+    existing: &[Existing],
+    name: &str,
+    table: &Table,
+) -> Result<Table> {
+    let existing = taken_up(session, place, existing, name).await?;
+    let steps = steps(session, place, &existing, name, table).await?;
+    let mut held = table.clone();
+    for (column, step) in held.columns.iter_mut().zip(steps) {
+        column.ty = match step {
+            Some(Step::Keep(ty)) => ty,
+            Some(Step::Lengthen(ty)) => {
+                lengthen(session, place, name, &column.name, ty).await?;
+                ty
+            }
+            Some(Step::Change(ty, values, _)) => {
+                let changed = Column { ty, ..column.clone() };
+                copy(session, place, name, &changed, &values).await?;
+                ty
+            }
+            None | Some(Step::Refuse) => {
+                place.add_column(session, name, &column.name, &definition(column)).await?;
+                column.ty
+            }
+        };
+    }
+    place.add_metadata(session, name, &existing).await?;
+    Ok(held)
+}
+
+/// Refuses what [`fit`] would refuse, and changes nothing.
+///
+/// # Errors
+/// As [`fit`].
+pub(super) async fn check(
+    session: &dyn Warehouse,
+    place: &Place,
+    existing: &[Existing],
+    name: &str,
+    table: &Table,
+) -> Result<()> {
+    steps(session, place, existing, name, table).await.map(drop)
+}
+
+/// What becomes of each column; none for one that is not there.
+async fn steps(
+    session: &dyn Warehouse,
+    place: &Place,
+    existing: &[Existing],
+    name: &str,
+    table: &Table,
+) -> Result<Vec<Option<Step>>> {
+    let mut steps = Vec::new();
+    for column in &table.columns {
+        let found = existing.iter().find(|found| found.name == held_name(&column.name));
+        let step = found.map(|found| plan(found, column.ty));
+        if let Some(found) = found
+            && !is_possible(session, place, name, step.as_ref()).await?
+        {
+            return Err(refused(place, name, found, column.ty));
+        }
+        steps.push(step);
+    }
+    Ok(steps)
+}
+
+/// Whether rows of `table` fit into an existing table whose columns stay as they are.
+pub(super) fn fits(existing: &[Existing], table: &Table) -> bool {
+    table.columns.iter().all(|column| {
+        let found = existing.iter().find(|found| found.name == held_name(&column.name));
+        found.is_none_or(|found| matches!(plan(found, column.ty), Step::Keep(_)))
+    })
+}
+
+/// Widens the columns of decimals to these widths.
+///
+/// # Errors
+/// [`ErrorKind::Table`] when what a column holds has so many digits before the point
+/// that no decimal holds it together with those after it that the rows have.
+pub(super) async fn make_room(
+    session: &dyn Warehouse,
+    place: &Place,
+    name: &str,
+    table: &Table,
+    widths: &[Option<Width>],
+) -> Result<Option<Table>> {
+    let mut held = table.clone();
+    for (column, width) in held.columns.iter_mut().zip(widths) {
+        let (ColumnType::Decimal(has), Some(width)) = (column.ty, *width) else { continue };
+        if width.scale() > has.scale() {
+            let existing = Existing::number(&column.name, 38, has.scale());
+            let step = plan(&existing, ColumnType::Decimal(width));
+            if !is_possible(session, place, name, Some(&step)).await? {
+                return Err(refused(place, name, &existing, ColumnType::Decimal(width)));
+            }
+            column.ty = ColumnType::Decimal(width);
+            if let Step::Change(_, values, _) = step {
+                copy(session, place, name, column, &values).await?;
+            }
+        }
+    }
+    Ok((held != *table).then_some(held))
+}
+
+/// A statement that puts the rows of `next`, and its types, in the place of a table.
+/// Whoever may read the table may do so afterwards. It is one statement, and DDL:
+/// atomic by itself, and not together with the progress. It may be repeated: until
+/// the progress has moved, a run that goes on has `next` and puts it there again.
+pub(super) fn republish(target: &str, next: &str, table: &Table) -> String {
+    let columns = idents(merge::columns(table));
+    format!("CREATE OR REPLACE TABLE {target} COPY GRANTS AS SELECT {columns} FROM {next}")
+}
+
+/// The comments that a table made by [`republish`] lacks.
+pub(super) fn comments(target: &str, table: &Table) -> Vec<String> {
+    let documented = table.columns.iter().filter(|column| !column.doc.is_empty());
+    let comment = |column: &Column| {
+        let text = super::ddl::literal(&column.doc);
+        format!("COMMENT ON COLUMN {target}.{} IS {text}", ident(&column.name))
+    };
+    documented.map(comment).collect()
+}
+
+/// The columns of a table, after what a run left behind that died while it changed one.
+async fn taken_up(
+    session: &dyn Warehouse,
+    place: &Place,
+    existing: &[Existing],
+    name: &str,
+) -> Result<Vec<Existing>> {
+    let is_there = |name: &str| existing.iter().any(|column| column.name == name);
+    let table = place.table(name);
+    let mut changed = false;
+    for next in existing.iter().map(|column| column.name.as_str()).filter(|name| name.starts_with(NEXT)) {
+        let old = &next[NEXT.len()..];
+        let sql = match is_there(old) {
+            true => format!("ALTER TABLE {table} DROP COLUMN {}", quoted(next)),
+            false => format!("ALTER TABLE {table} RENAME COLUMN {} TO {}", quoted(next), quoted(old)),
+        };
+        session.execute(Statement::new(sql)).await?;
+        changed = true;
+    }
+    if changed { place.columns(session, name).await } else { Ok(existing.to_vec()) }
+}
+
+/// A name as it is held, in quotes.
+fn quoted(held: &str) -> String {
+    format!("\"{}\"", held.replace('"', "\"\""))
+}
+
+async fn lengthen(
+    session: &dyn Warehouse,
+    place: &Place,
+    name: &str,
+    column: &str,
+    ty: ColumnType,
+) -> Result<()> {
+    let sql = format!(
+        "ALTER TABLE {} ALTER COLUMN {} SET DATA TYPE {}",
+        place.table(name),
+        ident(column),
+        sql_type(ty)
+    );
+    session.execute(Statement::new(sql)).await.map(|_| ())
+}
+
+async fn copy(
+    session: &dyn Warehouse,
+    place: &Place,
+    name: &str,
+    column: &Column,
+    values: &str,
+) -> Result<()> {
+    tracing::info!("making {} of the column {} of {name}", sql_type(column.ty), column.name);
+    let (table, old) = (place.table(name), ident(&column.name));
+    let next = quoted(&format!("{NEXT}{}", held_name(&column.name)));
+    for sql in [
+        format!("ALTER TABLE {table} ADD COLUMN {next} {}", definition(column)),
+        format!("UPDATE {table} SET {next} = {values}"),
+        format!("ALTER TABLE {table} DROP COLUMN {old}"),
+        format!("ALTER TABLE {table} RENAME COLUMN {next} TO {old}"),
+    ] {
+        session.execute(Statement::new(sql)).await?;
+    }
+    Ok(())
+}
+
+async fn is_possible(
+    session: &dyn Warehouse,
+    place: &Place,
+    name: &str,
+    step: Option<&Step>,
+) -> Result<bool> {
+    match step {
+        Some(Step::Change(_, _, Some(condition))) => {
+            let sql =
+                format!("SELECT CAST(COUNT(*) AS VARCHAR) FROM {} WHERE {condition}", place.table(name));
+            let rows = session.execute(Statement::new(sql)).await?;
+            Ok(matches!(rows.first().map(Vec::as_slice), Some([Some(count)]) if count == "0"))
+        }
+        Some(Step::Refuse) => Ok(false),
+        _ => Ok(true),
+    }
+}
+
+/// How a column that is there takes values of a type.
+fn plan(found: &Existing, want: ColumnType) -> Step {
+    let name = quoted(&found.name);
+    let change = |values: String| Step::Change(want, values, None);
+    let is_number = found.ty == "NUMBER" || found.ty == "DECIMAL";
+    match (want, found.ty.as_str()) {
+        (ColumnType::Text, "TEXT" | "VARCHAR")
+        | (ColumnType::Boolean, "BOOLEAN")
+        | (ColumnType::Double, "FLOAT" | "DOUBLE")
+        | (ColumnType::Date, "DATE")
+        | (ColumnType::Timestamp, "TIMESTAMP_TZ" | "TIMESTAMP_LTZ")
+        | (ColumnType::Json, "VARIANT") => Step::Keep(want),
+        (ColumnType::Decimal(width), _) if is_number => plan_decimal(found, &name, width),
+        (ColumnType::Integer, _) if is_number => {
+            let whole = Need { whole: 19, scale: found.scale().into() };
+            match Width::of(whole) {
+                Some(_) if found.scale() == 0 && found.whole() >= 19 => Step::Keep(want),
+                // Whole numbers are numbers.
+                Some(width) if found.whole() >= 19 => Step::Keep(ColumnType::Decimal(width)),
+                Some(_) if found.scale() == 0 => Step::Lengthen(want),
+                Some(width) => Step::Lengthen(ColumnType::Decimal(width)),
+                None => Step::Refuse,
+            }
+        }
+        (ColumnType::Double, _) if is_number && found.scale() == 0 => {
+            Step::Change(want, name.clone(), Some(format!("ABS({name}) > {}", 1_i64 << 53)))
+        }
+        (ColumnType::Timestamp, "DATE") => {
+            change(format!("(TO_VARCHAR({name}, 'YYYY-MM-DD') || 'T00:00:00Z')::TIMESTAMP_TZ(9)"))
+        }
+        (ColumnType::Text, "VARIANT") => change(format!("TO_JSON({name})")),
+        (ColumnType::Text, _) => text(found, &name).map_or(Step::Refuse, change),
+        (ColumnType::Json, "TEXT" | "VARCHAR" | "BOOLEAN" | "NUMBER" | "DECIMAL" | "FLOAT" | "DOUBLE") => {
+            change(format!("TO_VARIANT({name})"))
+        }
+        (ColumnType::Json, _) => {
+            text(found, &name).map_or(Step::Refuse, |text| change(format!("TO_VARIANT({text})")))
+        }
+        _ => Step::Refuse,
+    }
+}
+
+fn plan_decimal(found: &Existing, name: &str, width: Width) -> Step {
+    let scale = width.scale().max(found.scale());
+    let Some(held) = Width::of(Need { whole: width.whole().into(), scale: scale.into() }) else {
+        return Step::Refuse;
+    };
+    let held = ColumnType::Decimal(held);
+    if found.scale() >= width.scale() {
+        return if found.whole() >= width.whole() { Step::Keep(held) } else { Step::Lengthen(held) };
+    }
+    let whole = usize::from(Width::PRECISION_MAX - scale);
+    Step::Change(held, name.to_owned(), Some(format!("ABS({name}) >= 1{}", "0".repeat(whole))))
+}
+
+/// The text of values, as rows would have it.
+fn text(found: &Existing, name: &str) -> Option<String> {
+    let text = format!("TO_VARCHAR({name})");
+    Some(match found.ty.as_str() {
+        "NUMBER" | "DECIMAL" if found.scale() > 0 => format!("RTRIM(RTRIM({text}, '0'), '.')"),
+        "BOOLEAN" | "NUMBER" | "DECIMAL" | "FLOAT" | "DOUBLE" => text,
+        "DATE" => format!("TO_VARCHAR({name}, 'YYYY-MM-DD')"),
+        "TIMESTAMP_TZ" | "TIMESTAMP_LTZ" => {
+            format!("TO_VARCHAR(CONVERT_TIMEZONE('UTC', {name}), 'YYYY-MM-DD\"T\"HH24:MI:SS.FF9\"Z\"')")
+        }
+        _ => return None,
+    })
+}
+
+fn refused(place: &Place, name: &str, found: &Existing, want: ColumnType) -> Error {
+    let (table, need) = (place.table(name), sql_type(want));
+    let (old, next) = (quoted(&found.name), quoted(&format!("{}_NEW", found.name)));
+    let cast = if matches!(found.ty.as_str(), "TEXT" | "VARCHAR") { "TRY_CAST" } else { "CAST" };
+    let message =
+        format!("column {} of table {} is {found}, the rows need {need}", found.name, held_name(name));
+    Error::new(ErrorKind::Table, message).hint(format!(
+        "convert it with: ALTER TABLE {table} ADD COLUMN {next} {need}; UPDATE {table} SET {next} = {cast}({old} AS {need}); \
+         ALTER TABLE {table} DROP COLUMN {old}; ALTER TABLE {table} RENAME COLUMN {next} TO {old}; \
+         or rename the table to have it loaded anew, or choose another `schema`"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_changes_only_where_nothing_is_lost() {
+        let price = ColumnType::Decimal(Width::PRICE);
+        let of = |ty: &str, precision, scale| Existing::of("C", ty, precision, scale);
+        assert_eq!(plan(&of("NUMBER", 38, 9), price), Step::Keep(price));
+        // A table of an earlier version of this program is wider.
+        assert_eq!(plan(&of("NUMBER", 38, 18), price), Step::Keep(ColumnType::Decimal(Width::new(27, 18))));
+        assert_eq!(plan(&of("NUMBER", 10, 9), price), Step::Lengthen(price));
+        assert!(matches!(plan(&of("NUMBER", 38, 0), price), Step::Change(ty, _, Some(_)) if ty == price));
+        assert_eq!(plan(&of("NUMBER", 38, 0), ColumnType::Integer), Step::Keep(ColumnType::Integer));
+        assert!(matches!(plan(&of("DATE", 38, 0), ColumnType::Timestamp), Step::Change(_, _, None)));
+        for ty in ["TEXT", "BOOLEAN", "NUMBER", "FLOAT", "DATE", "TIMESTAMP_TZ", "VARIANT"] {
+            for want in [ColumnType::Text, ColumnType::Json] {
+                assert!(!matches!(plan(&of(ty, 38, 9), want), Step::Refuse), "{ty} to {want:?}");
+            }
+        }
+        for (ty, want) in [
+            ("TEXT", price),
+            ("TEXT", ColumnType::Integer),
+            ("FLOAT", price),
+            ("TIMESTAMP_TZ", ColumnType::Date),
+            ("VARIANT", ColumnType::Boolean),
+        ] {
+            assert_eq!(plan(&of(ty, 38, 9), want), Step::Refuse, "{ty} to {want:?}");
+        }
+        assert_eq!(plan(&of("NUMBER", 38, 9), ColumnType::Double), Step::Refuse, "it would round");
+    }
+}
