@@ -313,6 +313,17 @@ impl SnowflakeSink {
         Err((stream, error))
     }
 
+    /// `failed`, unless the stream whose statement it was has been taken over. Where it is
+    /// no stream's, as of a COMMIT, the row may have moved because of this very sink.
+    async fn unless_overtaken(&self, stream: Option<StreamId>, failed: Error) -> Error {
+        let Some(Stream { target, place, head, .. }) = stream.and_then(|id| self.streams.get(id.0)) else {
+            return failed;
+        };
+        let stream = &target.table.name;
+        let session = self.session.as_ref();
+        progress::unless_overtaken(session, place, target, head.version, failed).await.in_stream(stream)
+    }
+
     fn opened(&self, id: StreamId) -> Result<&Stream> {
         self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))
     }
@@ -411,6 +422,7 @@ impl Sink for SnowflakeSink {
         // stay where they are, and those of the others are taken again.
         while let Err((stream, error)) = self.load_or_fall_back(&portions).await {
             let is_its_own = portions.len() > 1 && server_code(&error).is_some();
+            let error = self.unless_overtaken(stream, error).await;
             let Some(stream) = stream.filter(|_| is_its_own) else { return Err(error) };
             portions.retain(|portion| portion.stream != stream);
             refused.push((stream, error));
@@ -481,10 +493,13 @@ impl SnowflakeSink {
             }
             let provided = Provided::Finished(merge::is_replaced(table, into, *generation));
             progress::advance(session, place, target, head.version, provided).await?;
-            progress::change_over(session, place, target).await?;
-            self.run("COMMIT").await
+            progress::change_over(session, place, target).await
         };
         if let Err(error) = replaced.await {
+            let error = progress::rolled_back(session, error).await;
+            return Err(self.unless_overtaken(Some(id), error).await);
+        }
+        if let Err(error) = self.run("COMMIT").await {
             return Err(progress::rolled_back(session, error).await);
         }
         progress::must_be_at(session, place, target, head.version + 1).await?;

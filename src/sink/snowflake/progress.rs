@@ -377,11 +377,27 @@ async fn moved(
     }
     // Whether the row is where it was decides between "overtaken" and a failure.
     let failed = rolled_back(session, outcome.err().unwrap_or_else(|| incomplete(stream))).await;
+    Err(unless_overtaken(session, place, target, version, failed).await)
+}
+
+/// What a statement of a transaction that was rolled back failed with: a conflict if the
+/// stream's row is not at `version` any more. Whoever took the stream over may have
+/// dropped the table that the statement was about.
+pub(super) async fn unless_overtaken(
+    session: &dyn Warehouse,
+    place: &Place,
+    target: &Target,
+    version: i64,
+    failed: Error,
+) -> Error {
+    if failed.kind() == ErrorKind::Conflict {
+        return failed;
+    }
     match head(session, place, target).await {
         Ok(head) if head.is_none_or(|head| head.version != version) => {
-            Err(conflict(stream).caused_by(failed))
+            conflict(&target.stream).caused_by(failed)
         }
-        _ => Err(failed),
+        _ => failed,
     }
 }
 

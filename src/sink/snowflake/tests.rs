@@ -62,12 +62,7 @@ fn table() -> Arc<Table> {
 
 /// A sink with one open stream of two written rows, and the log from then on.
 async fn written(rule: Rule) -> (SnowflakeSink, StreamId, Arc<Mutex<Vec<String>>>) {
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let session = Scripted { log: Arc::clone(&log), version: Mutex::new(7), rule };
-    let place = Place { database: "d".to_owned(), schema: "s".to_owned() };
-    let mut sink = SnowflakeSink::over(Box::new(session), place, "w").await.unwrap();
-    let target = Target::new("p", "t", table(), WriteMode::AppendDedup);
-    let (stream, _) = sink.open_one(&target).await.unwrap();
+    let (mut sink, stream, log) = opened(WriteMode::AppendDedup, rule).await;
     let mut rows = Rows::default();
     rows.push(br#"{"k":1}"#);
     rows.push(br#"{"k":2}"#);
@@ -75,6 +70,16 @@ async fn written(rule: Rule) -> (SnowflakeSink, StreamId, Arc<Mutex<Vec<String>>
         Batch { table: table(), rows, extracted_at: ExtractedAt::All(0), replaces: Vec::new(), ahead: false };
     sink.write(stream, batch).await.unwrap();
     log.lock().unwrap().clear();
+    (sink, stream, log)
+}
+
+/// A sink with one open stream, and the log.
+async fn opened(mode: WriteMode, rule: Rule) -> (SnowflakeSink, StreamId, Arc<Mutex<Vec<String>>>) {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let session = Scripted { log: Arc::clone(&log), version: Mutex::new(7), rule };
+    let place = Place { database: "d".to_owned(), schema: "s".to_owned() };
+    let mut sink = SnowflakeSink::over(Box::new(session), place, "w").await.unwrap();
+    let (stream, _) = sink.open_one(&Target::new("p", "t", table(), mode)).await.unwrap();
     (sink, stream, log)
 }
 
@@ -160,6 +165,36 @@ async fn progress_that_someone_else_moved_is_a_conflict() {
     let error = sink.commit_one(stream, "next").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());
     assert!(!heads(&log).contains(&"COMMIT".to_owned()));
+}
+
+/// `head` fails as where a table is gone; when `overtaken`, the stream's row has moved by then.
+fn gone(head: &'static str, overtaken: bool) -> Rule {
+    let failed = Mutex::new(false);
+    Box::new(move |sql| {
+        let mut failed = failed.lock().unwrap();
+        if sql.starts_with(head) {
+            *failed = true;
+            return Some(Err(refused_with("002003")));
+        }
+        (*failed && overtaken && sql.starts_with("SELECT CAST(\"PIPELINE\"")).then(|| Ok(vec![row(99)]))
+    })
+}
+
+#[tokio::test]
+async fn a_table_that_whoever_took_over_dropped_is_a_conflict() {
+    for overtaken in [true, false] {
+        let (mut sink, stream, log) = written(gone("MERGE", overtaken)).await;
+        let at_commit = sink.commit_one(stream, "next").await.unwrap_err();
+        assert!(heads(&log).contains(&"ROLLBACK".to_owned()));
+        let (mut sink, stream, log) = opened(WriteMode::Overwrite, gone("INSERT OVERWRITE", overtaken)).await;
+        let at_finish = sink.finish(&[stream]).await.unwrap_err();
+        assert!(heads(&log).contains(&"ROLLBACK".to_owned()));
+        for error in [at_commit, at_finish] {
+            assert_eq!(error.kind() == ErrorKind::Conflict, overtaken, "{}", error.report());
+            assert_eq!(server_code(&error).is_none(), overtaken, "{}", error.report());
+            assert!(error.report().contains("002003"), "the cause is kept: {}", error.report());
+        }
+    }
 }
 
 #[tokio::test]
