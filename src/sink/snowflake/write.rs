@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 
 use super::merge::{LINE_EXTRACTED_AT, LINE_META, LINE_NUMBER};
 use crate::batch::{Batch, Cause, Change};
-use crate::canonical::{Malformed, Scanner, Value};
+use crate::canonical::{Malformed, Scanner, Value, mended};
 use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sink::{META_TAIL, Run, Target, change_text};
@@ -236,20 +236,20 @@ fn push_members(line: &mut Vec<u8>, row: &[u8], numbers: &mut Numbers) -> Result
         .strip_suffix(b"}")
         .filter(|head| head.starts_with(b"{"))
         .ok_or_else(|| Error::bug("a row has no object beside its columns"))?;
-    line.push(b',');
-    line.extend_from_slice(EXTRA_KEY);
-    line.push(b':');
-    line.extend_from_slice(head);
-    let mut separator: &[u8] = if head == b"{" { b"" } else { b"," };
+    let mut object = head.to_vec();
     for (column, number) in &numbers.beside {
         let key = numbers.by_name.iter().find(|(_, index)| *index == column).map(|(key, _)| key);
-        line.extend_from_slice(separator);
-        line.extend_from_slice(key.map_or(&b""[..], |key| key));
-        line.push(b':');
-        line.extend_from_slice(number);
-        separator = b",";
+        if object.len() > 1 {
+            object.push(b',');
+        }
+        object.extend_from_slice(key.map_or(&b""[..], |key| key));
+        object.push(b':');
+        object.extend_from_slice(number);
     }
-    line.push(b'}');
+    object.push(b'}');
+    // No reader of JSON has to take a number beyond a double, and the source may have kept
+    // something of the same name there.
+    push_member(line, EXTRA_KEY, &mended(&object), false);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::sink::numbers::Numbers;
+use crate::sink::{Move, Portion};
 
 fn of_numbers(name: &str) -> Arc<Table> {
     Arc::new(Table {
@@ -62,6 +63,72 @@ async fn a_column_widens_in_the_transaction_of_the_rows_that_need_it() {
             }
         }
     }
+}
+
+/// What DuckDB refuses of another stream takes the room with it, and rows that wait for
+/// the commit make it again.
+#[tokio::test]
+async fn room_that_another_stream_took_with_it_is_made_again() {
+    for ahead in [false, true] {
+        let (file, table) = (File::new(), of_numbers("v"));
+        let mut other = (*bars()).clone();
+        other.name = "other".to_owned();
+        let other = Arc::new(other);
+        let mut sink = file.sink().await;
+        let targets = [target(&table, WriteMode::AppendDedup), target(&other, WriteMode::AppendDedup)];
+        let opened = sink.open(&targets).await.unwrap();
+        let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let wide = rows(&[(1, "12345678901"), (2, "0.00000000000025")]);
+        sink.write(ids[0], Batch { ahead, ..batch(&table, &wide) }).await.unwrap();
+        // No canonical row has half of a pair; DuckDB refuses it.
+        let broken = r#"{"ticker":"C","additional_properties":["\ud83d"]}"#.to_owned();
+        write(&mut sink, ids[1], &other, &[broken]).await;
+        write(&mut sink, ids[1], &other, &[bar("C", 1, 1)]).await;
+        sink.write(ids[0], Batch { ahead, ..batch(&table, &rows(&[(3, "0.5")])) }).await.unwrap();
+        let text = || "1".to_owned();
+        let moves = || vec![Move { shard: Arc::from(""), position: "1".to_owned() }];
+        let portions = ids.iter().map(|id| Portion { stream: *id, moves: moves(), text: &text });
+        let refused = sink.commit(&portions.collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(refused.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [ids[1]]);
+        // What was committed stays wide, and the next rows go there.
+        write(&mut sink, ids[0], &table, &rows(&[(4, "99999999999")])).await;
+        sink.rollback(ids[0]).await.unwrap();
+        write(&mut sink, ids[0], &table, &rows(&[(4, "4")])).await;
+        commit(&mut sink, ids[0], "2").await;
+        drop(sink);
+        assert_eq!(file.rows(TYPE), ["DECIMAL(25,14)|It's v."]);
+        let expected = [
+            "1|12345678901.00000000000000",
+            "2|0.00000000000025",
+            "3|0.50000000000000",
+            "4|4.00000000000000",
+        ];
+        assert_eq!(file.rows(STORED), expected, "{ahead}");
+    }
+}
+
+/// Streams that share a table share its columns: what one of them widens is as wide for
+/// the others, also when theirs needs digits elsewhere.
+#[tokio::test]
+async fn streams_of_one_table_do_not_narrow_each_others_columns() {
+    let (file, table) = (File::new(), of_numbers("v"));
+    let mut sink = file.sink().await;
+    let of = |stream: &str| Target {
+        stream: stream.to_owned(),
+        shared: true,
+        ..target(&table, WriteMode::AppendDedup)
+    };
+    let (first, _) = sink.open_one(&of("first")).await.unwrap();
+    let (second, _) = sink.open_one(&of("second")).await.unwrap();
+    write(&mut sink, first, &table, &rows(&[(1, "0.00000000000025")])).await;
+    write(&mut sink, second, &table, &rows(&[(2, "12345678901")])).await;
+    let text = || "1".to_owned();
+    let moves = || vec![Move { shard: Arc::from(""), position: "1".to_owned() }];
+    let portions = [first, second].map(|id| Portion { stream: id, moves: moves(), text: &text });
+    assert!(sink.commit(&portions).await.unwrap().is_empty());
+    drop(sink);
+    assert_eq!(file.rows(TYPE), ["DECIMAL(25,14)|It's v."]);
+    assert_eq!(file.rows(STORED), ["1|0.00000000000025", "2|12345678901.00000000000000"]);
 }
 
 #[tokio::test]
