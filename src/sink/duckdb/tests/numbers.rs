@@ -86,7 +86,7 @@ async fn room_that_another_stream_took_with_it_is_made_again() {
         write(&mut sink, ids[1], &other, &[bar("C", 1, 1)]).await;
         sink.write(ids[0], Batch { ahead, ..batch(&table, &rows(&[(3, "0.5")])) }).await.unwrap();
         let text = || "1".to_owned();
-        let moves = || vec![Move { shard: Arc::from(""), position: "1".to_owned() }];
+        let moves = || vec![Move { shard: Arc::from(""), position: Some("1".to_owned()) }];
         let portions = ids.iter().map(|id| Portion { stream: *id, moves: moves(), text: &text });
         let refused = sink.commit(&portions.collect::<Vec<_>>()).await.unwrap();
         assert_eq!(refused.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [ids[1]]);
@@ -123,7 +123,7 @@ async fn streams_of_one_table_do_not_narrow_each_others_columns() {
     write(&mut sink, first, &table, &rows(&[(1, "0.00000000000025")])).await;
     write(&mut sink, second, &table, &rows(&[(2, "12345678901")])).await;
     let text = || "1".to_owned();
-    let moves = || vec![Move { shard: Arc::from(""), position: "1".to_owned() }];
+    let moves = || vec![Move { shard: Arc::from(""), position: Some("1".to_owned()) }];
     let portions = [first, second].map(|id| Portion { stream: id, moves: moves(), text: &text });
     assert!(sink.commit(&portions).await.unwrap().is_empty());
     drop(sink);
