@@ -223,7 +223,6 @@ def test_every_type_as_it_was_sent(destination: Destination) -> None:
         ({"type": "integer"}, "{}"),
         ({"type": "number"}, "0." + 39 * "1"),
         ({"type": "number"}, 39 * "1"),
-        ({"type": "number"}, "1e400"),
         ({"type": "number"}, "true"),
         ({"type": "number"}, '"NaN"'),
         ({"type": "boolean"}, '"yes"'),
