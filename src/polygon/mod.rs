@@ -107,7 +107,7 @@ impl PolygonSource {
                 self.client.as_of().strftime("%FT%TZ")
             ),
         )
-        .hint("days that it says were read may be missing: read the stream anew, under another pipeline name or without its state"))
+        .hint("days that it says were read may be missing: read the stream anew, with `tapeline reset` or without its state"))
     }
 
     /// Tries the key with as few requests as tell what it may read: at most five on

@@ -181,17 +181,25 @@ async fn rows_that_could_not_be_decoded_are_not_committed_past() {
     assert_eq!(file.rows("SELECT ticker FROM polygon.bars"), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_write_that_was_dropped_is_not_committed_past() {
-    let (file, table) = (File::new(), bars());
-    let mut sink = file.sink().await;
-    let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
-    let mut future = sink.write(stream, batch(&table, &[bar("A", 1, 1)]));
-    assert!(futures::poll!(&mut future).is_pending(), "decoding goes on elsewhere");
-    drop(future);
-    refused(sink.commit_one(stream, "1").await);
-    sink.rollback(stream).await.unwrap();
-    commit(&mut sink, stream, "1").await;
+#[test]
+fn a_write_that_was_dropped_is_not_committed_past() {
+    // One thread decodes, and is kept from it: the write is under way when it is dropped.
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (file, table) = (File::new(), bars());
+        let mut sink = file.sink().await;
+        let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let mut future = sink.write(stream, batch(&table, &[bar("A", 1, 1)]));
+        assert!(futures::poll!(&mut future).is_pending(), "decoding waits for a thread");
+        drop(future);
+        drop(release);
+        busy.await.unwrap().unwrap_err();
+        refused(sink.commit_one(stream, "1").await);
+        sink.rollback(stream).await.unwrap();
+        commit(&mut sink, stream, "1").await;
+    });
 }
 
 #[tokio::test]
