@@ -87,11 +87,6 @@ impl Progress {
         }
     }
 
-    /// Notes how many requests a stream takes if nothing of it was read before.
-    pub fn foresee(&self, stream: &str, requests: u64) {
-        self.tally().foresee(stream, requests);
-    }
-
     /// What was counted so far.
     pub fn tally(&self) -> MutexGuard<'_, Tally> {
         lock(&self.tally)

@@ -20,8 +20,6 @@ pub struct Tally {
     pub requests_per_minute: u32,
     /// When the run began.
     pub began: Instant,
-    /// Requests that each stream would take if nothing of it had been read.
-    foreseen: Vec<(String, u64)>,
     /// Until when a request that failed is not tried again.
     retry: Option<Instant>,
     /// When a retry was last told.
@@ -88,16 +86,9 @@ impl Tally {
             requests: 0,
             requests_per_minute: requests_per_minute.max(1),
             began: now,
-            foreseen: Vec::new(),
             retry: None,
             retry_told: None,
         }
-    }
-
-    /// Notes how many requests a stream takes that has not begun, if nothing of it was
-    /// read before: how much really is left is known when it begins.
-    pub fn foresee(&mut self, stream: &str, requests: u64) {
-        self.foreseen.push((stream.to_owned(), requests));
     }
 
     /// Whether no retry was told for a while; then this one is.
@@ -172,32 +163,16 @@ impl Tally {
         self.streams.iter().filter(|stream| stream.ended.is_none())
     }
 
-    /// How long the run will still take, with all streams that are to come. They share
-    /// one rate limit, so what they wait for it adds up; where their own pace is what
-    /// takes longer, those that are read at the same time take as long as the slowest.
+    /// How long the run will still take: all streams begin at once. They share one rate
+    /// limit, so what they wait for it adds up; where their own pace is what takes
+    /// longer, they take as long as the slowest.
     /// It falls while one waits. None while there is nothing to go by.
     pub fn left(&self, now: Instant) -> Option<Duration> {
-        let by_limit: f64 =
-            self.active().map(StreamTally::requests_left).sum::<f64>() + self.requests_to_come();
+        let by_limit: f64 = self.active().map(StreamTally::requests_left).sum();
         let by_limit = by_limit * 60.0 / f64::from(self.requests_per_minute);
         let by_pace = self.active().map(StreamTally::seconds_left).fold(0.0, f64::max);
         let moved = self.active().map(|stream| stream.moved).max()?;
         after_waiting(by_limit.max(by_pace), moved, now)
-    }
-
-    /// Requests of the streams that have not begun: what was foreseen, in the share in
-    /// which those that have begun needed what was foreseen of them. A run that only
-    /// reads what is new needs little of it.
-    fn requests_to_come(&self) -> f64 {
-        let of = |stream: &StreamTally| {
-            let foreseen = self.foreseen.iter().find(|(name, _)| *name == stream.name);
-            foreseen.map(|(_, requests)| (stream.slices_total.min(*requests), *requests))
-        };
-        let known: Vec<(u64, u64)> = self.streams.iter().filter_map(of).collect();
-        let (needed, foreseen) = known.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        let share = if foreseen == 0 { 1.0 } else { needed as f64 / foreseen as f64 };
-        let to_come = self.foreseen.iter().filter(|(name, _)| self.stream(name).is_none());
-        share * to_come.map(|(_, requests)| *requests as f64).sum::<f64>()
     }
 
     /// Rows read.
@@ -342,25 +317,16 @@ mod tests {
     }
 
     #[test]
-    fn the_eta_covers_the_streams_to_come_and_those_read_at_the_same_time() {
+    fn the_eta_covers_all_streams_that_are_read_at_the_same_time() {
         let begin = Instant::now();
-        let mut tally = Tally::new("p", 3, 60, begin);
-        for (stream, requests) in [("splits", 100), ("news", 200), ("trades", 1_000)] {
-            tally.foresee(stream, requests);
-        }
+        let mut tally = Tally::new("p", 2, 60, begin);
         assert_eq!(tally.left(begin), None, "nothing has begun");
         tally.apply(&started(100), begin);
-        assert_eq!(tally.left(begin), Some(Duration::from_secs(1_300)), "a request a second");
+        assert_eq!(tally.left(begin), Some(Duration::from_secs(100)), "a request a second");
         tally.apply(&Event::StreamStarted { stream: "news", slices: 200, rows_estimate: None }, begin);
-        assert_eq!(tally.left(begin), Some(Duration::from_secs(1_300)), "both at the same time");
+        assert_eq!(tally.left(begin), Some(Duration::from_secs(300)), "both at the same time");
         tally.apply(&Event::StreamFinished { stream: "splits", rows: 0 }, begin);
-        assert_eq!(tally.left(begin), Some(Duration::from_secs(1_200)));
-        // What is new is a tenth of all that there is: of the streams to come as well.
-        let mut tally = Tally::new("p", 2, 60, begin);
-        tally.foresee("splits", 100);
-        tally.foresee("trades", 1_000);
-        tally.apply(&started(10), begin);
-        assert_eq!(tally.left(begin), Some(Duration::from_secs(10 + 100)));
+        assert_eq!(tally.left(begin), Some(Duration::from_secs(200)));
         // The slowest decides where the limit does not.
         let mut tally = Tally::new("p", 2, 6_000_000, begin);
         for stream in ["splits", "news"] {
