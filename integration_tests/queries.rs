@@ -145,7 +145,7 @@ async fn snowflake_answers_what_people_ask_first() {
     let config = super::snowflake::config(&schema);
     let host = config.host.clone().unwrap();
     let sink = format!(
-        "snowflake: {{account: fakesnow, user: tester, password: pw, warehouse: wh, database: integration, \
+        "snowflake: {{account: fakesnow, user: tester, password: no-secret-at-all, warehouse: wh, database: integration, \
          schema: {schema}, host: \"{host}\"}}"
     );
     let world = load(&sink).await;

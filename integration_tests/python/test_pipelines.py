@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,9 +179,20 @@ def test_reset_asks_who_sits_at_a_terminal(make: Make, database: Path) -> None:
     assert rows_of(database, DAYS) == []
 
 
-def test_an_unfinished_run_is_told_and_can_be_given_up(make: Make, database: Path) -> None:
-    pipeline = make("judged", ["ticker_details"], source={"tickers": ["AAPL", "NO.SUCH"]})
-    assert pipeline.run("sync").code == 2
+def test_an_unfinished_run_is_told_and_can_be_given_up(
+    make: Make, database: Path, program: Program, workspace: Workspace
+) -> None:
+    pipeline = make("judged", ["ticker_details"], source={"tickers": ["AAPL", "MSFT"]})
+    # What may pass keeps the run from its end.
+    rule = {
+        "match": {"path_prefix": "/v3/reference/tickers/MSFT"},
+        "fault": {"type": "server_error", "status": 503},
+    }
+    faults = workspace.input("faults.yaml", json.dumps([rule]))
+    healthy = pipeline.simulator
+    with Simulator(program, faults=faults) as pipeline.simulator:
+        assert pipeline.run("sync").code == 3
+    pipeline.simulator = healthy
     status = pipeline.status()["ticker_details"]
     assert (status["unfinished"], status["due"]["slices"], status["shards"]) == (True, 1, 0)
     assert "unfinished" in pipeline.run("status").succeeded().stdout.decode()

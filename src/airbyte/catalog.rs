@@ -75,6 +75,10 @@ impl AirbyteStream {
     }
 }
 
+/// The keyword of a property of the primary key in which null is a value: our own, since
+/// neither JSON Schema nor Airbyte's protocol says such a thing.
+pub(crate) const NULL_IN_KEY: &str = "null_in_key";
+
 fn json_schema(stream: &Stream) -> Value {
     let property = |column: &Column| {
         // What the request says is always there. Anything that the API says may be
@@ -83,7 +87,11 @@ fn json_schema(stream: &Stream) -> Value {
             Derived::Ticker => column.name == "ticker",
             Derived::Date => column.name == "date",
         });
-        (column.name.clone(), column_schema(column, !always))
+        let mut schema = column_schema(column, !always);
+        if stream.spec.null_in_key.contains(&column.name.as_str()) {
+            schema[NULL_IN_KEY] = true.into();
+        }
+        (column.name.clone(), schema)
     };
     let properties: Map<String, Value> = stream.table.columns.iter().map(property).collect();
     json!({

@@ -94,6 +94,8 @@ struct FieldPlan {
     nanos_label: Vec<u8>,
     column: usize,
     is_key: bool,
+    /// Whether NULL would merge rows that are not the same.
+    is_needed: bool,
 }
 
 /// The place of a key that is no field.
@@ -131,12 +133,14 @@ impl Transcoder {
         let plan = |field: FieldForm<'_>| {
             let source = quoted(field.source);
             let nanos = format!("{}_ns", field.name);
+            let is_key = table.key.iter().any(|key| *key == field.name || *key == nanos);
             FieldPlan {
                 source: source[1..source.len() - 1].to_vec(),
                 kind: field.kind,
                 label: label(field.name),
                 nanos_label: label(&nanos),
-                is_key: table.key.iter().any(|key| *key == field.name || *key == nanos),
+                is_key,
+                is_needed: is_key,
                 column: table.position(field.name).expect("every field has a column"),
             }
         };
@@ -179,6 +183,14 @@ impl Transcoder {
         self
     }
 
+    /// Takes NULL for a value in these columns of the primary key.
+    pub(crate) fn null_in_key(mut self, columns: &[usize]) -> Self {
+        for field in &mut self.fields {
+            field.is_needed &= !columns.contains(&field.column);
+        }
+        self
+    }
+
     /// The column of the primary key that the value in the last row did not fit, if
     /// there was one: NULL in its place would merge rows that are not the same.
     pub(crate) fn key_misfit(&self) -> Option<usize> {
@@ -189,7 +201,7 @@ impl Transcoder {
     /// it: NULL there would merge rows that are not the same.
     pub(crate) fn key_missing(&self) -> Option<usize> {
         let missing =
-            |(field, plan): &(usize, &FieldPlan)| plan.is_key && self.filled[*field] != self.row_number;
+            |(field, plan): &(usize, &FieldPlan)| plan.is_needed && self.filled[*field] != self.row_number;
         self.fields.iter().enumerate().find(missing).map(|(_, plan)| plan.column)
     }
 

@@ -42,6 +42,9 @@ pub struct StreamSpec {
     pub fields: &'static [Field],
     /// The primary key, as column names.
     pub key: &'static [&'static str],
+    /// Columns of the key in which NULL is a value like any other: it says something, and
+    /// rows that have it in common, and the rest of the key, are the same.
+    pub null_in_key: &'static [&'static str],
     /// The cursor column of incremental reading.
     pub cursor: Option<&'static str>,
     /// How rows change after they were first seen.

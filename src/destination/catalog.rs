@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::columns;
+use crate::airbyte::catalog::NULL_IN_KEY;
 use crate::airbyte::descriptor::StreamDescriptor;
 use crate::catalog::Table;
 use crate::error::{Error, Result};
@@ -21,6 +22,9 @@ pub struct Configured {
     pub descriptor: StreamDescriptor,
     /// How the sink holds it.
     pub target: Target,
+    /// Columns in which NULL is a value, where they are of the key: the stream's schema
+    /// says so by [`NULL_IN_KEY`].
+    pub null_in_key: Vec<usize>,
 }
 
 /// Every key may be null, unknown keys are ignored.
@@ -81,6 +85,7 @@ fn stored_name(schema: &str, table: &str) -> String {
 fn stream(raw: RawConfigured, default_schema: &str) -> Result<Configured> {
     let mode = mode(&raw)?;
     let table = table(&raw, mode)?;
+    let null_in_key = null_in_key(&raw.stream, &table);
     let run = raw.generation_id.filter(|generation| *generation > 0);
     // Where nobody counts, nobody goes on with an overwritten stream either: each run is one of its own.
     let run = run.or_else(|| mode.is_staged().then(|| Timestamp::now().as_millisecond()));
@@ -94,7 +99,16 @@ fn stream(raw: RawConfigured, default_schema: &str) -> Result<Configured> {
             ..Target::new(AIRBYTE, stored_name, Arc::new(table), mode)
         },
         descriptor: StreamDescriptor { name, namespace },
+        null_in_key,
     })
+}
+
+fn null_in_key(stream: &RawStream, table: &Table) -> Vec<usize> {
+    let is_value = |name: &str| {
+        let schema = stream.json_schema.as_ref();
+        schema.is_some_and(|schema| schema["properties"][name][NULL_IN_KEY] == Value::Bool(true))
+    };
+    (0..table.columns.len()).filter(|column| is_value(&table.columns[*column].name)).collect()
 }
 
 fn mode(raw: &RawConfigured) -> Result<WriteMode> {
@@ -298,5 +312,23 @@ mod tests {
             .map(|(schema, table)| stored_name(schema, table));
         assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len(), "{keys:?}");
         assert_eq!(stored_name("Main", "Trades"), "main/trades");
+    }
+
+    #[test]
+    fn null_is_a_value_of_a_key_where_the_schema_says_so() {
+        let properties = json!({
+            "id": {"type": ["null", "integer"]},
+            "gone": {"type": ["null", "string"], "null_in_key": true},
+            "left": {"type": ["null", "string"], "null_in_key": false},
+        });
+        let streams = json!({"streams": [{
+            "stream": {"name": "s", "json_schema": {"properties": properties}},
+            "destination_sync_mode": "append_dedup",
+            "primary_key": [["id"], ["gone"], ["left"]],
+        }]});
+        let stream = configured(streams, "main").unwrap().remove(0);
+        let columns = &stream.target.table.columns;
+        let names: Vec<_> = stream.null_in_key.iter().map(|column| &columns[*column].name).collect();
+        assert_eq!(names, ["gone"]);
     }
 }

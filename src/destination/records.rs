@@ -106,7 +106,8 @@ impl Records {
         };
         let routing = Routing::of(configured.iter().map(|stream| stream.descriptor.clone()));
         let stream = |configured: Configured| Stream {
-            transcoder: super::columns::transcoder(&configured.target.table),
+            transcoder: super::columns::transcoder(&configured.target.table)
+                .null_in_key(&configured.null_in_key),
             rejects: rejects_of(&configured),
             configured,
             rows: Rows::default(),
