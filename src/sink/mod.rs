@@ -31,6 +31,7 @@ pub(crate) mod memory;
 pub mod numbers;
 mod one;
 mod ownership;
+mod shards;
 pub mod snowflake;
 
 /// A stream as the sink has to hold it.

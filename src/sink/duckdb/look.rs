@@ -10,6 +10,7 @@ use super::progress::{First, Ledger};
 use crate::batch::Extent;
 use crate::error::{Error, Result};
 use crate::sink::lifecycle::Heads;
+use crate::sink::shards::{self, Shards};
 use crate::sink::{Look, Stored, Target, ownership};
 
 /// What is known of the targets; see [`crate::sink::Sink::look`].
@@ -140,12 +141,11 @@ impl<'a> Looking<'a> {
     fn stored(&self, staged: bool) -> Result<Stored> {
         let shards = match &self.ledger {
             Some(ledger) => ledger.shards(self.connection, self.target, staged)?,
-            None => std::collections::BTreeMap::new(),
+            None => Shards::new(),
         };
         let first = if staged { &self.first.next } else { &self.first.table };
         let text = first.as_ref().and_then(|(text, _)| text.clone()).filter(|_| shards.is_empty());
-        let positions = shards.into_iter().map(|(shard, (position, _))| (shard, position)).collect();
-        Ok(Stored { positions, text })
+        Ok(Stored { positions: shards::positions(shards), text })
     }
 
     fn updated_at(&self) -> Result<Option<String>> {

@@ -1,6 +1,6 @@
 //! Opening streams: their tables, whose they are, and the progress that is stored.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use duckdb::Connection;
@@ -13,6 +13,7 @@ use super::write::Stream;
 use crate::catalog::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
+use crate::sink::shards::{self, Shards, Versions};
 use crate::sink::{Stored, Target, ownership};
 
 /// What is known of a schema while streams are opened.
@@ -133,7 +134,7 @@ impl<'a> Opening<'a> {
             ddl::create(self.connection, &into, &target.table, self.database.json)?;
             Arc::clone(&target.table)
         };
-        let mut shards = BTreeMap::new();
+        let mut shards = Shards::new();
         if takeover.keeps {
             shards = ledger.shards(self.connection, target, takeover.staged)?;
         } else {
@@ -151,8 +152,6 @@ impl<'a> Opening<'a> {
         if let (Some(place), None) = (&first, &text) {
             First::forget(self.connection, place, &target.first_key())?;
         }
-        let versions = shards.iter().map(|(shard, (_, version))| (Arc::clone(shard), *version)).collect();
-        let positions = shards.into_iter().map(|(shard, (position, _))| (shard, position)).collect();
         let stream = Stream {
             target: Arc::new(Target { mode: takeover.mode, ..target.clone() }),
             table,
@@ -162,13 +161,13 @@ impl<'a> Opening<'a> {
             first: first.filter(|_| text.is_some()),
             generation: takeover.generation,
             is_staged: takeover.staged,
-            versions,
+            versions: Versions::of(&shards),
             json: self.database.json,
             committed: Arc::clone(&held),
             held,
             own: None,
         };
-        Ok((stream, Stored { positions, text }))
+        Ok((stream, Stored { positions: shards::positions(shards), text }))
     }
 
     fn facts(

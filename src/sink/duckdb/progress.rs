@@ -5,17 +5,17 @@
 //! Every change of a stream's row adds one to its version and names the version that
 //! the writer saw; a change that touches no row was overtaken.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use duckdb::types::Value;
-use duckdb::{Connection, OptionalExt, params, params_from_iter};
+use duckdb::{Connection, OptionalExt, ToSql, params, params_from_iter};
 
 use super::client::{execute, failed};
 use super::ddl::{Place, Tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::sink::lifecycle::{Head, Heads, Kept};
+use crate::sink::shards::{Shard, Shards};
 use crate::sink::{Move, Target};
 
 /// A row a stream.
@@ -43,8 +43,8 @@ pub(super) struct Advance<'a> {
     pub staged: bool,
     /// As it was when the stream was opened or last committed.
     pub head: Head,
-    /// The shards that moved, and the version that each had: 0 for a new one.
-    pub moves: Vec<(&'a Move, i64)>,
+    /// The shards that moved.
+    pub moves: Vec<Shard<'a>>,
 }
 
 impl Ledger {
@@ -107,17 +107,12 @@ impl Ledger {
     }
 
     /// The shards of a stream with their positions and versions.
-    pub fn shards(
-        &self,
-        connection: &Connection,
-        target: &Target,
-        staged: bool,
-    ) -> Result<BTreeMap<Arc<str>, (String, i64)>> {
+    pub fn shards(&self, connection: &Connection, target: &Target, staged: bool) -> Result<Shards> {
         let sql = format!(
             "SELECT shard, \"position\", version FROM {} WHERE pipeline = ? AND stream = ? AND staged = ?",
             self.shards.sql()
         );
-        let read = || -> duckdb::Result<BTreeMap<Arc<str>, (String, i64)>> {
+        let read = || -> duckdb::Result<Shards> {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params![target.pipeline, target.stream, staged], |row| {
                 Ok((Arc::from(row.get::<_, String>(0)?), (row.get(1)?, row.get(2)?)))
@@ -146,37 +141,13 @@ impl Ledger {
              updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, now())"
         );
         let (name, mode) = (target.table.name.to_lowercase(), target.mode.as_str());
-        let write = || -> duckdb::Result<usize> {
-            let Head { version, epoch, generation, next } = *head;
-            let (pipeline, stream) = (&target.pipeline, &target.stream);
-            match before {
-                None => connection.prepare_cached(&insert)?.execute(params![
-                    name,
-                    mode,
-                    target.shared,
-                    epoch,
-                    version,
-                    generation,
-                    next,
-                    pipeline,
-                    stream
-                ]),
-                Some(before) => connection.prepare_cached(&update)?.execute(params![
-                    name,
-                    mode,
-                    target.shared,
-                    epoch,
-                    version,
-                    generation,
-                    next,
-                    pipeline,
-                    stream,
-                    before.version
-                ]),
-            }
-        };
-        failpoint::pass();
-        self.must_be(1, write(), &target.stream)
+        let Head { version, epoch, generation, next } = head;
+        let mut values: Vec<&dyn ToSql> =
+            vec![&name, &mode, &target.shared, epoch, version, generation, next];
+        values.extend([&target.pipeline as &dyn ToSql, &target.stream]);
+        values.extend(before.map(|before| &before.version as &dyn ToSql));
+        let sql = if before.is_some() { update } else { insert };
+        self.change(connection, &sql, values, 1, &target.stream)
     }
 
     /// Moves streams and their shards in the open transaction.
@@ -223,12 +194,8 @@ impl Ledger {
         let values = advances.iter().flat_map(|Advance { target, head, .. }| {
             [text(&target.pipeline), text(&target.stream), Value::BigInt(head.version)]
         });
-        failpoint::pass();
-        let moved = connection
-            .prepare_cached(&sql)
-            .and_then(|mut statement| statement.execute(params_from_iter(values)));
         let name = if let [one] = advances { one.target.stream.as_str() } else { "a stream" };
-        self.must_be(advances.len(), moved, name)
+        self.change(connection, &sql, values, advances.len(), name)
     }
 
     fn move_shards(&self, connection: &Connection, rows: &[[Value; 7]]) -> Result<()> {
@@ -240,11 +207,7 @@ impl Ledger {
             self.shards.sql(),
             values(SHARD, rows.len())
         );
-        failpoint::pass();
-        let moved = connection
-            .prepare_cached(&sql)
-            .and_then(|mut statement| statement.execute(params_from_iter(rows.iter().flatten())));
-        self.must_be(rows.len(), moved, "a shard")
+        self.change(connection, &sql, rows.iter().flatten(), rows.len(), "a shard")
     }
 
     fn forget_shards(&self, connection: &Connection, rows: &[[Value; 7]]) -> Result<()> {
@@ -255,11 +218,7 @@ impl Ledger {
             self.shards.sql(),
             values(SHARD, rows.len())
         );
-        failpoint::pass();
-        let forgotten = connection
-            .prepare_cached(&sql)
-            .and_then(|mut statement| statement.execute(params_from_iter(rows.iter().flatten())));
-        self.must_be(rows.len(), forgotten, "a shard")
+        self.change(connection, &sql, rows.iter().flatten(), rows.len(), "a shard")
     }
 
     fn add_shards(&self, connection: &Connection, rows: &[[Value; 7]]) -> Result<()> {
@@ -270,11 +229,7 @@ impl Ledger {
             self.shards.sql(),
             values(SHARD, rows.len())
         );
-        failpoint::pass();
-        let added = connection
-            .prepare_cached(&sql)
-            .and_then(|mut statement| statement.execute(params_from_iter(rows.iter().flatten())));
-        self.must_be(rows.len(), added, "a shard")
+        self.change(connection, &sql, rows.iter().flatten(), rows.len(), "a shard")
     }
 
     /// Forgets a stream's shards in the open transaction.
@@ -303,6 +258,21 @@ impl Ledger {
         let changed = connection.execute(&sql, params![target.pipeline, target.stream]);
         changed.map_err(|error| self.unreadable(error))?;
         self.claim(connection, target, Some(before), after)
+    }
+
+    /// Runs a statement that must change so many rows.
+    fn change<P: ToSql>(
+        &self,
+        connection: &Connection,
+        sql: &str,
+        values: impl IntoIterator<Item = P>,
+        rows: usize,
+        what: &str,
+    ) -> Result<()> {
+        failpoint::pass();
+        let statement = connection.prepare_cached(sql);
+        let changed = statement.and_then(|mut statement| statement.execute(params_from_iter(values)));
+        self.must_be(rows, changed, what)
     }
 
     fn must_be(&self, rows: usize, changed: duckdb::Result<usize>, what: &str) -> Result<()> {

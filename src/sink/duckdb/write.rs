@@ -4,7 +4,7 @@
 //! What DuckDB refuses of one stream takes the transaction of all with it. So what was
 //! loaded into that is kept until the commit, and loaded again without that stream.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,6 +22,7 @@ use crate::catalog::{ColumnType, Table};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::sink::lifecycle::Head;
+use crate::sink::shards::Versions;
 use crate::sink::{EXTRACTED_AT, GENERATION, META, Move, RAW_ID, Target, WriteMode};
 
 /// Bytes of rows that are kept until the commit. The engine commits before streams that
@@ -51,7 +52,7 @@ pub(super) struct Stream {
     /// Whether rows go to a table that will replace the other.
     pub is_staged: bool,
     /// The stored shards with their versions.
-    pub versions: HashMap<Arc<str>, i64>,
+    pub versions: Versions,
     /// `into` with the types that its columns have, in the open transaction.
     pub held: Arc<Table>,
     /// And as it was last committed.
@@ -345,12 +346,11 @@ impl Writer {
         let mut of_schemas: Vec<(&Ledger, Vec<Advance<'_>>)> = Vec::new();
         for portion in portions {
             let stream = &self.streams[portion.stream];
-            let version = |moved: &Move| stream.versions.get(&moved.shard).copied().unwrap_or(0);
             let advance = Advance {
                 target: &stream.target,
                 staged: stream.is_staged,
                 head: stream.head,
-                moves: portion.moves.iter().map(|moved| (moved, version(moved))).collect(),
+                moves: stream.versions.moving(&portion.moves),
             };
             match of_schemas.iter_mut().find(|(ledger, _)| std::ptr::eq(*ledger, &*stream.ledger)) {
                 Some((_, advances)) => advances.push(advance),
@@ -374,12 +374,7 @@ impl Writer {
         let stream = &mut self.streams[portion.stream];
         stream.head.version += 1;
         stream.first = None;
-        for moved in &portion.moves {
-            match moved.position {
-                Some(_) => *stream.versions.entry(Arc::clone(&moved.shard)).or_insert(0) += 1,
-                None => drop(stream.versions.remove(&moved.shard)),
-            }
-        }
+        stream.versions.advance(&portion.moves);
     }
 
     /// Forgets the rows of a stream since the last commit.

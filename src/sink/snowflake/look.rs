@@ -8,6 +8,7 @@ use super::{evolve, merge, next_table};
 use crate::batch::Extent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::Heads;
+use crate::sink::shards::{self, Shards};
 use crate::sink::{Look, Stored, Target, ownership};
 
 /// What is known of the targets; see [`crate::sink::Sink::look`].
@@ -127,12 +128,11 @@ impl Schema {
         let stored = async |staged: bool| -> Result<Stored> {
             let shards = match kept {
                 Some(_) => progress::shards(session, place, target, staged).await?,
-                None => std::collections::BTreeMap::new(),
+                None => Shards::new(),
             };
             let is_meant = |first: &&First| first.staged == staged && shards.is_empty();
             let text = first.as_ref().filter(is_meant).and_then(|first| first.progress.clone());
-            let positions = shards.into_iter().map(|(shard, (position, _))| (shard, position)).collect();
-            Ok(Stored { positions, text })
+            Ok(Stored { positions: shards::positions(shards), text })
         };
         if head.is_some() {
             look.progress = stored(false).await?;

@@ -27,7 +27,6 @@ mod progress;
 mod statement;
 mod write;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -41,11 +40,12 @@ use self::ddl::{LOAD, Place, STAGE, ident};
 use self::layer::server_code;
 use self::merge::Upsert;
 use self::open::Opening;
-use self::progress::{Provided, Shard};
+use self::progress::Provided;
 use self::statement::Statement;
 use self::write::{File, Writer};
 use super::lifecycle::Head;
 use super::numbers::Numbers;
+use super::shards::Versions;
 use super::{Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -86,7 +86,7 @@ struct Stream {
     /// Whether rows go to a table that will replace the other.
     is_staged: bool,
     /// The stored shards with their versions.
-    versions: HashMap<Arc<str>, i64>,
+    versions: Versions,
     /// Where version 1 kept the progress that the next commit takes over.
     first: Option<String>,
     writer: Option<Writer>,
@@ -263,9 +263,7 @@ impl SnowflakeSink {
         if stream.lines > 0 {
             self.run(format!("DELETE FROM {}", ident(LOAD))).await?;
         }
-        let version = |shard: &Arc<str>| stream.versions.get(shard).copied().unwrap_or(0);
-        let shards: Vec<Shard<'_>> =
-            portion.moves.iter().map(|moved| (moved, version(&moved.shard))).collect();
+        let shards = stream.versions.moving(&portion.moves);
         progress::move_shards(session, place, target, stream.is_staged, head.epoch, &shards).await?;
         if let Some(first) = &stream.first {
             session.execute(progress::First::forget(first, &target.first_key())).await?;
@@ -522,12 +520,7 @@ impl Stream {
     fn advanced(&mut self, portion: &Portion<'_>) {
         self.head.version += 1;
         self.first = None;
-        for moved in &portion.moves {
-            match moved.position {
-                Some(_) => *self.versions.entry(Arc::clone(&moved.shard)).or_insert(0) += 1,
-                None => drop(self.versions.remove(&moved.shard)),
-            }
-        }
+        self.versions.advance(&portion.moves);
         self.begin();
     }
 

@@ -4,7 +4,7 @@
 //! does anything go that another process may still have been writing. A process that
 //! dies between two steps leaves what the next one takes for a run to begin anew.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::client::Warehouse;
@@ -16,6 +16,7 @@ use super::{Stream, evolve, merge, next_table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
 use crate::sink::numbers::Numbers;
+use crate::sink::shards::{self, Shards, Versions};
 use crate::sink::{Stored, Target, ownership};
 
 /// What is known of a schema while streams are opened.
@@ -112,7 +113,7 @@ impl<'a> Opening<'a> {
             head: claimed,
             generation: takeover.generation,
             is_staged: takeover.staged,
-            versions: HashMap::new(),
+            versions: Versions::default(),
             first: self.first.clone().filter(|_| first.is_some()),
             writer: Some(Writer::new(target)),
             target: Target { mode: takeover.mode, ..target.clone() },
@@ -121,7 +122,7 @@ impl<'a> Opening<'a> {
             replaced: Vec::new(),
             attempt: 0,
         };
-        let mut shards = BTreeMap::new();
+        let mut shards = Shards::new();
         if takeover.keeps {
             progress::claim(self.session, place, target, before, claimed).await?;
             shards = progress::shards(self.session, place, target, takeover.staged).await?;
@@ -144,9 +145,8 @@ impl<'a> Opening<'a> {
             self.session.execute(First::forget(table, &target.first_key())).await?;
             stream.first = None;
         }
-        stream.versions = shards.iter().map(|(shard, (_, version))| (shard.clone(), *version)).collect();
-        let positions = shards.into_iter().map(|(shard, (position, _))| (shard, position)).collect();
-        Ok((stream, Stored { positions, text }))
+        stream.versions = Versions::of(&shards);
+        Ok((stream, Stored { positions: shards::positions(shards), text }))
     }
 
     async fn facts(

@@ -7,7 +7,6 @@
 //! such a change too: whoever had it open before cannot commit any more. Rows of
 //! shards change only in a transaction that changed their stream's row.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::client::Warehouse;
@@ -15,7 +14,8 @@ use super::ddl::{LOAD, Place, Tables, ident};
 use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{Head, Heads, Kept};
-use crate::sink::{Move, Target, ownership};
+use crate::sink::shards::{Shard, Shards};
+use crate::sink::{Target, ownership};
 
 /// A row a stream.
 pub(super) const STREAMS: &str = "_TAPELINE_STREAMS";
@@ -153,7 +153,7 @@ pub(super) async fn shards(
     place: &Place,
     target: &Target,
     staged: bool,
-) -> Result<BTreeMap<Arc<str>, (String, i64)>> {
+) -> Result<Shards> {
     let sql = format!(
         "SELECT CAST(\"SHARD\" AS VARCHAR), CAST(\"POSITION\" AS VARCHAR), CAST(\"VERSION\" AS VARCHAR) FROM {} {}",
         place.table(SHARDS),
@@ -318,9 +318,6 @@ pub(super) async fn advance(
     }
     moved(session, place, target, version, statement).await
 }
-
-/// A shard that moved, and the version that it had: 0 for a new one.
-pub(super) type Shard<'a> = (&'a Move, i64);
 
 /// Moves shards of a stream whose row was moved in the same transaction.
 pub(super) async fn move_shards(
