@@ -1,5 +1,8 @@
 //! Looking at tables and progress without changing anything.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use duckdb::{Connection, OptionalExt, params};
 
 use super::client::{Database, execute, failed};
@@ -19,8 +22,16 @@ pub(super) fn look(database: &Database, targets: &[Target]) -> Result<Vec<Look>>
     // All of it as of one moment.
     execute(&connection, "BEGIN", || "could not begin a transaction".to_owned())?;
     let tables = Tables::read(&connection)?;
-    let looked = targets.iter().map(|target| Looking::at(database, &connection, &tables, target)?.all());
-    let looked = looked.collect();
+    let mut schemas = HashMap::new();
+    let mut look = |target| {
+        let place = place_of(database, target);
+        let schema = match schemas.entry(place.schema.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Schema::read(&connection, &tables, &place)?),
+        };
+        Looking::at(database, &connection, &tables, schema, target)?.all()
+    };
+    let looked = targets.iter().map(&mut look).collect();
     execute(&connection, "ROLLBACK", || "could not end a transaction".to_owned())?;
     looked
 }
@@ -63,6 +74,21 @@ fn rows(connection: &Connection, place: &Place, condition: &str) -> Result<u64> 
         .map_err(|error| failed(&format!("could not count the rows of {}", place.sql()), error))
 }
 
+/// What is stored of the streams of a schema.
+struct Schema {
+    /// Where there is one of this version.
+    ledger: Option<Ledger>,
+    heads: Heads,
+}
+
+impl Schema {
+    fn read(connection: &Connection, tables: &Tables, place: &Place) -> Result<Self> {
+        let ledger = Ledger::existing(&place.catalog, &place.schema, tables);
+        let heads = ledger.as_ref().map_or_else(|| Ok(Heads::new()), |ledger| ledger.heads(connection))?;
+        Ok(Self { ledger, heads })
+    }
+}
+
 /// A target that is looked at.
 struct Looking<'a> {
     database: &'a Database,
@@ -70,9 +96,7 @@ struct Looking<'a> {
     tables: &'a Tables,
     target: &'a Target,
     place: Place,
-    /// Where there is one of this version.
-    ledger: Option<Ledger>,
-    heads: Heads,
+    schema: &'a Schema,
     first: First,
 }
 
@@ -81,26 +105,25 @@ impl<'a> Looking<'a> {
         database: &'a Database,
         connection: &'a Connection,
         tables: &'a Tables,
+        schema: &'a Schema,
         target: &'a Target,
     ) -> Result<Self> {
         let place = place_of(database, target);
-        let ledger = Ledger::existing(&place.catalog, &place.schema, tables);
-        let heads = ledger.as_ref().map_or_else(|| Ok(Heads::new()), |ledger| ledger.heads(connection))?;
         let first = match First::existing(&database.catalog, &database.schema, tables) {
             Some(first) => First::read(connection, &first, &target.first_key())?,
             None => First::default(),
         };
-        Ok(Self { database, connection, tables, target, place, ledger, heads, first })
+        Ok(Self { database, connection, tables, target, place, schema, first })
     }
 
     fn all(&self) -> Result<Look> {
         let key = (self.target.pipeline.clone(), self.target.stream.clone());
-        let head = self.heads.get(&key).map(|kept| kept.head).or(self.first.head());
+        let head = self.schema.heads.get(&key).map(|kept| kept.head).or(self.first.head());
         let table = self.tables.has(&self.place);
         let mut look = Look {
             table,
             obstacle: self.obstacle(),
-            owners: ownership::of_table(self.target, &self.heads),
+            owners: ownership::of_table(self.target, &self.schema.heads),
             rows: if table { rows(self.connection, &self.place, "true")? } else { 0 },
             updated_at: self.updated_at()?,
             ..Look::default()
@@ -122,7 +145,7 @@ impl<'a> Looking<'a> {
     fn obstacle(&self) -> Option<Error> {
         let Place { schema, name, .. } = &self.place;
         let owned =
-            ownership::check(self.target, &format!("{schema}.{name}"), ownership::owners(&self.heads));
+            ownership::check(self.target, &format!("{schema}.{name}"), ownership::owners(&self.schema.heads));
         let found = owned.and_then(|()| ddl::exists(self.tables, &self.place));
         // A run that replaces the table brings its own types.
         let fits = || if self.target.mode.is_staged() { None } else { self.misfit(&self.place) };
@@ -139,7 +162,7 @@ impl<'a> Looking<'a> {
     }
 
     fn stored(&self, staged: bool) -> Result<Stored> {
-        let shards = match &self.ledger {
+        let shards = match &self.schema.ledger {
             Some(ledger) => ledger.shards(self.connection, self.target, staged)?,
             None => Shards::new(),
         };
@@ -149,7 +172,7 @@ impl<'a> Looking<'a> {
     }
 
     fn updated_at(&self) -> Result<Option<String>> {
-        let Some(ledger) = &self.ledger else { return Ok(None) };
+        let Some(ledger) = &self.schema.ledger else { return Ok(None) };
         let sql = format!(
             "SELECT epoch_ms(updated_at) FROM {} WHERE pipeline = ? AND stream = ?",
             ledger.streams_sql()

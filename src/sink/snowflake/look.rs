@@ -39,8 +39,12 @@ pub(super) async fn count(
     if !place.tables(session).await?.has(&target.table.name) {
         return Ok(0);
     }
-    let table = place.table(&target.table.name);
-    let mut statements = merge::count(&table, parts);
+    rows(session, &place.table(&target.table.name), parts).await
+}
+
+/// As [`count`], of a table that is there.
+async fn rows(session: &dyn Warehouse, table: &str, parts: &[Extent]) -> Result<u64> {
+    let mut statements = merge::count(table, parts);
     if parts.is_empty() {
         statements.push(Statement::new(format!("SELECT CAST(COUNT(*) AS VARCHAR) FROM {table}")));
     }
@@ -124,7 +128,7 @@ impl Schema {
         if !look.table {
             return Ok(look);
         }
-        look.rows = count(session, home, target, &[]).await?;
+        look.rows = rows(session, &name, &[]).await?;
         let stored = async |staged: bool| -> Result<Stored> {
             let shards = match kept {
                 Some(_) => progress::shards(session, place, target, staged).await?,

@@ -160,7 +160,7 @@ impl SnowflakeSink {
 
     /// `@stage/session/stream/attempt/`: where the files of the open transaction are.
     fn files_of(&self, id: StreamId) -> Result<String> {
-        let stream = self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))?;
+        let stream = self.opened(id)?;
         Ok(format!("@{}/{}/{}/{}-{}/", ident(STAGE), self.folder, id.0, stream.head.version, stream.attempt))
     }
 
@@ -186,7 +186,7 @@ impl SnowflakeSink {
     /// Widens the columns that the rows of a stream need wider: before the transaction
     /// begins, because it is DDL.
     async fn widen(&mut self, id: StreamId) -> Result<()> {
-        let stream = self.streams.get(id.0).ok_or_else(|| Error::bug("a stream that was not opened"))?;
+        let stream = self.opened(id)?;
         let widths = stream.writer.as_ref().ok_or_else(broken)?.widths();
         let (session, table) = (self.session.as_ref(), &stream.target.table);
         let held = evolve::make_room(session, &stream.place, &stream.name(), table, widths).await?;
