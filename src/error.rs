@@ -278,6 +278,15 @@ impl Error {
     }
 }
 
+/// The first `max` of these names and how many more there are, for a message.
+pub fn listed<T: AsRef<str>>(names: &[T], max: usize) -> String {
+    let named = names.iter().take(max).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(max) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)

@@ -1,7 +1,7 @@
 //! Turns serde's messages into sentences that name the field, suggest the
 //! nearest name, and never show a value.
 
-use crate::error::Error;
+use crate::error::{Error, listed};
 
 /// Names at least this alike are suggested for each other.
 const ALIKE_MIN: f64 = 0.8;
@@ -34,14 +34,11 @@ pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone)
     if let Some(nearest) = nearest(name, known.clone()) {
         return format!("did you mean `{nearest}`?");
     }
-    let mut names: Vec<_> = known.into_iter().map(|name| format!("`{name}`")).collect();
-    let more = names.len().saturating_sub(NAMES_MAX);
-    names.truncate(NAMES_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names: Vec<_> = known.into_iter().map(|name| format!("`{name}`")).collect();
     match names.as_slice() {
         [] => "remove it".to_owned(),
         [only] => format!("write {only}"),
-        several => format!("there are {}{more}", several.join(", ")),
+        several => format!("there are {}", listed(several, NAMES_MAX)),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::batch::{ExtractedAt, Rows};
 use crate::canonical::{Scanner, Transcoder};
 use crate::checkpoint::Cover;
 use crate::engine::{Arrival, Event, Feed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, listed};
 use crate::sink::{REJECTED, Target};
 
 /// Bytes of a stream's records that are handed on together.
@@ -144,14 +144,12 @@ impl Records {
     /// # Errors
     /// [`ErrorKind::Unavailable`], naming a stream that was not.
     pub fn judge(&self) -> Result<()> {
-        let mut open =
-            self.streams.iter().filter(|stream| stream.end != Some(End::Complete)).map(Stream::name);
-        let Some(first) = open.next() else { return Ok(()) };
-        let more = open.count();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let is_open = |stream: &&Stream| stream.end != Some(End::Complete);
+        let open: Vec<&str> = self.streams.iter().filter(is_open).map(Stream::name).collect();
+        let Some(first) = open.first() else { return Ok(()) };
         Err(Error::new(
             ErrorKind::Unavailable,
-            format!("the source did not say that stream {first}{more} is complete"),
+            format!("the source did not say that stream {} is complete", listed(&open, 1)),
         )
         .hint("look at the source's log; what its last STATE covers is kept, and the next sync goes on from there")
         .in_stream(first))

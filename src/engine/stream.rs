@@ -8,7 +8,7 @@ use super::held::{Held, Spill};
 use crate::batch::Batch;
 use crate::catalog::Table;
 use crate::checkpoint::{Checkpoint, Cover};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, listed};
 use crate::sink::{Move, StreamId};
 
 /// Failed partitions that a message names; a log has them all.
@@ -197,14 +197,11 @@ impl StreamRun {
         }
         let mut names: Vec<&str> = self.failed.iter().map(AsRef::as_ref).collect();
         names.sort_unstable();
-        let more = names.len().saturating_sub(FAILED_NAMED_MAX);
-        names.truncate(FAILED_NAMED_MAX);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         // They differ in the partition and hardly in the reason: the last one tells it.
         let last = errors.last();
         let kind = last.map_or(ErrorKind::NotFound, Error::kind);
         let reason = last.map(|error| format!(": {}", error.user_message())).unwrap_or_default();
-        let message = format!("{}{more} could not be read{reason}", names.join(", "));
+        let message = format!("{} could not be read{reason}", listed(&names, FAILED_NAMED_MAX));
         Some(Error::new(kind, message).in_stream(name))
     }
 }

@@ -11,7 +11,7 @@ use crate::catalog::{Partition, Window};
 use crate::checkpoint::Checkpoint;
 use crate::commands::looked::Looked;
 use crate::config::pipeline::Pipeline;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, listed};
 use crate::polygon::{self, PolygonSource};
 use crate::sink::{Move, Sink, Stored, Target, WriteMode};
 use crate::terminal::{counted, duration, wrapped};
@@ -199,12 +199,14 @@ impl Reset {
             Again::Run => {
                 lines.push("the unfinished run is given up, and the next one begins anew".to_owned())
             }
-            Again::Parts if self.is_named => lines.push(format!("{}{since} again", named(&self.shards))),
+            Again::Parts if self.is_named => {
+                lines.push(format!("{}{since} again", listed(&self.shards, NAMED_MAX)))
+            }
             Again::Parts => lines
                 .push(format!("everything{since} again, of {}", counted(self.shards.len() as u64, "shard"))),
         }
         if self.is_named && !self.unknown.is_empty() {
-            lines.push(format!("{}: no progress, and nothing to reset", named(&self.unknown)));
+            lines.push(format!("{}: no progress, and nothing to reset", listed(&self.unknown, NAMED_MAX)));
         }
         if self.again != Again::Nothing {
             lines.push(format!(
@@ -232,14 +234,6 @@ impl Reset {
 
 fn go(rows: u64) -> String {
     if rows == 1 { "1 row goes".to_owned() } else { format!("{} go", counted(rows, "row")) }
-}
-
-fn named(shards: &[Arc<str>]) -> String {
-    let names: Vec<&str> = shards.iter().take(NAMED_MAX).map(AsRef::as_ref).collect();
-    match shards.len().saturating_sub(NAMED_MAX) {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
-    }
 }
 
 /// What all of it costs.

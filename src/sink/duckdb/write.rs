@@ -19,7 +19,7 @@ use super::open;
 use super::progress::{Advance, First, Ledger};
 use super::worker::OpenedStream;
 use crate::catalog::{ColumnType, Table};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, listed};
 use crate::failpoint;
 use crate::sink::lifecycle::Head;
 use crate::sink::shards::Versions;
@@ -330,10 +330,8 @@ impl Writer {
         let streams = std::mem::take(&mut self.in_shared);
         self.since_checkpoint.extend(&streams);
         let what = || {
-            let named = streams.iter().take(TABLES_NAMED_MAX).map(|stream| self.streams[*stream].into.sql());
-            let more = streams.len().saturating_sub(TABLES_NAMED_MAX);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("could not commit rows to {}{more}", named.collect::<Vec<_>>().join(", "))
+            let tables: Vec<String> = streams.iter().map(|stream| self.streams[*stream].into.sql()).collect();
+            format!("could not commit rows to {}", listed(&tables, TABLES_NAMED_MAX))
         };
         execute(&self.shared, "COMMIT", what).map_err(|error| match streams.first() {
             Some(stream) if streams.len() == 1 => error.in_stream(self.name(*stream)),
