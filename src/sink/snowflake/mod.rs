@@ -208,7 +208,7 @@ impl SnowflakeSink {
                 wide.push(portion);
                 continue;
             };
-            let error = error.in_stream(&self.opened(portion.stream)?.target.table.name);
+            let error = error.in_stream(self.opened(portion.stream)?.target.name());
             let is_its_own = error.kind() == ErrorKind::Table || server_code(&error).is_some();
             if portions.len() == 1 || !is_its_own {
                 return Err(error);
@@ -317,9 +317,10 @@ impl SnowflakeSink {
         let Some(Stream { target, place, head, .. }) = stream.and_then(|id| self.streams.get(id.0)) else {
             return failed;
         };
-        let stream = &target.table.name;
         let session = self.session.as_ref();
-        progress::unless_overtaken(session, place, target, head.version, failed).await.in_stream(stream)
+        progress::unless_overtaken(session, place, target, head.version, failed)
+            .await
+            .in_stream(target.name())
     }
 
     fn opened(&self, id: StreamId) -> Result<&Stream> {
