@@ -4,11 +4,10 @@
 //! its own, with the reason, in the transaction that makes durable what covers it; the
 //! sync goes on, up to a limit.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::catalog::Configured;
 use crate::batch::Rows;
@@ -20,9 +19,14 @@ use crate::sink::{AIRBYTE, REJECTED, Target, WriteMode};
 /// that syncs of other streams into the schema are not taken for the same.
 pub(super) fn targets(configured: &[Configured]) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
-    let mut hasher = DefaultHasher::new();
-    configured.iter().for_each(|stream| stream.target.stream.hash(&mut hasher));
-    let name = format!("{REJECTED}/{:016x}", hasher.finish());
+    // It is stored, so that it must be the same whatever compiled this program.
+    let mut hasher = Sha256::new();
+    for stream in configured {
+        hasher.update(&stream.target.stream);
+        hasher.update([0]);
+    }
+    let hash: String = hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("{REJECTED}/{hash}");
     for schema in configured.iter().filter(|stream| needs(stream)).map(|stream| &stream.target.schema) {
         if !targets.iter().any(|target| target.schema == *schema) {
             let target = Target::new(AIRBYTE, &name, table(), WriteMode::Append);
