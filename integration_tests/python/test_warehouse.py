@@ -26,19 +26,17 @@ def connection(fakesnow: Fakesnow) -> Iterator[Any]:
 
 
 @pytest.fixture
-def sync(
-    program: Program,
-    workspace: Workspace,
-    simulator: Simulator,
-    fakesnow: Fakesnow,
-    connection: Any,
-    api_key: str,
-    snowflake_password: str,
-) -> Sync:
-    """Runs a pipeline into a schema that is empty at the beginning of each test."""
+def secrets(connection: Any, api_key: str, snowflake_password: str) -> dict[str, str]:
+    """What a pipeline needs for a schema that is empty at the beginning of each test."""
     warehouse.drop_schema(connection)
+    return {"POLYGON_API_KEY": api_key, "SNOWFLAKE_PASSWORD": snowflake_password}
+
+
+@pytest.fixture
+def sync(
+    program: Program, workspace: Workspace, simulator: Simulator, fakesnow: Fakesnow, secrets: dict[str, str]
+) -> Sync:
     sink = warehouse.sink(fakesnow)
-    secrets = {"POLYGON_API_KEY": api_key, "SNOWFLAKE_PASSWORD": snowflake_password}
 
     def run(streams: list[str], start: str, end: str) -> Outcome:
         file = workspace.input("pipeline.yaml", tables.pipeline(sink, simulator.url, streams, start, end))
@@ -79,17 +77,8 @@ def test_nothing_of_the_password_is_in_the_warehouse(
 
 @pytest.fixture
 def make(
-    program: Program,
-    workspace: Workspace,
-    simulator: Simulator,
-    fakesnow: Fakesnow,
-    connection: Any,
-    api_key: str,
-    snowflake_password: str,
+    program: Program, workspace: Workspace, simulator: Simulator, fakesnow: Fakesnow, secrets: dict[str, str]
 ) -> Callable[..., Pipeline]:
-    warehouse.drop_schema(connection)
-    secrets = {"POLYGON_API_KEY": api_key, "SNOWFLAKE_PASSWORD": snowflake_password}
-
     def make(name: str, streams: list[Any], **more: Any) -> Pipeline:
         return Pipeline(program, workspace, simulator, warehouse.sink(fakesnow), secrets, name, streams, **more)
 

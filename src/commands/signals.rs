@@ -9,8 +9,8 @@ use crate::engine::stopped;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outlet;
 
-/// Becomes true at the first signal, or when stderr fails. At the second the process ends at once, which
-/// a sink survives as it survives any crash.
+/// Becomes true at the first signal, or when stderr fails. At the second the process
+/// ends at once, which a sink survives as it survives any crash.
 ///
 /// # Errors
 /// [`ErrorKind::Io`] when the machine refuses to watch signals.

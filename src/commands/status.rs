@@ -1,5 +1,6 @@
 //! `status`: how far each stream of a pipeline is, and what is due. Nothing is requested
-//! from the API, and a run under way goes on.
+//! from the API and nothing is changed. A DuckDB file that a run has open cannot be
+//! looked at meanwhile: its lock lets nobody else read.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! From a stream's JSON Schema to the table that holds its records.
 //!
-//! Numbers are decimals, because prices are not floats; their columns widen with them. Moments without an offset are taken as UTC. What has several types, or
-//! one that no column has, is kept as JSON. Nothing is dropped: a field that has no
-//! column, or a value that does not fit its column, goes into
-//! [`EXTRA_COLUMN`].
+//! Numbers are decimals, because prices are not floats; their columns widen with them.
+//! Moments without an offset are taken as UTC. What has several types, or one that no
+//! column has, is kept as JSON. Nothing is dropped: a field that has no column, or a
+//! value that does not fit its column, goes into [`EXTRA_COLUMN`].
 
 use std::collections::{BTreeSet, HashSet};
 
