@@ -20,6 +20,8 @@ from harness.program import Outcome
 KILLED = -signal.SIGABRT
 # A point that no run passes.
 NEVER = 10**9
+# A campaign that was not enough becomes so many times as long.
+MORE = 10
 
 SLICED = ["stock_daily_bars", "stock_bars_1_hour", "stock_bars_1_minute", "dividends", "news"]
 STREAMS = [*SLICED, *(name for name in tables.STREAMS if name not in SLICED)]
@@ -61,23 +63,36 @@ def pipeline(sink: dict[str, object], base_url: str, mode: str) -> str:
 
 
 def run_killed(
-    run: Callable[[dict[str, str]], Outcome], *, seed: int, rounds: int, longest: int
+    run: Callable[[dict[str, str]], Outcome],
+    *,
+    seed: int,
+    rounds: int,
+    longest: int,
+    is_enough: Callable[[], bool] = lambda: True,
 ) -> list[Outcome]:
     """Runs `rounds` times, killed at one of the first `longest` points that a run passes, and once to its end.
 
+    Streams are read at the same time, so that a point is another moment each time: where it
+    is not `is_enough` for what a test wants to show, more rounds follow, `MORE` times as many at most.
     `run` is given the environment that does it. Returns every run, in order.
     """
     choose = random.Random(seed)
     now = datetime.fromisoformat(market.NOW)
-    outcomes = []
-    for kill_at in [*(choose.randint(1, longest) for _ in range(rounds)), NEVER]:
+    outcomes: list[Outcome] = []
+
+    def once(kill_at: int) -> None:
+        nonlocal now
         # Only a later run reads young days again.
         now += timedelta(seconds=1)
         outcomes.append(run({"TAPELINE_KILL_AT": str(kill_at), "TAPELINE_NOW": now.isoformat()}))
         if outcomes[-1].code != KILLED:
             # It passed fewer points.
             outcomes[-1].succeeded()
+
+    while len(outcomes) < rounds or (len(outcomes) < MORE * rounds and not is_enough()):
+        once(choose.randint(1, longest))
+    kills, tries = sum(outcome.code == KILLED for outcome in outcomes), len(outcomes)
+    once(NEVER)
     outcomes[-1].succeeded()
-    kills = sum(outcome.code == KILLED for outcome in outcomes)
-    assert kills >= rounds // 2, f"only {kills} of {rounds} runs were killed"
+    assert kills >= tries // 2, f"only {kills} of {tries} runs were killed"
     return outcomes
