@@ -188,6 +188,33 @@ async fn nothing_is_echoed_when_the_commit_failed() {
 }
 
 #[tokio::test]
+async fn a_commit_that_leaves_a_stream_out_does_not_echo_its_states() {
+    let mut sink = Memory { worth: 3, fail_commit: Some(2), ..Memory::default() };
+    let mut messages = vec![record(1, 0), state(1, 10)];
+    messages.extend((1..=3).map(|number| record(0, number)));
+    messages.push(state(0, 11));
+    let ran = run(&mut sink, &messages).await;
+    assert!(ran.message().contains("scripted"), "{}", ran.message());
+    assert_eq!(durable(&sink), [rows([1, 2, 3]), vec![]]);
+    assert!(ran.echoed().iter().all(|(number, _)| *number != 10), "{:?}", ran.echoed());
+}
+
+#[tokio::test]
+async fn states_of_a_stream_that_was_refused_are_not_echoed() {
+    for rows in [1, 1000] {
+        let mut sink = Memory { unloadable: vec!["main/a".to_owned()], ..Memory::default() };
+        let mut messages = vec![record(0, 1), state(0, 10), record(1, 2), state(1, 11)];
+        messages.extend([record(0, 3), state(0, 12), record(1, 4), global(13), state(1, 14)]);
+        messages.extend(complete());
+        let ran = run_text(&mut sink, text(&messages), rows, PAGE_BYTES).await;
+        assert!(ran.message().contains("scripted"), "{}", ran.message());
+        assert_eq!(ran.echoed().iter().map(|(number, _)| *number).collect::<Vec<_>>(), [11, 14]);
+        assert_eq!(durable(&sink), [vec![], self::rows([2, 4])]);
+        assert_eq!(finished(&sink), [false, true]);
+    }
+}
+
+#[tokio::test]
 async fn bad_input_ends_the_run_and_keeps_what_states_cover() {
     let whole = text(&[record(0, 1), state(0, 10)]);
     let key = json!({"type": "RECORD", "record": {"stream": "other", "data": {}, "emitted_at": 1}});
