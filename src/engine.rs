@@ -382,7 +382,10 @@ impl<'a> Run<'a> {
         if error.kind().policy().scope == Scope::Run {
             return Err(error);
         }
-        self.end_failed(index, error);
+        // What was complete may have been refused meanwhile: that was told then.
+        if !self.told.contains(&index) {
+            self.end_failed(index, error);
+        }
         Ok(())
     }
 
@@ -406,8 +409,9 @@ impl<'a> Run<'a> {
 
     /// Hands the rows of a stream that wait to the sink.
     async fn make_room(&mut self, index: usize, feed: &mut dyn Feed) -> Result<(), Failure> {
-        while self.stream(index)?.held() > 0 {
-            match self.stream(index)?.spill() {
+        // A commit may refuse the stream, which ends it.
+        while let Some(stream) = self.streams[index].as_mut().filter(|stream| stream.held() > 0) {
+            match stream.spill() {
                 Spill::Write(batch) => self.write(index, batch).await?,
                 Spill::Commit => self.settle(feed, true).await?,
             }

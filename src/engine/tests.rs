@@ -425,15 +425,18 @@ fn told(steps: &[(usize, Step)]) -> (Vec<(usize, Event)>, [Model; 3]) {
 }
 
 proptest! {
-    /// Whatever is said in whatever order, however much is held back and whichever
-    /// commit fails: durable are exactly the rows that the stored position covers, and,
-    /// when no commit fails, that is everything that was covered.
+    /// Whatever is said in whatever order, however much is held back, whatever a commit
+    /// is worth, whichever commit fails and whichever stream is refused: durable are exactly
+    /// the rows that the stored position covers, and, when no commit fails, that is everything
+    /// that was covered of the others.
     #[test]
     fn durable_rows_are_those_that_the_position_covers(
-        steps in schedule(), commit_rows in 1_u64..12, held in 1_usize..40, fail in prop::option::of(1_usize..6),
+        steps in schedule(), commit_rows in 1_u64..12, held in 1_usize..40, worth in 0_u64..8,
+        fail in prop::option::of(1_usize..6), refused in prop::option::weighted(0.3, 0..MODELLED.len()),
     ) {
         let (events, models) = told(&steps);
-        let mut sink = Memory { fail_commit: fail, ..Memory::default() };
+        let unloadable: Vec<String> = refused.map(|index| MODELLED[index].to_owned()).into_iter().collect();
+        let mut sink = Memory { fail_commit: fail, worth, unloadable: unloadable.clone(), ..Memory::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let report = runtime.block_on(async {
             let targets: Vec<Target> =
@@ -447,14 +450,15 @@ proptest! {
             engine.take(&mut Scheduled::new(events, false), &mut sink, &streams).await
         });
         let has_failed = fail.is_some_and(|fail| sink.commits >= fail);
-        prop_assert_eq!(report.error.is_some(), has_failed);
+        prop_assert_eq!(report.error.is_some(), has_failed, "{:?}", report.error);
         for (name, model) in MODELLED.iter().zip(&models) {
             let kept = sink.of(name);
             let stored: usize = kept.positions.get("").map_or(0, |position| position.parse().unwrap());
             prop_assert!(stored <= model.covered);
             prop_assert_eq!(&kept.durable, &model.rows[..stored].to_vec());
             if !has_failed {
-                prop_assert_eq!(stored, model.covered);
+                let is_refused = unloadable.iter().any(|refused| refused == name);
+                prop_assert_eq!(stored, if is_refused { 0 } else { model.covered });
                 prop_assert!(!kept.is_open());
             }
         }
