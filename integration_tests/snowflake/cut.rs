@@ -17,33 +17,26 @@ pub(super) async fn sink_to_cut() -> Option<(SnowflakeSink, String)> {
     Some((SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap(), schema))
 }
 
-/// Processes that are cut at the same time: what one of them left open is waited for.
-const LANES: u64 = 4;
-
 /// For each statement of the test `process`: makes a schema ready, runs the process there
 /// until it comes to that statement, and judges what it left. Returns how many there were.
+/// One after the other: the mended fakesnow gives up who waits beside somebody that was cut.
 pub(super) async fn cut_everywhere(
     process: &'static str,
     prepare: impl AsyncFn(&SnowflakeSink, &str),
     judge: impl AsyncFn(SnowflakeSink, &str, u64),
 ) -> u64 {
-    let lane = async |first: u64| {
-        let mut point = first;
-        loop {
-            let schema = schema();
-            let sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
-            prepare(&sink, &schema).await;
-            let name = schema.clone();
-            let cut = tokio::task::spawn_blocking(move || is_cut(process, &name, point)).await.unwrap();
-            judge(sink, &schema, point).await;
-            if !cut {
-                return point - 1;
-            }
-            point += LANES;
+    for point in 1.. {
+        let schema = schema();
+        let sink = SnowflakeSink::connect(&config_at(MENDED, &schema)).await.unwrap();
+        prepare(&sink, &schema).await;
+        let name = schema.clone();
+        let cut = tokio::task::spawn_blocking(move || is_cut(process, &name, point)).await.unwrap();
+        judge(sink, &schema, point).await;
+        if !cut {
+            return point - 1;
         }
-    };
-    let ends = futures::future::join_all((1..=LANES).map(lane)).await;
-    ends.into_iter().min().unwrap_or_default()
+    }
+    unreachable!("a process has an end")
 }
 
 /// Whether the process did not come to its end.
