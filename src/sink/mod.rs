@@ -242,8 +242,9 @@ pub trait Sink: Send {
 
     /// Makes durable, together, the rows written so far and the moves of the streams
     /// that are named. Rows ahead are part of it where their stream is named, and
-    /// stay where it is not. Returns the streams that the warehouse refuses: nothing of
-    /// them is durable, and they are not to be used any more; the others are.
+    /// stay where it is not. Returns the streams that the warehouse refuses or that
+    /// somebody else took over: of them nothing is durable but what the other one goes on
+    /// from, and they are not to be used any more; the others are.
     ///
     /// # Errors
     /// After an error it is unknown whether the commit took place. The caller

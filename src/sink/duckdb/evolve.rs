@@ -4,7 +4,8 @@
 //!
 //! All of it happens in the open transaction, with rows in it or not: DuckDB's ALTER
 //! is undone by a rollback, and comments stay. It fails whoever else has rows of the
-//! table in a transaction of their own.
+//! table in a transaction of their own, and the commit of a transaction that deleted rows
+//! of the table before.
 
 use std::sync::Arc;
 
@@ -14,7 +15,6 @@ use super::client::{execute, failed, quoted};
 use super::ddl::{self, Place, Tables, sql_type};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::columns::Columns;
 
 /// What becomes of a column.
 #[derive(Debug, PartialEq)]
@@ -110,8 +110,16 @@ fn steps<'a>(
     Ok(steps)
 }
 
-/// Widens the columns of decimals to those of a batch; `held` is the table as it is.
-/// Returns whether one was widened.
+/// Whether the columns of decimals hold rows that need these widths as they are.
+pub(super) fn has_room(held: &Table, needs: impl Fn(usize) -> Option<Width>) -> bool {
+    held.columns.iter().enumerate().all(|(index, column)| match (column.ty, needs(index)) {
+        (ColumnType::Decimal(has), Some(needs)) => has.covers(needs),
+        _ => true,
+    })
+}
+
+/// Widens the columns of decimals for rows that need these widths; `held` is the table as
+/// it is. Returns whether one was widened.
 ///
 /// # Errors
 /// When a column cannot be widened; the transaction is lost then.
@@ -119,11 +127,11 @@ pub(super) fn make_room(
     connection: &Connection,
     place: &Place,
     held: &mut Arc<Table>,
-    batch: &Columns,
+    needs: impl Fn(usize) -> Option<Width>,
 ) -> Result<bool> {
     let before = Arc::clone(held);
     for (index, column) in before.columns.iter().enumerate() {
-        let (ColumnType::Decimal(has), Some(needs)) = (column.ty, batch.width_of(index)) else { continue };
+        let (ColumnType::Decimal(has), Some(needs)) = (column.ty, needs(index)) else { continue };
         if has.covers(needs) {
             continue;
         }

@@ -42,9 +42,12 @@ impl Key {
     pub fn range(&self, batch: &Columns) -> String {
         let conditions: Vec<String> =
             self.0.iter().filter_map(|(column, name)| range(batch, *column, &quoted(name))).collect();
-        if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") }
+        if conditions.is_empty() { ANY.to_owned() } else { conditions.join(" AND ") }
     }
 }
+
+/// The condition that every row fulfils.
+pub(super) const ANY: &str = "true";
 
 /// A query that has a row if and only if a row of the table fulfils the condition.
 pub(super) fn probe(table: &Place, condition: &str) -> String {

@@ -20,6 +20,7 @@
 //! NULL in its column, kept in `additional_properties` and noted in
 //! `_airbyte_meta`; in a key column it is an error.
 
+mod ahead;
 mod check;
 mod client;
 mod ddl;

@@ -1,0 +1,129 @@
+//! Rows ahead of what their source vouches for, and the connection that has them.
+//!
+//! They lie in a transaction of their stream's own. DuckDB loses it when somebody else
+//! alters the table meanwhile, and when it alters the table itself after it deleted rows of
+//! it. So where streams of the sink share a table, and where rows replace others, they
+//! wait beside the table, in one that only their connection sees, and go into the table once
+//! they are committed and no other transaction has rows of it.
+
+use std::sync::Arc;
+
+use duckdb::Connection;
+
+use super::client::{execute, failed, quoted};
+use super::ddl::Place;
+use super::evolve;
+use super::feed::Load;
+use super::merge::{self, Key};
+use super::write::Stream;
+use crate::batch::Extent;
+use crate::catalog::{ColumnType, Table};
+use crate::error::Result;
+use crate::failpoint;
+
+/// What holds the rows ahead of a stream until they are committed.
+pub(super) enum Own {
+    /// Its open transaction.
+    Transaction(Connection),
+    /// A table of this connection, without a transaction.
+    Beside(Connection, Beside),
+}
+
+/// A table that rows wait in.
+pub(super) struct Beside {
+    place: Place,
+    /// With the types that its columns have.
+    held: Arc<Table>,
+    /// Parts of the real table that the rows are the whole of.
+    replaces: Vec<Extent>,
+}
+
+impl Own {
+    /// `is_beside` says that they cannot wait in the table itself.
+    pub fn begin(connection: Connection, stream: &Stream, is_beside: bool) -> Result<Self> {
+        if !is_beside {
+            begin(&connection)?;
+            return Ok(Self::Transaction(connection));
+        }
+        let place = Place::new("temp", "main", &stream.into.name);
+        let sql = format!("CREATE TEMP TABLE {} AS FROM {} LIMIT 0", quoted(&place.name), stream.into.sql());
+        execute(&connection, &sql, || format!("could not create a table beside {}", stream.into.sql()))?;
+        let held = Arc::clone(&stream.committed);
+        Ok(Self::Beside(connection, Beside { place, held, replaces: Vec::new() }))
+    }
+
+    /// Adds rows. When they are refused, all of it is lost.
+    pub fn load(self, stream: &mut Stream, load: &Load) -> Result<Self> {
+        match self {
+            Self::Transaction(connection) => {
+                let Stream { into, held, .. } = stream;
+                evolve::make_room(&connection, into, held, |column| load.columns.width_of(column))?;
+                stream.load_into(&connection, load)?;
+                Ok(Self::Transaction(connection))
+            }
+            Self::Beside(connection, mut beside) => {
+                beside.load(&connection, stream, load)?;
+                Ok(Self::Beside(connection, beside))
+            }
+        }
+    }
+
+    /// Makes the open transaction of the connection hold the rows in the stream's table.
+    pub fn unload(&self, stream: &mut Stream) -> Result<()> {
+        match self {
+            Self::Transaction(_) => Ok(()),
+            Self::Beside(connection, beside) => {
+                begin(connection)?;
+                beside.unload(connection, stream)
+            }
+        }
+    }
+
+    /// The connection that they go with.
+    pub fn connection(&self) -> &Connection {
+        match self {
+            Self::Transaction(connection) | Self::Beside(connection, _) => connection,
+        }
+    }
+}
+
+/// Begins a transaction.
+pub(super) fn begin(connection: &Connection) -> Result<()> {
+    execute(connection, "BEGIN", || "could not begin a transaction".to_owned())
+}
+
+impl Beside {
+    /// Adds rows; `stream` is whose they are.
+    fn load(&mut self, connection: &Connection, stream: &Stream, load: &Load) -> Result<()> {
+        evolve::make_room(connection, &self.place, &mut self.held, |column| load.columns.width_of(column))?;
+        let loaded = stream.load(connection, &self.place, load);
+        loaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))?;
+        self.replaces.extend(load.replaces.iter().cloned());
+        Ok(())
+    }
+
+    /// Moves the rows into the stream's table, in the open transaction.
+    fn unload(&self, connection: &Connection, stream: &mut Stream) -> Result<()> {
+        let needs = |column: usize| match self.held.columns[column].ty {
+            ColumnType::Decimal(width) => Some(width),
+            _ => None,
+        };
+        evolve::make_room(connection, &stream.into, &mut stream.held, needs)?;
+        let unloaded = self.unload_rows(connection, stream);
+        unloaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))
+    }
+
+    fn unload_rows(&self, connection: &Connection, stream: &Stream) -> duckdb::Result<()> {
+        stream.delete_parts(connection, &stream.into, &self.replaces)?;
+        if stream.replaces_by_key() {
+            let key = Key::of(&stream.target.table);
+            let delete = || key.delete(&stream.into, &self.place.sql(), merge::ANY);
+            stream.delete_where(connection, &stream.into, merge::ANY, delete)?;
+        }
+        let names = stream.columns().join(", ");
+        let sql =
+            format!("INSERT INTO {} ({names}) SELECT {names} FROM {}", stream.into.sql(), self.place.sql());
+        failpoint::pass();
+        connection.execute(&sql, []).map(drop)
+    }
+}
