@@ -15,7 +15,7 @@ mod tests;
 use crate::batch::{Change, Note};
 use crate::catalog::Width;
 
-pub use decode::Decoder;
+pub use decode::{Decoded, Decoder};
 pub use keys::Extremes;
 
 /// The start of the first day that 64 bits of nanoseconds hold in whole:
@@ -53,6 +53,8 @@ pub enum Values {
     /// Nanoseconds since 1970-01-01T00:00:00Z, [`EARLIEST`] or later and before
     /// `i64::MAX`, which warehouses use as infinity.
     Timestamp(Vec<i64>),
+    /// Microseconds since then, of the years 1 to 9999.
+    Micros(Vec<i64>),
     /// JSON text.
     Json(Texts),
 }
@@ -140,14 +142,6 @@ impl Columns {
         &self.columns[column]
     }
 
-    /// The width of a column of decimals.
-    pub fn width_of(&self, column: usize) -> Option<Width> {
-        match &self.columns[column] {
-            Values::Decimal(width, _) | Values::WideDecimal(width, _) => Some(*width),
-            _ => None,
-        }
-    }
-
     /// Which rows of a column are not NULL.
     pub fn validity(&self, column: usize) -> &Validity {
         &self.validity[column]
@@ -172,7 +166,9 @@ impl Columns {
             match values {
                 Values::Text(texts) | Values::Json(texts) => pick(&mut texts.spans, keep),
                 Values::Boolean(values) => pick(values, keep),
-                Values::Integer(values) | Values::Timestamp(values) => pick(values, keep),
+                Values::Integer(values) | Values::Timestamp(values) | Values::Micros(values) => {
+                    pick(values, keep);
+                }
                 Values::Decimal(_, values) => pick(values, keep),
                 Values::WideDecimal(_, values) => pick(values, keep),
                 Values::Double(values) => pick(values, keep),

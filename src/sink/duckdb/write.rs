@@ -158,6 +158,24 @@ impl Writer {
         }
     }
 
+    /// Which of a stream's columns of nanoseconds can have microseconds, because what is
+    /// stored there has nothing finer, with the rows of the transaction that is open.
+    pub fn in_micros(&self, stream: usize, columns: &[usize], ahead: bool) -> Result<Vec<usize>> {
+        if self.failed.load(Ordering::Acquire) || self.refused.contains_key(&stream) {
+            return Ok(Vec::new());
+        }
+        let Stream { own, into, held, .. } = &self.streams[stream];
+        let connection = own.as_ref().filter(|_| ahead).unwrap_or(&self.shared);
+        let mut can = Vec::new();
+        for index in columns {
+            let column = &held.columns[*index];
+            if evolve::is_micros(held, &column.name) || evolve::can_have_micros(connection, into, column)? {
+                can.push(*index);
+            }
+        }
+        Ok(can)
+    }
+
     fn keep(&mut self, stream: usize, load: Arc<Load>) {
         self.kept_bytes += load.bytes;
         self.kept.push((stream, load));
@@ -442,7 +460,8 @@ impl Stream {
 
     fn load(&self, connection: &Connection, load: &Load) -> duckdb::Result<()> {
         if self.target.mode == WriteMode::AppendDedup {
-            for part in merge::within(&load.replaces) {
+            let is_micros = |cursor: &str| evolve::is_micros(&self.held, cursor);
+            for part in merge::within(&load.replaces, is_micros) {
                 self.delete_where(connection, &part, || merge::delete(&self.into, &part))?;
             }
         }
