@@ -312,8 +312,11 @@ fn any_time_is_there_or_kept_as_sent() {
         let is_fine = |time: &String| time.len() > "2024-06-28T13:30:00.123456Z".len();
         let ty = file.rows(TYPE).remove(0);
         let kept = "json_extract_string(additional_properties, '$.until') IS NOT DISTINCT FROM sent";
-        let noted =
-            |change: &str| format!("json_extract_string(_airbyte_meta, '$.changes[0].change') IS NOT DISTINCT FROM '{change}'");
+        let noted = |change: &str| {
+            format!(
+                "json_extract_string(_airbyte_meta, '$.changes[0].change') IS NOT DISTINCT FROM '{change}'"
+            )
+        };
         let plain = "additional_properties IS NULL AND json_array_length(_airbyte_meta, 'changes') = 0";
         let right = if ty.starts_with("TIMESTAMP_NS") {
             format!(
