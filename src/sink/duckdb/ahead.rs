@@ -18,7 +18,7 @@ use super::merge::{self, Key};
 use super::write::Stream;
 use crate::batch::Extent;
 use crate::catalog::{ColumnType, Table};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 
 /// What holds the rows ahead of a stream until they are committed.
@@ -57,7 +57,7 @@ impl Own {
         match self {
             Self::Transaction(connection) => {
                 let Stream { into, held, .. } = stream;
-                evolve::make_room(&connection, into, held, |column| load.columns.width_of(column))?;
+                evolve::make_room(&connection, into, held, |column| load.columns.needs(column))?;
                 stream.load_into(&connection, load)?;
                 Ok(Self::Transaction(connection))
             }
@@ -95,7 +95,7 @@ pub(super) fn begin(connection: &Connection) -> Result<()> {
 impl Beside {
     /// Adds rows; `stream` is whose they are.
     fn load(&mut self, connection: &Connection, stream: &Stream, load: &Load) -> Result<()> {
-        evolve::make_room(connection, &self.place, &mut self.held, |column| load.columns.width_of(column))?;
+        evolve::make_room(connection, &self.place, &mut self.held, |column| load.columns.needs(column))?;
         let loaded = stream.load(connection, &self.place, load);
         loaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))?;
         self.replaces.extend(load.replaces.iter().cloned());
@@ -104,13 +104,30 @@ impl Beside {
 
     /// Moves the rows into the stream's table, in the open transaction.
     fn unload(&self, connection: &Connection, stream: &mut Stream) -> Result<()> {
-        let needs = |column: usize| match self.held.columns[column].ty {
-            ColumnType::Decimal(width) => Some(width),
-            _ => None,
-        };
+        self.fits_micros(connection, stream)?;
+        let needs =
+            |column: usize| Some(self.held.columns[column].ty).filter(|ty| *ty != ColumnType::Timestamp);
         evolve::make_room(connection, &stream.into, &mut stream.held, needs)?;
         let unloaded = self.unload_rows(connection, stream);
         unloaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))
+    }
+
+    /// The table may have microseconds by now, of another stream's rows.
+    fn fits_micros(&self, connection: &Connection, stream: &Stream) -> Result<()> {
+        for column in self.held.columns.iter().filter(|column| column.ty == ColumnType::Timestamp) {
+            if evolve::is_micros(&stream.held, &column.name)
+                && !evolve::can_have_micros(connection, &self.place, column)?
+            {
+                let message = format!(
+                    "the column {} of {} has microseconds now, and rows for it have nanoseconds",
+                    column.name,
+                    stream.into.sql()
+                );
+                return Err(Error::new(ErrorKind::Sink, message)
+                    .hint("run it again: what is finer is then kept beside the column"));
+            }
+        }
+        Ok(())
     }
 
     fn unload_rows(&self, connection: &Connection, stream: &Stream) -> duckdb::Result<()> {

@@ -15,10 +15,12 @@
 //!
 //! # Types
 //! Decimals are as narrow as the table says, in columns that widen in the transaction
-//! of the rows that need it; times `TIMESTAMP_NS` in UTC. A time that 64
-//! bits of nanoseconds do not reach (before 1677-09-22 or after 2262-04-11) is
-//! NULL in its column, kept in `additional_properties` and noted in
-//! `_airbyte_meta`; in a key column it is an error.
+//! of the rows that need it; times `TIMESTAMP_NS` in UTC. The first time that 64
+//! bits of nanoseconds do not reach (before 1677-09-22 or after 2262-04-11) makes a
+//! `TIMESTAMP` of its column, which has the years 1 to 9999 and microseconds, if nothing
+//! there is finer; a finer time that comes later is cut. Else it is NULL in its column. In
+//! both cases the time is kept in `additional_properties` and noted in `_airbyte_meta`; in
+//! a key column it is an error.
 
 mod ahead;
 mod check;
@@ -42,7 +44,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-use super::columns::Decoder;
+use super::columns::{Decoded, Decoder};
 use super::numbers::Numbers;
 use super::{Look, Opened, Portion, Sink, StreamId, Target};
 use crate::batch::{Batch, Extent};
@@ -183,9 +185,40 @@ impl DuckDbSink {
         Ok(())
     }
 
+    /// Settles which of a stream's columns have microseconds from now on, for all
+    /// streams of its table.
+    async fn settle(&self, stream: usize, columns: Vec<usize>, ahead: bool) -> Result<()> {
+        let asked = columns.clone();
+        let can = self.ask(|reply| Command::InMicros { stream, columns: asked, ahead, reply }).await?;
+        let of = &self.streams[stream].target;
+        let place = |target: &Target| (target.schema.clone(), target.table.name.clone());
+        for same in self.streams.iter().filter(|other| place(&other.target) == place(of)) {
+            for column in &columns {
+                same.decoder.settle(&of.table.columns[*column].name, can.contains(column));
+            }
+        }
+        Ok(())
+    }
+
     async fn tell(&self, command: Command) -> Result<()> {
         let commands = self.commands.as_ref().ok_or_else(|| Error::bug("the sink is closed"))?;
         commands.send(command).await.map_err(gone)
+    }
+}
+
+/// Makes columns of a batch, or gives it back with those that are to be settled before.
+fn decoded(
+    decoder: &Decoder,
+    key: &[usize],
+    target: &Target,
+    mut batch: Batch,
+) -> Result<std::result::Result<Load, (Batch, Vec<usize>)>> {
+    match decoder.decode(&batch.rows)? {
+        Decoded::Unsettled(columns) => Ok(Err((batch, columns))),
+        Decoded::Columns(mut columns) => {
+            let kept = if key.is_empty() { None } else { columns.keep_last(key) };
+            Ok(Ok(Load::new(columns, kept.as_deref(), target, &mut batch)))
+        }
     }
 }
 
@@ -247,16 +280,21 @@ impl Sink for DuckDbSink {
         if self.failed.load(Ordering::Acquire) {
             self.ask(|reply| Command::Flush { reply }).await?;
         }
-        let ahead = batch.ahead;
-        let decode = move || -> Result<Load> {
-            let mut batch = batch;
-            let mut columns = decoder.decode(&batch.rows)?;
-            let kept = if key.is_empty() { None } else { columns.keep_last(&key) };
-            Ok(Load::new(columns, kept.as_deref(), &target, &mut batch))
+        let (ahead, mut batch) = (batch.ahead, batch);
+        let load = loop {
+            let (decoder, key, target) = (Arc::clone(&decoder), Arc::clone(&key), Arc::clone(&target));
+            let decode = move || decoded(&decoder, &key, &target, batch);
+            let decoded = tokio::task::spawn_blocking(decode)
+                .await
+                .map_err(|error| Error::bug("decoding rows failed").caused_by(error))??;
+            match decoded {
+                Ok(load) => break load,
+                Err((undecided, columns)) => {
+                    self.settle(stream.0, columns, ahead).await?;
+                    batch = undecided;
+                }
+            }
         };
-        let load = tokio::task::spawn_blocking(decode)
-            .await
-            .map_err(|error| Error::bug("decoding rows failed").caused_by(error))??;
         self.tell(Command::Write { stream: stream.0, load: Box::new(load), ahead }).await?;
         self.streams[stream.0].is_torn = false;
         Ok(())

@@ -158,6 +158,24 @@ impl Writer {
         }
     }
 
+    /// Which of a stream's columns of nanoseconds can have microseconds, because what is
+    /// stored there has nothing finer, with the rows of the transaction that is open.
+    pub fn in_micros(&self, stream: usize, columns: &[usize], ahead: bool) -> Result<Vec<usize>> {
+        if self.failed.load(Ordering::Acquire) || self.refused.contains_key(&stream) {
+            return Ok(Vec::new());
+        }
+        let Stream { own, into, held, .. } = &self.streams[stream];
+        let connection = own.as_ref().filter(|_| ahead).map_or(&self.shared, Own::connection);
+        let mut can = Vec::new();
+        for index in columns {
+            let column = &held.columns[*index];
+            if evolve::is_micros(held, &column.name) || evolve::can_have_micros(connection, into, column)? {
+                can.push(*index);
+            }
+        }
+        Ok(can)
+    }
+
     fn keep(&mut self, stream: usize, load: Arc<Load>) {
         self.kept_bytes += load.bytes;
         self.kept.push((stream, load));
@@ -176,7 +194,7 @@ impl Writer {
     fn is_late_to_widen(&self, of: usize, load: &Load) -> bool {
         let Stream { into, held, .. } = &self.streams[of];
         self.kept_bytes + load.bytes <= KEPT_BYTES_MAX
-            && !evolve::has_room(held, |column| load.columns.width_of(column))
+            && !evolve::has_room(held, |column| load.columns.needs(column))
             && self.in_shared.iter().any(|stream| self.streams[*stream].into.sql() == into.sql())
     }
 
@@ -231,7 +249,7 @@ impl Writer {
     fn make_room(&mut self, stream: usize, load: &Load) -> Result<()> {
         self.begin_shared()?;
         let Stream { into, held, .. } = &mut self.streams[stream];
-        if evolve::make_room(&self.shared, into, held, |column| load.columns.width_of(column))? {
+        if evolve::make_room(&self.shared, into, held, |column| load.columns.needs(column))? {
             self.tell_widths(stream);
         }
         Ok(())
@@ -417,7 +435,8 @@ impl Stream {
         parts: &[Extent],
     ) -> duckdb::Result<()> {
         if self.target.mode == WriteMode::AppendDedup {
-            for part in merge::within(parts) {
+            let is_micros = |cursor: &str| evolve::is_micros(&self.held, cursor);
+            for part in merge::within(parts, is_micros) {
                 self.delete_where(connection, table, &part, || merge::delete(table, &part))?;
             }
         }

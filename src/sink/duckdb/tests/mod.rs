@@ -5,6 +5,7 @@ mod crash;
 mod failures;
 mod look;
 mod modes;
+mod moments;
 mod numbers;
 mod runs;
 mod schema;
