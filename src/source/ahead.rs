@@ -63,7 +63,7 @@ type Place = (bool, u64);
 
 #[derive(Debug)]
 struct Waiting {
-    bytes: usize,
+    more: Option<usize>,
     bell: Arc<Notify>,
 }
 
@@ -97,8 +97,9 @@ pub struct Room {
 struct Request {
     lane: u64,
     slice: u64,
-    is_new: bool,
-    bytes: usize,
+    /// For a page under way. A new one takes what pages are taken for when it goes: many
+    /// are asked for before the first one is known.
+    more: Option<usize>,
 }
 
 impl Ahead {
@@ -123,29 +124,28 @@ impl Ahead {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the request is granted.
+    /// Waits until the request is granted; returns the bytes that it got.
     ///
     /// # Cancel safety
     /// A dropped future has taken nothing.
-    async fn take(&self, request: Request) {
+    async fn take(&self, request: Request) -> usize {
         let bell = {
             let mut state = self.lock();
-            if state.grant(request) {
-                return;
+            if let Some(bytes) = state.grant(request) {
+                return bytes;
             }
             let bell = Arc::new(Notify::new());
-            let waiting = Waiting { bytes: request.bytes, bell: Arc::clone(&bell) };
+            let waiting = Waiting { more: request.more, bell: Arc::clone(&bell) };
             state.share(request.lane).waiting.insert(request.place(), waiting);
             bell
         };
-        let queued = Queued { ahead: self, request };
+        let _queued = Queued { ahead: self, request };
         loop {
             bell.notified().await;
-            if self.lock().grant(request) {
-                break;
+            if let Some(bytes) = self.lock().grant(request) {
+                return bytes;
             }
         }
-        drop(queued);
     }
 }
 
@@ -165,8 +165,12 @@ impl Drop for Queued<'_> {
 }
 
 impl Request {
+    fn is_new(&self) -> bool {
+        self.more.is_none()
+    }
+
     fn place(&self) -> Place {
-        (self.is_new, self.slice)
+        (self.is_new(), self.slice)
     }
 }
 
@@ -176,18 +180,21 @@ impl State {
     }
 
     /// Gives what is asked for, if it can be had.
-    fn grant(&mut self, request: Request) -> bool {
-        let is_granted = self.lanes[&request.lane].must_go_on(request.slice, request.is_new)
-            || (self.fits(request.bytes) && self.is_next(request));
-        if is_granted {
-            self.bytes += request.bytes;
-            let share = self.share(request.lane);
-            share.bytes += request.bytes;
-            if request.is_new {
-                *share.rooms.entry(request.slice).or_default() += 1;
-            }
+    fn grant(&mut self, request: Request) -> Option<usize> {
+        let share = &self.lanes[&request.lane];
+        let bytes = share.bytes_for(request.more);
+        let is_granted =
+            share.must_go_on(request.slice, request.is_new()) || (self.fits(bytes) && self.is_next(request));
+        if !is_granted {
+            return None;
         }
-        is_granted
+        self.bytes += bytes;
+        let share = self.share(request.lane);
+        share.bytes += bytes;
+        if request.is_new() {
+            *share.rooms.entry(request.slice).or_default() += 1;
+        }
+        Some(bytes)
     }
 
     /// Whether so much is within the bound, beside what slices need that must go on.
@@ -225,8 +232,9 @@ impl State {
             }
         }
         if let Some((lane, place)) = self.next() {
-            let waiting = &self.lanes[&lane].waiting[&place];
-            if self.fits(waiting.bytes) {
+            let share = &self.lanes[&lane];
+            let waiting = &share.waiting[&place];
+            if self.fits(share.bytes_for(waiting.more)) {
                 waiting.bell.notify_one();
             }
         }
@@ -239,6 +247,11 @@ impl Share {
     fn must_go_on(&self, slice: u64, is_new: bool) -> bool {
         let own = usize::from(!is_new);
         self.turn == slice && self.rooms.get(&slice).copied().unwrap_or_default() <= own
+    }
+
+    /// Bytes for a page under way, or for a new one.
+    fn bytes_for(&self, more: Option<usize>) -> usize {
+        more.unwrap_or_else(|| self.page.expected())
     }
 
     /// Bytes that are kept for the slice whose turn it is.
@@ -273,8 +286,7 @@ impl Lane {
 
     /// Waits until `slice` may request a page.
     pub(super) async fn room(self: &Arc<Self>, slice: u64) -> Room {
-        let bytes = self.ahead.lock().share(self.number).page.expected();
-        self.ahead.take(Request { lane: self.number, slice, is_new: true, bytes }).await;
+        let bytes = self.ahead.take(Request { lane: self.number, slice, more: None }).await;
         Room { lane: Arc::clone(self), slice, bytes, has_grown: false }
     }
 }
@@ -298,12 +310,9 @@ impl Room {
         // or pauses here: many that are paused far on hold as much in their sockets.
         let ample = if self.has_grown { PAGE_GUESS } else { PAGE_GUESS.min(GROWS_BY * self.bytes) };
         let bytes = bytes.max(ample);
-        let more = bytes - self.bytes;
-        self.lane
-            .ahead
-            .take(Request { lane: self.lane.number, slice: self.slice, is_new: false, bytes: more })
-            .await;
-        self.bytes = bytes;
+        let more = Some(bytes - self.bytes);
+        let request = Request { lane: self.lane.number, slice: self.slice, more };
+        self.bytes += self.lane.ahead.take(request).await;
         self.has_grown = true;
     }
 

@@ -34,6 +34,30 @@ async fn many_small_pages_and_few_large_ones_are_under_way() {
     }
 }
 
+/// Many requests wait before the size of any page is known; the first one tells it.
+#[tokio::test(start_paused = true)]
+async fn requests_that_wait_go_once_pages_are_known_to_be_small() {
+    let ahead = Arc::new(Ahead::default());
+    let mut under_way = tokio::task::JoinSet::new();
+    for lane in [ahead.lane(), ahead.lane()] {
+        for slice in 0..48 {
+            let lane = Arc::clone(&lane);
+            under_way.spawn(async move { lane.room(slice).await });
+        }
+    }
+    let mut rooms = Vec::new();
+    while let Some(room) = settled(under_way.join_next()).await {
+        rooms.push(room.unwrap().unwrap());
+    }
+    assert!((2..6).contains(&rooms.len()), "{} of unknown pages", rooms.len());
+    rooms.iter_mut().for_each(|room| room.fit(1000));
+    while rooms.len() < 96 {
+        let room = settled(under_way.join_next()).await.expect("nothing is in the way of small pages");
+        rooms.push(room.unwrap().unwrap());
+    }
+    assert!(ahead.bytes() < AHEAD_BYTES_MAX);
+}
+
 #[tokio::test(start_paused = true)]
 async fn pages_that_turn_out_large_pause_at_the_bound() {
     let ahead = Arc::new(Ahead::default());
