@@ -130,7 +130,7 @@ def line(case, folder, base_url, seeded):
 
     often, once = case.per_commit, ALL
     medians = measure.rounds({name: program(name) for name in (often, once)}, RUNS)
-    (many, log), (few, log_of_few) = counted[often], counted[once]
+    (many, log), (few, _) = counted[often], counted[once]
     if many.rows != few.rows:
         raise measure.Failed(f"{many.rows} rows by many commits, {few.rows} by few")
     more = many.commits - few.commits
