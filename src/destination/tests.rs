@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::airbyte::output::tests::Captured;
+use crate::sink::abilities::tests::ALL;
 use crate::sink::memory::Memory;
+use crate::sink::{Abilities, Durability};
 
 const EPOCH: i64 = 1_700_000_000_000;
 
@@ -398,5 +400,33 @@ proptest! {
             prop_assert!(!kept.is_open());
             prop_assert_eq!(kept.finished == 1, ended[stream]);
         }
+    }
+}
+
+#[tokio::test]
+async fn what_the_sink_cannot_do_is_refused_before_a_table_is_opened() {
+    let abilities = Abilities { durability: Durability::RowsFirst, ..ALL };
+    let mut sink = Memory { abilities, ..Memory::default() };
+    let (output, _captured) = Captured::output();
+    let error = Destination::open(&mut sink, output, catalog()).await.err().unwrap();
+    let message = error.user_message();
+    assert!(
+        message.starts_with(&format!("the stream {} is to be kept by the mode append", NAMES[0])),
+        "{message}"
+    );
+    assert!(message.ends_with("(hint: choose another sink)"), "{message}");
+    assert_eq!(sink.opens, 0);
+}
+
+#[test]
+fn a_sink_keeps_what_the_specification_promises_or_check_refuses_it() {
+    assert!(assert_able(&ALL).is_ok());
+    for lesser in [
+        Abilities { replaces_by_key: false, ..ALL },
+        Abilities { deletes: false, ..ALL },
+        Abilities { swaps: false, ..ALL },
+        Abilities { durability: Durability::RowsFirst, ..ALL },
+    ] {
+        assert!(assert_able(&lesser).unwrap_err().user_message().contains(" by the mode "));
     }
 }

@@ -46,7 +46,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::columns::{Decoded, Decoder};
 use super::numbers::Numbers;
-use super::{Look, Opened, Portion, Sink, StreamId, Target};
+use super::{Abilities, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, Result};
 use client::Access;
@@ -117,6 +117,18 @@ pub struct DuckDbSink {
     failed: Arc<AtomicBool>,
 }
 
+/// What DuckDB can do. It holds at least a block of memory for each table of a
+/// transaction.
+const ABILITIES: Abilities = Abilities {
+    sink: "DuckDB",
+    durability: Durability::Together,
+    joins: Joins::Many(100),
+    replaces_by_key: true,
+    deletes: true,
+    swaps: true,
+    evolves: true,
+};
+
 /// What this side of the channel knows of a stream.
 #[derive(Debug)]
 struct Stream {
@@ -159,6 +171,11 @@ impl DuckDbSink {
         let sink = Self { commands: Some(commands), thread: Some(thread), streams: Vec::new(), failed };
         opened.await.map_err(gone)??;
         Ok(sink)
+    }
+
+    /// What it can do; see [`Sink::abilities`].
+    pub const fn able() -> Abilities {
+        ABILITIES
     }
 
     /// Tries whether the file takes what a run would write to it.
@@ -238,6 +255,10 @@ impl Drop for DuckDbSink {
 
 #[async_trait]
 impl Sink for DuckDbSink {
+    fn abilities(&self) -> Abilities {
+        ABILITIES
+    }
+
     async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
         let targets = targets.to_vec();
         let streams = self.ask(|reply| Command::Open { targets, reply }).await?;

@@ -46,13 +46,24 @@ use self::write::{File, Writer};
 use super::lifecycle::Head;
 use super::numbers::Numbers;
 use super::shards::Versions;
-use super::{Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
+use super::{Abilities, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry;
 
 /// Compressed bytes of all streams together that may wait in memory.
 const WAITING_BYTES_MAX: usize = 3 * write::FILE_BYTES_MAX;
+
+/// What Snowflake can do.
+const ABILITIES: Abilities = Abilities {
+    sink: "Snowflake",
+    durability: Durability::Together,
+    joins: Joins::Many(100),
+    replaces_by_key: true,
+    deletes: true,
+    swaps: true,
+    evolves: true,
+};
 
 /// A session with Snowflake that takes rows.
 pub struct SnowflakeSink {
@@ -122,6 +133,11 @@ impl SnowflakeSink {
         let session = Client::new(config, retry::policy())?;
         ddl::use_warehouse(&session, &config.warehouse).await?;
         Ok(Self { numbers: config.numbers, ..Self::with(Box::new(session), place) })
+    }
+
+    /// What it can do; see [`Sink::abilities`].
+    pub const fn able() -> Abilities {
+        ABILITIES
     }
 
     async fn over(session: Box<dyn Warehouse>, place: Place, warehouse: &str) -> Result<Self> {
@@ -383,6 +399,10 @@ fn next_table(target: &Target) -> String {
 
 #[async_trait]
 impl Sink for SnowflakeSink {
+    fn abilities(&self) -> Abilities {
+        ABILITIES
+    }
+
     async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
         let mut opening = Opening::new(self.session.as_ref(), &self.place, self.numbers);
         opening.begin().await?;
