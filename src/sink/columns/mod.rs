@@ -143,10 +143,15 @@ impl Columns {
     }
 
     /// The type that a column of a table must have for the values, where columns of one kind
-    /// have several.
-    pub fn needs(&self, column: usize) -> Option<ColumnType> {
+    /// have several and the one that it `has` is not enough.
+    pub fn needs(&self, column: usize, has: ColumnType) -> Option<ColumnType> {
         match &self.columns[column] {
             Values::Decimal(width, _) | Values::WideDecimal(width, _) => Some(ColumnType::Decimal(*width)),
+            Values::Timestamp(times)
+                if has == ColumnType::TimestampMicros && times.iter().all(|nanos| nanos % 1000 == 0) =>
+            {
+                None
+            }
             Values::Timestamp(_) => Some(ColumnType::Timestamp),
             Values::Micros(_) => Some(ColumnType::TimestampMicros),
             _ => None,

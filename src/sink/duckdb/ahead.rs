@@ -57,7 +57,7 @@ impl Own {
         match self {
             Self::Transaction(connection) => {
                 let Stream { into, held, .. } = stream;
-                evolve::make_room(&connection, into, held, |column| load.columns.needs(column))?;
+                evolve::make_room(&connection, into, held, |column, has| load.columns.needs(column, has))?;
                 stream.load_into(&connection, load)?;
                 Ok(Self::Transaction(connection))
             }
@@ -79,6 +79,14 @@ impl Own {
         }
     }
 
+    /// Where the rows are, of a stream that writes `into` a table.
+    pub fn place<'a>(&'a self, into: &'a Place) -> &'a Place {
+        match self {
+            Self::Transaction(_) => into,
+            Self::Beside(_, beside) => &beside.place,
+        }
+    }
+
     /// The connection that they go with.
     pub fn connection(&self) -> &Connection {
         match self {
@@ -95,7 +103,9 @@ pub(super) fn begin(connection: &Connection) -> Result<()> {
 impl Beside {
     /// Adds rows; `stream` is whose they are.
     fn load(&mut self, connection: &Connection, stream: &Stream, load: &Load) -> Result<()> {
-        evolve::make_room(connection, &self.place, &mut self.held, |column| load.columns.needs(column))?;
+        evolve::make_room(connection, &self.place, &mut self.held, |column, has| {
+            load.columns.needs(column, has)
+        })?;
         let loaded = stream.load(connection, &self.place, load);
         loaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))?;
         self.replaces.extend(load.replaces.iter().cloned());
@@ -106,7 +116,7 @@ impl Beside {
     fn unload(&self, connection: &Connection, stream: &mut Stream) -> Result<()> {
         self.fits_micros(connection, stream)?;
         let needs =
-            |column: usize| Some(self.held.columns[column].ty).filter(|ty| *ty != ColumnType::Timestamp);
+            |column: usize, _| Some(self.held.columns[column].ty).filter(|ty| *ty != ColumnType::Timestamp);
         evolve::make_room(connection, &stream.into, &mut stream.held, needs)?;
         let unloaded = self.unload_rows(connection, stream);
         unloaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))

@@ -111,8 +111,8 @@ fn steps<'a>(
 }
 
 /// Whether the columns hold rows that need these types as they are.
-pub(super) fn has_room(held: &Table, needs: impl Fn(usize) -> Option<ColumnType>) -> bool {
-    held.columns.iter().enumerate().all(|(index, column)| match (column.ty, needs(index)) {
+pub(super) fn has_room(held: &Table, needs: impl Fn(usize, ColumnType) -> Option<ColumnType>) -> bool {
+    held.columns.iter().enumerate().all(|(index, column)| match (column.ty, needs(index, column.ty)) {
         (ColumnType::Decimal(has), Some(ColumnType::Decimal(needs))) => has.covers(needs),
         (ColumnType::Timestamp, Some(ColumnType::TimestampMicros)) => false,
         _ => true,
@@ -129,11 +129,11 @@ pub(super) fn make_room(
     connection: &Connection,
     place: &Place,
     held: &mut Arc<Table>,
-    needs: impl Fn(usize) -> Option<ColumnType>,
+    needs: impl Fn(usize, ColumnType) -> Option<ColumnType>,
 ) -> Result<bool> {
     let before = Arc::clone(held);
     for (index, column) in before.columns.iter().enumerate() {
-        let Some(ty) = room(connection, place, column, needs(index))? else { continue };
+        let Some(ty) = room(connection, place, column, needs(index, column.ty))? else { continue };
         change(connection, place, &column.name, sql_type(ty, "JSON").as_ref(), None)?;
         Arc::make_mut(held).columns[index].ty = ty;
     }
@@ -164,7 +164,7 @@ fn room(
                 .hint("run it again: times that nanoseconds do not reach are then kept beside the column"))
         }
         (ColumnType::Timestamp, Some(ColumnType::TimestampMicros)) => Ok(Some(ColumnType::TimestampMicros)),
-        // And what comes.
+        // And what comes, unless it has nothing finer.
         (ColumnType::TimestampMicros, Some(ColumnType::Timestamp)) => Err(Error::bug(format!(
             "rows for {} have nanoseconds in {}, which has microseconds",
             place.sql(),

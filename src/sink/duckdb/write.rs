@@ -159,17 +159,21 @@ impl Writer {
     }
 
     /// Which of a stream's columns of nanoseconds can have microseconds, because what is
-    /// stored there has nothing finer, with the rows of the transaction that is open.
+    /// stored there has nothing finer: in the rows that are not committed, and in those that
+    /// were, because the column changes before any of them is replaced.
     pub fn in_micros(&self, stream: usize, columns: &[usize], ahead: bool) -> Result<Vec<usize>> {
         if self.failed.load(Ordering::Acquire) || self.refused.contains_key(&stream) {
             return Ok(Vec::new());
         }
         let Stream { own, into, held, .. } = &self.streams[stream];
-        let connection = own.as_ref().filter(|_| ahead).map_or(&self.shared, Own::connection);
+        let committed = self.database.connect()?;
+        let own = own.as_ref().filter(|_| ahead);
+        let (waiting, place) = own.map_or((&self.shared, into), |own| (own.connection(), own.place(into)));
         let mut can = Vec::new();
         for index in columns {
             let column = &held.columns[*index];
-            if evolve::is_micros(held, &column.name) || evolve::can_have_micros(connection, into, column)? {
+            let fits = |connection, place| evolve::can_have_micros(connection, place, column);
+            if evolve::is_micros(held, &column.name) || (fits(waiting, place)? && fits(&committed, into)?) {
                 can.push(*index);
             }
         }
@@ -194,7 +198,7 @@ impl Writer {
     fn is_late_to_widen(&self, of: usize, load: &Load) -> bool {
         let Stream { into, held, .. } = &self.streams[of];
         self.kept_bytes + load.bytes <= KEPT_BYTES_MAX
-            && !evolve::has_room(held, |column| load.columns.needs(column))
+            && !evolve::has_room(held, |column, has| load.columns.needs(column, has))
             && self.in_shared.iter().any(|stream| self.streams[*stream].into.sql() == into.sql())
     }
 
@@ -249,7 +253,7 @@ impl Writer {
     fn make_room(&mut self, stream: usize, load: &Load) -> Result<()> {
         self.begin_shared()?;
         let Stream { into, held, .. } = &mut self.streams[stream];
-        if evolve::make_room(&self.shared, into, held, |column| load.columns.needs(column))? {
+        if evolve::make_room(&self.shared, into, held, |column, has| load.columns.needs(column, has))? {
             self.tell_widths(stream);
         }
         Ok(())
