@@ -86,13 +86,7 @@ fn batch(rows: &[String]) -> Batch {
     for row in rows {
         all.push(row.as_bytes());
     }
-    Batch {
-        table: Arc::new(table()),
-        rows: all,
-        extracted_at: ExtractedAt::All(1_704_164_645_123),
-        replaces: Vec::new(),
-        ahead: false,
-    }
+    Batch::new(Arc::new(table()), all, ExtractedAt::All(1_704_164_645_123))
 }
 
 fn row(ticker: &str, id: i64, price: &str) -> String {

@@ -324,11 +324,39 @@ pub struct Batch {
     pub rows: Rows,
     /// When they were fetched.
     pub extracted_at: ExtractedAt,
+    /// Which rows are of which slices: in the order of the rows, and of all of them where
+    /// the engine made the batch.
+    pub units: Vec<Unit>,
     /// The parts of the table that slices are the whole of whose first rows are here.
     pub replaces: Vec<Extent>,
     /// Whether the source has not said yet that it will not send these rows again:
     /// they may have to be taken back on their own.
     pub ahead: bool,
+}
+
+impl Batch {
+    /// Rows that were fetched at these moments, of no unit.
+    pub fn new(table: Arc<Table>, rows: Rows, extracted_at: ExtractedAt) -> Self {
+        Self { table, rows, extracted_at, units: Vec::new(), replaces: Vec::new(), ahead: false }
+    }
+}
+
+/// The rows of a batch that are of one slice.
+///
+/// With the position that its shard was committed at, it names each row before anything
+/// of it is durable: whoever goes on after a crash begins there, reads the same slices and
+/// gives the rows the same names, however they are cut into batches. Names of files and
+/// tokens against repetition can be made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Index of its first row in the batch.
+    pub row: usize,
+    /// The shard that moves past it: a ticker, or empty for the whole stream.
+    pub shard: Arc<str>,
+    /// How many slices of the shard lie between where it was committed and this one.
+    pub slice: u64,
+    /// How many rows of the slice are in batches before this one.
+    pub before: u64,
 }
 
 /// When rows were fetched, milliseconds since the UNIX epoch.

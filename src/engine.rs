@@ -14,6 +14,7 @@ mod held;
 mod report;
 mod slices;
 mod stream;
+mod units;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -332,7 +333,7 @@ impl<'a> Run<'a> {
     async fn covered(
         &mut self,
         index: usize,
-        partition: &str,
+        partition: &Arc<str>,
         cover: Cover,
         feed: &mut dyn Feed,
     ) -> Result<(), Failure> {
@@ -343,7 +344,7 @@ impl<'a> Run<'a> {
         }
         let stream = self.stream(index)?;
         let was_clean = !stream.is_dirty();
-        let rows = stream.cover(cover);
+        let rows = stream.cover(partition, cover);
         let is_worth_a_batch = stream.covered_bytes() >= BATCH_BYTES;
         self.uncommitted += rows.added;
         self.dirty += usize::from(was_clean);

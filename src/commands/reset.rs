@@ -189,14 +189,9 @@ async fn apply(sink: &mut dyn Sink, resets: &[Reset]) -> Result<()> {
     }
     for (stream, reset) in &streams {
         if !reset.replaces.is_empty() {
-            let batch = Batch {
-                table: Arc::clone(&reset.target.table),
-                rows: Rows::default(),
-                extracted_at: ExtractedAt::All(0),
-                replaces: reset.replaces.clone(),
-                ahead: false,
-            };
-            sink.write(*stream, batch).await?;
+            let table = Arc::clone(&reset.target.table);
+            let batch = Batch::new(table, Rows::default(), ExtractedAt::All(0));
+            sink.write(*stream, Batch { replaces: reset.replaces.clone(), ..batch }).await?;
         }
     }
     let texts: Vec<_> = streams.iter().map(|(_, reset)| || reset.after.to_json()).collect();

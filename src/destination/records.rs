@@ -232,6 +232,7 @@ impl Records {
             return;
         }
         let arrival = Arrival {
+            partition: Arc::from(""),
             rows: std::mem::take(&mut stream.rows),
             extracted_at: ExtractedAt::Each(std::mem::take(&mut stream.emitted_at)),
             replaces: None,
@@ -262,6 +263,7 @@ impl Records {
         let stream = &mut self.streams[index];
         let Some(rejects) = stream.rejects.filter(|_| !stream.rejected.is_empty()) else { return };
         let arrival = Arrival {
+            partition: Arc::from(""),
             rows: std::mem::take(&mut stream.rejected),
             extracted_at: ExtractedAt::Each(std::mem::take(&mut stream.rejected_at)),
             replaces: None,

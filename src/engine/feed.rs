@@ -44,6 +44,8 @@ pub enum Event {
 /// Rows of one page.
 #[derive(Debug)]
 pub struct Arrival {
+    /// The partition that they are of; empty for the whole stream.
+    pub partition: Arc<str>,
     /// The rows.
     pub rows: Rows,
     /// When they were fetched.
@@ -53,10 +55,11 @@ pub struct Arrival {
     pub replaces: Option<Extent>,
 }
 
-impl From<Page> for Arrival {
-    fn from(page: Page) -> Self {
+impl Arrival {
+    /// Those of a page of a partition.
+    pub(super) fn of(partition: Arc<str>, page: Page) -> Self {
         let Page { rows, extracted_at_ms, replaces } = page;
-        Self { rows, extracted_at: ExtractedAt::All(extracted_at_ms), replaces }
+        Self { partition, rows, extracted_at: ExtractedAt::All(extracted_at_ms), replaces }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::batch::{Batch, Extent, ExtractedAt, Rows};
 use crate::catalog::Table;
 
 use super::feed::Arrival;
+use super::units::Units;
 
 /// Rows that wait, and how many of those in the sink are not committed.
 #[derive(Debug, Default)]
@@ -22,6 +23,7 @@ pub(super) struct Held {
     extracted_at: ExtractedAt,
     /// Parts of the table that slices are the whole of, and the row that each begins at.
     replaces: VecDeque<(usize, Extent)>,
+    units: Units,
     /// How many of the rows that wait are covered.
     covered: usize,
     /// Bytes of the rows that wait, and of those that are covered.
@@ -45,7 +47,8 @@ pub(super) enum Spill {
 impl Held {
     /// Adds rows that are not covered yet.
     pub fn add(&mut self, arrival: Arrival) {
-        let Arrival { rows, extracted_at, replaces } = arrival;
+        let Arrival { partition, rows, extracted_at, replaces } = arrival;
+        self.units.add(&partition, self.rows.len(), rows.len());
         self.replaces.extend(replaces.map(|extent| (self.rows.len(), extent)));
         self.bytes += rows.bytes();
         self.extracted_at.append(self.rows.len(), extracted_at, rows.len());
@@ -62,8 +65,10 @@ impl Held {
         self.covered_bytes
     }
 
-    /// Everything up to here is covered. Returns how many rows that adds.
-    pub fn cover(&mut self) -> u64 {
+    /// Everything up to here is covered, a slice of this partition at the end. Returns how
+    /// many rows that adds.
+    pub fn cover(&mut self, partition: &Arc<str>) -> u64 {
+        self.units.cover(partition);
         let more = (self.rows.len() - self.covered) as u64 + self.ahead;
         self.covered = self.rows.len();
         self.covered_bytes = self.bytes;
@@ -95,6 +100,7 @@ impl Held {
 
     fn take(&mut self, table: &Arc<Table>, rows: usize) -> Batch {
         let rest = if rows < self.rows.len() { self.rows.split_off(rows) } else { Rows::default() };
+        let units = self.units.take(rows, rest.len());
         let taken = std::mem::replace(&mut self.rows, rest);
         let rest = self.extracted_at.split_off(rows);
         let extracted_at = std::mem::replace(&mut self.extracted_at, rest);
@@ -106,7 +112,7 @@ impl Held {
         self.covered = 0;
         self.covered_bytes = 0;
         self.bytes = self.rows.bytes();
-        Batch { table: Arc::clone(table), rows: taken, extracted_at, replaces, ahead: false }
+        Batch { table: Arc::clone(table), rows: taken, extracted_at, units, replaces, ahead: false }
     }
 
     /// Whether covered rows are not committed.
@@ -121,6 +127,7 @@ impl Held {
 
     /// The transaction was committed. Returns how many rows it held.
     pub fn committed(&mut self) -> u64 {
+        self.units.committed();
         std::mem::take(&mut self.sunk)
     }
 
@@ -128,6 +135,7 @@ impl Held {
     /// them that the sink holds have to be rolled back.
     pub fn forget_uncovered(&mut self) -> u64 {
         let waiting = self.rows.len() - self.covered;
+        self.units.forget_from(self.covered);
         if waiting > 0 {
             drop(self.rows.split_off(self.covered));
             drop(self.extracted_at.split_off(self.covered));
@@ -149,6 +157,10 @@ mod tests {
         Arc::new(Table { name: "t".to_owned(), columns: Vec::new(), key: Vec::new(), cursor: None })
     }
 
+    fn shard() -> Arc<str> {
+        Arc::from("A")
+    }
+
     fn extent(day: i64) -> Extent {
         let day = date(2024, 1, i8::try_from(day).unwrap());
         Extent { partition: None, cursor: "d".to_owned(), from: Bound::Day(day), until: None }
@@ -159,7 +171,12 @@ mod tests {
         let mut rows = Rows::default();
         numbers.clone().for_each(|number| rows.push(number.to_string().as_bytes()));
         let replaces = Some(extent(numbers.start + 1));
-        held.add(Arrival { rows, extracted_at: ExtractedAt::Each(numbers.collect()), replaces });
+        held.add(Arrival {
+            partition: shard(),
+            rows,
+            extracted_at: ExtractedAt::Each(numbers.collect()),
+            replaces,
+        });
     }
 
     fn told(batch: &Batch) -> Vec<i64> {
@@ -181,7 +198,7 @@ mod tests {
     fn only_covered_rows_are_written_while_there_are_any() {
         let mut held = Held::default();
         add(&mut held, 0..3);
-        assert_eq!(held.cover(), 3);
+        assert_eq!(held.cover(&shard()), 3);
         add(&mut held, 3..5);
         let first = written(&mut held);
         assert_eq!((told(&first), first.ahead, first.replaces), (vec![0, 1, 2], false, vec![extent(1)]));
@@ -193,7 +210,7 @@ mod tests {
         assert_eq!((told(&second), second.ahead, second.replaces), (vec![3, 4], true, vec![extent(4)]));
         assert!(held.is_ahead() && !held.is_dirty());
         add(&mut held, 5..6);
-        assert_eq!(held.cover(), 3);
+        assert_eq!(held.cover(&shard()), 3);
         assert!(held.is_dirty() && !held.is_ahead());
         assert_eq!(told(&held.take_covered(&table()).unwrap()), [5]);
         assert_eq!(held.committed(), 3);
@@ -204,7 +221,7 @@ mod tests {
     fn what_is_not_covered_is_forgotten() {
         let mut held = Held::default();
         add(&mut held, 0..2);
-        held.cover();
+        held.cover(&shard());
         add(&mut held, 2..5);
         assert_eq!(held.forget_uncovered(), 3);
         let kept = held.take_covered(&table()).unwrap();

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::feed::{Event, Feed};
+use super::feed::{Arrival, Event, Feed};
 use super::fetch::{Fetched, Fetcher};
 use crate::catalog::Stream;
 use crate::checkpoint::Checkpoint;
@@ -82,7 +82,8 @@ async fn read(
         loop {
             match fetcher.next().await {
                 Ok(Fetched::Page(page, room)) => {
-                    events.send((index, Event::Rows(page.into()))).await.ok()?;
+                    let arrival = Arrival::of(Arc::clone(&partition), page);
+                    events.send((index, Event::Rows(arrival))).await.ok()?;
                     // The engine bounds what it holds itself.
                     drop(room);
                 }

@@ -86,9 +86,9 @@ impl StreamRun {
         self.held.covered_bytes()
     }
 
-    /// Everything up to here is covered.
-    pub fn cover(&mut self, cover: Cover) -> Covered {
-        let added = self.held.cover();
+    /// Everything up to here is covered, a slice of this partition at the end.
+    pub fn cover(&mut self, partition: &Arc<str>, cover: Cover) -> Covered {
+        let added = self.held.cover(partition);
         self.has_read = true;
         // Of a foreign source's progress only the last counts.
         if matches!(cover, Cover::Foreign(_)) {

@@ -402,7 +402,7 @@ fn row(text: &str) -> Event {
     let mut rows = Rows::default();
     rows.push(text.as_bytes());
     let extracted_at = crate::batch::ExtractedAt::All(0);
-    Event::Rows(Arrival { rows, extracted_at, replaces: None })
+    Event::Rows(Arrival { partition: Arc::from(""), rows, extracted_at, replaces: None })
 }
 
 fn foreign(position: &str) -> Event {

@@ -111,6 +111,8 @@ impl Sink for Memory {
 
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
         self.writes += 1;
+        let of_units = batch.units.first().is_some_and(|unit| unit.row == 0);
+        assert!(of_units || batch.rows.is_empty(), "rows of no unit");
         let stream = &mut self.streams[stream.0];
         let rows = batch.rows.iter().enumerate().map(|(index, row)| {
             (String::from_utf8(row.to_vec()).expect("text"), batch.extracted_at.of(index))

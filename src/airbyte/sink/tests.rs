@@ -16,13 +16,7 @@ fn bars() -> Stream {
 }
 
 fn batch(rows: Rows) -> Batch {
-    Batch {
-        table: bars().table,
-        rows,
-        extracted_at: ExtractedAt::All(1_719_000_000_123),
-        replaces: Vec::new(),
-        ahead: false,
-    }
+    Batch::new(bars().table, rows, ExtractedAt::All(1_719_000_000_123))
 }
 
 async fn opened(output: Arc<Output>, namespace: Option<&str>) -> (AirbyteSink, StreamId) {

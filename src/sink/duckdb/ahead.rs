@@ -107,7 +107,9 @@ impl Beside {
             load.columns.needs(column, has)
         })?;
         let loaded = stream.load(connection, &self.place, load);
-        loaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))?;
+        loaded.map_err(|error| {
+            failed(&format!("could not load {} into {}", load.told(), stream.into.sql()), error)
+        })?;
         self.replaces.extend(load.replaces.iter().cloned());
         Ok(())
     }

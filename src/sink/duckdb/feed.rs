@@ -1,7 +1,7 @@
 //! A table function that hands a decoded batch to DuckDB: columns are copied
 //! into its vectors as they are, without a row or a value object in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +12,18 @@ use duckdb::ffi;
 use duckdb::vtab::{BindInfo, InitInfo, TableFunctionInfo, VTab};
 use uuid::Uuid;
 
-use crate::batch::{Batch, Extent, ExtractedAt};
+use crate::batch::{Batch, Extent, ExtractedAt, Unit};
 use crate::catalog::{Column, ColumnType, Table};
+use crate::error::listed;
 use crate::sink::columns::{Columns, Texts, Validity, Values};
 use crate::sink::{EXTRACTED_AT, META, META_TAIL, RAW_ID, Run, Target, change_text};
 
 /// Rows per chunk. DuckDB's vectors hold this many in every official build; it
 /// is a multiple of 64, so a chunk's validity begins at a word.
 const CHUNK_ROWS: usize = 2048;
+
+/// Partitions that a message names.
+const SHARDS_NAMED_MAX: usize = 5;
 
 /// A batch on its way into the database.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub(super) struct Load {
     plain_meta: String,
     /// As in [`crate::batch::Batch::replaces`].
     pub replaces: Vec<Extent>,
+    /// As in [`crate::batch::Batch::units`].
+    units: Vec<Unit>,
     /// Bytes of the rows' text.
     pub bytes: usize,
     /// Whose rows these are.
@@ -56,7 +62,19 @@ impl Load {
         let replaces = std::mem::take(&mut batch.replaces);
         let table = Arc::clone(&batch.table);
         let bytes = batch.rows.bytes();
-        Self { columns, extracted_at, first_id: first_id(first), meta, plain_meta, replaces, bytes, table }
+        let units = std::mem::take(&mut batch.units);
+        let first_id = first_id(first);
+        Self { columns, extracted_at, first_id, meta, plain_meta, replaces, units, bytes, table }
+    }
+
+    /// What messages call the rows: by the partitions that they are of.
+    pub fn told(&self) -> String {
+        let shards: BTreeSet<&str> =
+            self.units.iter().map(|unit| &*unit.shard).filter(|shard| !shard.is_empty()).collect();
+        match shards.into_iter().collect::<Vec<_>>().as_slice() {
+            [] => "rows".to_owned(),
+            shards => format!("rows of {}", listed(shards, SHARDS_NAMED_MAX)),
+        }
     }
 
     /// The types of the columns as they are in this batch.

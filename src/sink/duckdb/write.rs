@@ -412,7 +412,9 @@ impl Stream {
     /// Adds rows to the stream's table.
     pub fn load_into(&self, connection: &Connection, load: &Load) -> Result<()> {
         let loaded = self.load(connection, &self.into, load);
-        loaded.map_err(|error| failed(&format!("could not load rows into {}", self.into.sql()), error))
+        loaded.map_err(|error| {
+            failed(&format!("could not load {} into {}", load.told(), self.into.sql()), error)
+        })
     }
 
     /// Adds rows to a table with the stream's columns.

@@ -66,8 +66,7 @@ async fn written(rule: Rule) -> (SnowflakeSink, StreamId, Arc<Mutex<Vec<String>>
     let mut rows = Rows::default();
     rows.push(br#"{"k":1}"#);
     rows.push(br#"{"k":2}"#);
-    let batch =
-        Batch { table: table(), rows, extracted_at: ExtractedAt::All(0), replaces: Vec::new(), ahead: false };
+    let batch = Batch::new(table(), rows, ExtractedAt::All(0));
     sink.write(stream, batch).await.unwrap();
     log.lock().unwrap().clear();
     (sink, stream, log)
@@ -288,13 +287,8 @@ async fn parts_go_without_rows_in_their_place() {
         from: crate::batch::Bound::Day(jiff::civil::date(2024, 6, 28)),
         until: None,
     };
-    let batch = Batch {
-        table: table(),
-        rows: Rows::default(),
-        extracted_at: ExtractedAt::All(0),
-        replaces: vec![part],
-        ahead: false,
-    };
+    let empty = Batch::new(table(), Rows::default(), ExtractedAt::All(0));
+    let batch = Batch { replaces: vec![part], ..empty };
     sink.write(stream, batch).await.unwrap();
     let moves = vec![
         crate::sink::Move { shard: "A".into(), position: Some("back".to_owned()) },

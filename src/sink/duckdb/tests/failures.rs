@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::batch::Unit;
 use crate::error::ErrorKind;
 use crate::sink::{Move, Portion};
 
@@ -109,11 +110,13 @@ async fn a_failed_write_is_told_and_nothing_of_it_stays() {
     write(&mut sink, stream, &table, &[bar("B", 1, 1)]).await;
     // No canonical row has half of a pair. The decoder does not look for it; DuckDB does.
     let broken = r#"{"ticker":"C","additional_properties":["\ud83d"]}"#.to_owned();
-    write(&mut sink, stream, &table, &[broken]).await;
+    let unit = |row, shard: &str| Unit { row, shard: Arc::from(shard), slice: 0, before: 0 };
+    let units = vec![unit(0, "C"), unit(1, "D")];
+    sink.write(stream, Batch { units, ..batch(&table, &[broken, bar("D", 1, 1)]) }).await.unwrap();
     let error = refused(sink.commit_one(stream, "2").await);
     assert_eq!((error.kind(), error.stream()), (ErrorKind::Sink, Some("bars")));
     assert!(
-        error.report().contains(r#"could not load rows into "market"."polygon"."bars""#),
+        error.report().contains(r#"could not load rows of C, D into "market"."polygon"."bars""#),
         "{}",
         error.report()
     );

@@ -100,13 +100,7 @@ fn batch(table: &Arc<Table>, lines: &[String]) -> Batch {
     for line in lines {
         rows.push(line.as_bytes());
     }
-    Batch {
-        table: Arc::clone(table),
-        rows,
-        extracted_at: ExtractedAt::All(1_719_581_400_123),
-        replaces: Vec::new(),
-        ahead: false,
-    }
+    Batch::new(Arc::clone(table), rows, ExtractedAt::All(1_719_581_400_123))
 }
 
 /// A row of `bars`, `minute` minutes into a day.

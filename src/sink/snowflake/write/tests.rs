@@ -34,13 +34,7 @@ fn batch(rows: &[&str]) -> Batch {
     for row in rows {
         all.push(row.as_bytes());
     }
-    Batch {
-        table: table(),
-        rows: all,
-        extracted_at: ExtractedAt::All(1_704_164_645_123),
-        replaces: Vec::new(),
-        ahead: false,
-    }
+    Batch::new(table(), all, ExtractedAt::All(1_704_164_645_123))
 }
 
 fn text(file: &File) -> String {
