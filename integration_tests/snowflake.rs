@@ -5,6 +5,7 @@
 //! schema of its own.
 
 mod crash;
+mod deletes;
 mod evolve;
 mod platform;
 
@@ -66,6 +67,7 @@ fn table() -> Table {
         ],
         key: vec!["ticker".to_owned(), "id".to_owned()],
         cursor: None,
+        version: None,
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn table(name: &str, schema: &Value, key: Vec<String>) -> Table {
         ty: ColumnType::Json,
         doc: "Fields that have no column, and values that did not fit their column.".to_owned(),
     });
-    Table { name: name.to_owned(), columns, key, cursor: None }
+    Table { name: name.to_owned(), columns, key, cursor: None, version: None }
 }
 
 /// A name as every warehouse may take it. Snowflake's are upper case, where ß is SS

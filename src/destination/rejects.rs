@@ -52,6 +52,7 @@ fn table() -> Arc<Table> {
         ],
         key: Vec::new(),
         cursor: None,
+        version: None,
     })
 }
 

@@ -31,6 +31,7 @@ pub(crate) struct Memory {
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) name: String,
+    /// With a minus before those that are deletes.
     pub(crate) durable: Vec<String>,
     /// Each as [`ExtractedAt`](crate::batch::ExtractedAt) says of it.
     pub(crate) extracted_at: Vec<i64>,
@@ -88,7 +89,9 @@ impl Sink for Memory {
         self.writes += 1;
         let stream = &mut self.streams[stream.0];
         let rows = batch.rows.iter().enumerate().map(|(index, row)| {
-            (String::from_utf8(row.to_vec()).expect("text"), batch.extracted_at.of(index))
+            let sign = if batch.rows.deletes().contains(&index) { "-" } else { "" };
+            let text = std::str::from_utf8(row).expect("text");
+            (format!("{sign}{text}"), batch.extracted_at.of(index))
         });
         if batch.ahead {
             assert!(stream.open.is_empty(), "rows ahead of others that are not committed");

@@ -28,6 +28,8 @@ mod lifecycle;
 mod look;
 #[cfg(test)]
 pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod model;
 pub mod numbers;
 mod one;
 mod ownership;
@@ -64,6 +66,11 @@ impl Target {
     ) -> Self {
         let (pipeline, stream) = (pipeline.into(), stream.into());
         Self { pipeline, stream, table, mode, schema: None, run: None, shared: false }
+    }
+
+    /// Whether a row takes the place of the one with its key, and a delete takes that away.
+    pub(crate) fn replaces_by_key(&self) -> bool {
+        self.mode.replaces_by_key() && !self.table.key.is_empty()
     }
 
     /// What messages call the stream. A platform does by its table's name.

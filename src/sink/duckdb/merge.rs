@@ -13,35 +13,54 @@ use crate::batch::{Bound, Extent};
 use crate::catalog::Table;
 use crate::sink::columns::{Columns, Values};
 
-/// The key columns of a table: index and name.
+/// The key columns of a table: index and name; and what its rows are told apart by
+/// within a key, if by more than their order.
 #[derive(Debug)]
-pub(super) struct Key(Vec<(usize, String)>);
+pub(super) struct Key {
+    columns: Vec<(usize, String)>,
+    version: Option<String>,
+}
 
 impl Key {
     pub fn of(table: &Table) -> Self {
         let column = |name: &String| table.position(name).map(|index| (index, name.clone()));
-        Self(table.key.iter().filter_map(column).collect())
+        let columns = table.key.iter().filter_map(column).collect();
+        Self { columns, version: table.version().map(quoted) }
     }
 
-    /// A statement that deletes the rows of the table whose keys are in the feed,
-    /// all of which are in `range`.
-    pub fn delete(&self, table: &Place, feed: &str, range: &str) -> String {
+    fn equal(&self) -> String {
         let equal = |(_, name): &(usize, String)| {
             let name = quoted(name);
             format!("held.{name} IS NOT DISTINCT FROM fed.{name}")
         };
-        let equal: Vec<String> = self.0.iter().map(equal).collect();
+        let equal: Vec<String> = self.columns.iter().map(equal).collect();
+        equal.join(" AND ")
+    }
+
+    /// A statement that deletes the rows of the table whose keys are in the feed,
+    /// all of which are in `range`, but not those of a greater version.
+    pub fn delete(&self, table: &Place, feed: &str, range: &str) -> String {
+        let version = self.version.as_ref();
+        let newer = version.map(|name| format!(" AND (held.{name} IS NULL OR held.{name} <= fed.{name})"));
         format!(
-            "DELETE FROM {} AS held USING {feed} AS fed WHERE {range} AND {}",
+            "DELETE FROM {} AS held USING {feed} AS fed WHERE {range} AND {}{}",
             table.sql(),
-            equal.join(" AND ")
+            self.equal(),
+            newer.unwrap_or_default()
         )
+    }
+
+    /// A join that leaves of the feed what of the table was deleted for; none where that
+    /// is everything.
+    pub fn unless_held(&self, table: &Place, range: &str) -> Option<String> {
+        self.version.as_ref()?;
+        Some(format!(" AS fed ANTI JOIN {} AS held ON {range} AND {}", table.sql(), self.equal()))
     }
 
     /// A condition that all keys of the batch fulfil.
     pub fn range(&self, batch: &Columns) -> String {
         let conditions: Vec<String> =
-            self.0.iter().filter_map(|(column, name)| range(batch, *column, &quoted(name))).collect();
+            self.columns.iter().filter_map(|(column, name)| range(batch, *column, &quoted(name))).collect();
         if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") }
     }
 }

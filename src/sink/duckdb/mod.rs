@@ -121,6 +121,8 @@ struct Stream {
     decoder: Arc<Decoder>,
     /// The key's columns where rows replace each other, else empty.
     key: Arc<[usize]>,
+    /// The column that says which of a key's rows wins; see [`crate::catalog::Table::version`].
+    version: Option<usize>,
     /// Whether a write did not come to its end, so that rows may be missing.
     is_torn: bool,
 }
@@ -214,8 +216,9 @@ impl Sink for DuckDbSink {
                 true => table.key.iter().filter_map(|name| table.position(name)).collect(),
                 false => Arc::from([]),
             };
+            let version = table.version().and_then(|name| table.position(name));
             let decoder = Arc::new(Decoder::new(&held));
-            self.streams.push(Stream { target, decoder, key, is_torn: false });
+            self.streams.push(Stream { target, decoder, key, version, is_torn: false });
             Ok(Opened { id: StreamId(index), progress })
         });
         Ok(opened.collect())
@@ -242,7 +245,7 @@ impl Sink for DuckDbSink {
         let state = &mut self.streams[stream.0];
         state.is_torn = true;
         let (decoder, key) = (Arc::clone(&state.decoder), Arc::clone(&state.key));
-        let target = Arc::clone(&state.target);
+        let (target, version) = (Arc::clone(&state.target), state.version);
         if self.failed.load(Ordering::Acquire) {
             self.ask(|reply| Command::Flush { reply }).await?;
         }
@@ -250,7 +253,7 @@ impl Sink for DuckDbSink {
         let decode = move || -> Result<Load> {
             let mut batch = batch;
             let mut columns = decoder.decode(&batch.rows)?;
-            let kept = if key.is_empty() { None } else { columns.keep_last(&key) };
+            let kept = if key.is_empty() { None } else { columns.keep_last(&key, version) };
             Ok(Load::new(columns, kept.as_deref(), &target, &mut batch))
         };
         let load = tokio::task::spawn_blocking(decode)

@@ -450,32 +450,41 @@ impl Stream {
             return Ok(());
         }
         let key = Key::of(&self.target.table);
-        if self.target.mode.replaces_by_key() && !self.target.table.key.is_empty() {
+        let mut unless_held = None;
+        if self.target.replaces_by_key() {
             let range = key.range(&load.columns);
-            self.delete_where(connection, &range, || key.delete(&self.into, Feed::SQL, &range))?;
+            if self.delete_where(connection, &range, || key.delete(&self.into, Feed::SQL, &range))? {
+                unless_held = key.unless_held(&self.into, &range);
+            }
         }
         failpoint::pass();
-        connection.prepare_cached(&self.insert(load))?.execute([])?;
+        match unless_held {
+            // A statement with the keys of a batch in it comes once.
+            Some(join) => connection.execute(&self.insert(load, &join), [])?,
+            None => connection.prepare_cached(&self.insert(load, ""))?.execute([])?,
+        };
         Ok(())
     }
 
-    /// Runs the statement if the table has rows that fulfil the condition: looking
-    /// costs next to nothing, and there are none in nearly all batches.
+    /// Runs the statement if the table has rows that fulfil the condition, and returns
+    /// whether: looking costs next to nothing, and there are none in nearly all batches.
     fn delete_where(
         &self,
         connection: &Connection,
         condition: &str,
         statement: impl FnOnce() -> String,
-    ) -> duckdb::Result<()> {
+    ) -> duckdb::Result<bool> {
         let probe = merge::probe(&self.into, condition);
-        if connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some() {
+        let has_some = connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some();
+        if has_some {
             failpoint::pass();
             connection.execute(&statement(), [])?;
         }
-        Ok(())
+        Ok(has_some)
     }
 
-    fn insert(&self, load: &Load) -> String {
+    /// A statement that inserts the rows of the feed that are no deletes, and that `join` leaves.
+    fn insert(&self, load: &Load, join: &str) -> String {
         let columns = &self.target.table.columns;
         let own = columns.iter().map(|column| quoted(&column.name));
         let names: Vec<String> = own.chain([RAW_ID, EXTRACTED_AT, META, GENERATION].map(quoted)).collect();
@@ -494,8 +503,12 @@ impl Stream {
             format!("{meta}::{json}"),
             self.generation.to_string(),
         ]);
+        let live = match load.has_deletes() {
+            true => format!(" WHERE NOT {}", quoted(Feed::DELETED)),
+            false => String::new(),
+        };
         format!(
-            "INSERT INTO {} ({}) SELECT {} FROM {}",
+            "INSERT INTO {} ({}) SELECT {} FROM {}{join}{live}",
             self.into.sql(),
             names.join(", "),
             values.join(", "),

@@ -1,6 +1,7 @@
 //! The sink against the database itself, through its production path.
 
 mod crash;
+mod deletes;
 mod failures;
 mod look;
 mod modes;
@@ -86,6 +87,7 @@ fn bars() -> Arc<Table> {
         ],
         key: vec!["ticker".to_owned(), "timestamp".to_owned()],
         cursor: Some("timestamp".to_owned()),
+        version: None,
     })
 }
 
