@@ -82,7 +82,7 @@ async fn read(
         loop {
             match fetcher.next().await {
                 Ok(Fetched::Page(page, room)) => {
-                    events.send((index, Event::Rows(page.into()))).await.ok()?;
+                    events.send((index, Event::Rows((*page).into()))).await.ok()?;
                     // The engine bounds what it holds itself.
                     drop(room);
                 }

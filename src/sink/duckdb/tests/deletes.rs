@@ -7,8 +7,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::sink::model::{self, Held, Row};
 
+/// A version as JSON.
+type Version = fn(u8) -> String;
+
 /// Types that have an order, and a version of each.
-const VERSIONS: [(ColumnType, fn(u8) -> String); 6] = [
+const VERSIONS: [(ColumnType, Version); 6] = [
     (ColumnType::Integer, |at| (i64::from(at) - 2).to_string()),
     (ColumnType::Decimal(Width::new(18, 9)), |at| format!("{at}e{at}").replace("e", "0000000000.0")),
     (ColumnType::Double, |at| format!("-1.5e-{at}")),
@@ -33,7 +36,7 @@ fn table(at: ColumnType, version: Option<&str>) -> Arc<Table> {
     })
 }
 
-fn batch_of(table: &Arc<Table>, rows: &[Row], version: fn(u8) -> String) -> Batch {
+fn batch_of(table: &Arc<Table>, rows: &[Row], version: Version) -> Batch {
     let mut all = batch(table, &[]);
     for Row { k, at, n, is_delete } in rows {
         let at = at.map_or("null".to_owned(), version);
