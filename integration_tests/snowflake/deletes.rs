@@ -76,10 +76,24 @@ async fn judge(server: &str, commits: &[Vec<Vec<Row>>], mode: WriteMode, is_vers
     }
 }
 
+/// Of each kind one: what is older than the row, as old, newer, and of no version.
+fn one_of_each() -> Vec<Vec<Vec<Row>>> {
+    let row = |k, at, n, is_delete| Row { k, at, n, is_delete };
+    let held = (0..8).map(|k| row(k, Some(2), usize::from(k), false)).collect();
+    let versions = [Some(1), Some(2), Some(3), None];
+    let then = |k: u8| row(k, versions[usize::from(k % 4)], 10 + usize::from(k), k < 4);
+    vec![vec![held], vec![(0..8).map(then).collect()]]
+}
+
 /// Runs schedules against a server, which replaces rows in its way.
 fn judge_all(server: &str) {
     let modes = prop::sample::select(vec![WriteMode::AppendDedup, WriteMode::OverwriteDedup]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for is_versioned in [true, false] {
+        let commits = one_of_each();
+        let commits = if is_versioned { commits } else { model::without_versions(commits) };
+        runtime.block_on(judge(server, &commits, WriteMode::AppendDedup, is_versioned));
+    }
     let config = Config { cases: 10, max_shrink_iters: 20, failure_persistence: None, ..Config::default() };
     let schedules = (model::schedule(), modes, prop::bool::ANY);
     let judged = TestRunner::new(config).run(&schedules, |(commits, mode, is_versioned)| {
