@@ -2,7 +2,7 @@
 
 import sys
 
-from . import free_plan, many_streams, measure, quick, read, spec, sync, write
+from . import commit_cost, fairness, free_plan, many_streams, measure, quick, read, spec, sync, write
 
 BENCHMARKS = {
     "read": read.run,
@@ -12,10 +12,12 @@ BENCHMARKS = {
     "spec": spec.run,
     "scale": quick.run_scale,
     "latency": quick.run_latency,
+    "fairness": fairness.run,
+    "commit-cost": commit_cost.run,
     "free-plan": free_plan.run,
 }
 # It waits for five minutes and says nothing about speed.
-BY_DEFAULT = ["spec", "scale", "latency", "read", "sync", "write", "many-streams"]
+BY_DEFAULT = ["spec", "scale", "latency", "fairness", "commit-cost", "read", "sync", "write", "many-streams"]
 
 
 def main():

@@ -4,7 +4,8 @@
 //!
 //! `quick_server [--latency-ms N] [--rows N] [--bytes N]` prints its port, and serves
 //! until it is ended. Each answer has so many rows, on the first day asked for, and a
-//! row is filled up to so many bytes. Tickers that end in `.NONE` do not exist.
+//! row is filled up to so many bytes; `--trades-latency-ms N` and `--trades-rows N` are for
+//! answers with trades alone. Tickers that end in `.NONE` do not exist.
 //! `/__stats` says how many requests came, when, and how many in the fullest second;
 //! `/__reset` begins anew.
 
@@ -21,16 +22,33 @@ const UNKNOWN: &str = ".NONE";
 
 #[derive(Debug, Clone, Copy)]
 struct Options {
+    trades: Answers,
+    others: Answers,
+    bytes: usize,
+}
+
+/// What answers are like.
+#[derive(Debug, Clone, Copy)]
+struct Answers {
     latency: Duration,
     rows: usize,
-    bytes: usize,
+}
+
+impl Options {
+    fn of(&self, path: &str) -> Answers {
+        if is_trades(path) { self.trades } else { self.others }
+    }
+}
+
+/// The stream, as far as paths tell it.
+fn is_trades(path: &str) -> bool {
+    path.starts_with("/v3/trades/")
 }
 
 /// What came.
 #[derive(Debug, Default)]
 struct Stats {
     requests: u64,
-    /// By the stream, as far as paths tell them apart.
     trades: u64,
     first: Option<SystemTime>,
     last: Option<SystemTime>,
@@ -42,7 +60,7 @@ struct Stats {
 impl Stats {
     fn count(&mut self, path: &str) {
         self.requests += 1;
-        self.trades += u64::from(path.starts_with("/v3/trades/"));
+        self.trades += u64::from(is_trades(path));
         let now = SystemTime::now();
         self.first.get_or_insert(now);
         self.last = Some(now);
@@ -97,9 +115,11 @@ fn options() -> Options {
         let place = arguments.iter().position(|argument| argument == name);
         place.map_or(otherwise, |place| arguments[place + 1].parse().expect("a number after each option"))
     };
+    let (latency, rows) = (number("--latency-ms", 0), number("--rows", 1));
+    let answers = |latency, rows| Answers { latency: Duration::from_millis(latency as u64), rows };
     Options {
-        latency: Duration::from_millis(number("--latency-ms", 0) as u64),
-        rows: number("--rows", 1),
+        trades: answers(number("--trades-latency-ms", latency), number("--trades-rows", rows)),
+        others: answers(latency, rows),
         bytes: number("--bytes", 0),
     }
 }
@@ -125,8 +145,9 @@ async fn serve(mut connection: TcpStream, options: Options, stats: &Mutex<Stats>
             }
             _ => {
                 stats.lock().expect("no panic").count(target);
-                if !options.latency.is_zero() {
-                    tokio::time::sleep(options.latency).await;
+                let latency = options.of(target).latency;
+                if !latency.is_zero() {
+                    tokio::time::sleep(latency).await;
                 }
                 answer(target, options)
             }
@@ -164,7 +185,7 @@ fn trades(target: &str, options: Options) -> String {
     let from = target.split("timestamp.gte=").nth(1).unwrap_or_default();
     let from: u64 = from.split('&').next().unwrap_or_default().parse().unwrap_or_default();
     let open = from + 34_200_000_000_000;
-    rows(options, |index| {
+    rows(options, options.trades.rows, |index| {
         let at = open + index as u64 * 1_000_000;
         format!(
             r#"{{"id":"{index}","exchange":4,"price":17.5,"size":100,"participant_timestamp":{at},"sip_timestamp":{at},"sequence_number":{index}"#
@@ -174,16 +195,16 @@ fn trades(target: &str, options: Options) -> String {
 
 fn bars(from: &str, options: Options) -> String {
     let open = days_since_1970(from) * 86_400_000 + 52_200_000;
-    rows(options, |index| {
+    rows(options, options.others.rows, |index| {
         let at = open + index as u64 * 60_000;
         format!(r#"{{"v":100,"vw":17.5,"o":17.5,"c":17.5,"h":17.5,"l":17.5,"t":{at},"n":1"#)
     })
 }
 
-/// An answer with rows that `begin` begins.
-fn rows(options: Options, begin: impl Fn(usize) -> String) -> String {
+/// An answer with so many rows, which `begin` begins.
+fn rows(options: Options, count: usize, begin: impl Fn(usize) -> String) -> String {
     let mut text = r#"{"status":"OK","results":["#.to_owned();
-    for index in 0..options.rows {
+    for index in 0..count {
         let row = begin(index);
         let comma = if index == 0 { "" } else { "," };
         let filled = "x".repeat(options.bytes.saturating_sub(row.len()));

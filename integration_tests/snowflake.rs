@@ -5,9 +5,12 @@
 //! schema of its own.
 
 mod crash;
+mod cut;
 mod deletes;
 mod evolve;
+mod joint;
 mod platform;
+mod version_1;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -72,7 +75,12 @@ fn table() -> Table {
 }
 
 fn target(mode: WriteMode) -> Target {
-    Target::new("pipeline", "trades", Arc::new(table()), mode)
+    named("trades", mode)
+}
+
+/// A stream with a table of this name.
+fn named(name: &str, mode: WriteMode) -> Target {
+    Target::new("pipeline", name, Arc::new(Table { name: name.to_owned(), ..table() }), mode)
 }
 
 fn batch(rows: &[String]) -> Batch {
@@ -104,10 +112,16 @@ async fn commit(sink: &mut SnowflakeSink, stream: StreamId, rows: &[String], pro
 
 /// `ticker/id/price` of every row, sorted.
 async fn prices(sink: &SnowflakeSink, schema: &str) -> Vec<String> {
+    prices_of(sink, schema, "trades").await
+}
+
+/// As [`prices`], of a table with this name.
+async fn prices_of(sink: &SnowflakeSink, schema: &str, table: &str) -> Vec<String> {
     let sql = format!(
         "SELECT COALESCE(\"TICKER\", '-') || '/' || CAST(\"ID\" AS VARCHAR) || '/' || CAST(CAST(\"PRICE\" AS NUMBER(38,1)) AS VARCHAR) \
-         FROM \"INTEGRATION\".\"{}\".\"TRADES\" ORDER BY 1",
-        schema.to_uppercase()
+         FROM \"INTEGRATION\".\"{}\".\"{}\" ORDER BY 1",
+        schema.to_uppercase(),
+        table.to_uppercase()
     );
     sink.query(&sql).await.unwrap().into_iter().map(|row| row[0].clone().unwrap()).collect()
 }

@@ -101,7 +101,8 @@ impl Drop for Part {
 }
 
 /// A value that is not in its column as it was sent: the column is NULL and the value,
-/// as it was sent, in `additional_properties`, or the value was [mended](Cause::Mended).
+/// as it was sent, in `additional_properties`, or the value was [mended](Cause::Mended) or
+/// [cut](Cause::Cut).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Index of the row in its [`Rows`].
@@ -119,6 +120,9 @@ pub enum Cause {
     Source,
     /// The warehouse's column cannot hold it.
     Destination,
+    /// The warehouse's column holds all but the last digits of a time, and they are kept
+    /// as a value that it cannot hold.
+    Cut,
     /// The source sent what JSON or no warehouse has, and what is nearest to it is
     /// there: of a field that came twice the last value, U+FFFD for what is no
     /// character, text for what is no number or nests too deep.
@@ -131,6 +135,7 @@ impl Cause {
         match self {
             Self::Source | Self::Mended => "SOURCE_SERIALIZATION_ERROR",
             Self::Destination => "DESTINATION_TYPECAST_ERROR",
+            Self::Cut => "DESTINATION_FIELD_SIZE_LIMITATION",
         }
     }
 
@@ -138,7 +143,7 @@ impl Cause {
     pub fn change(self) -> &'static str {
         match self {
             Self::Source | Self::Destination => "NULLED",
-            Self::Mended => "TRUNCATED",
+            Self::Cut | Self::Mended => "TRUNCATED",
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::checkpoint::{Checkpoint, Cover, Options};
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::failpoint;
 use crate::observe::{self, Observer};
-use crate::sink::{Portion, Sink, Stored, StreamId, Target, WriteMode};
+use crate::sink::{Joins, Portion, Sink, Stored, StreamId, Target, WriteMode, refuse};
 use crate::source::{Reading, Source};
 
 pub use feed::{Arrival, Event, Feed};
@@ -50,10 +50,6 @@ const HELD_MAX: usize = 24 << 20;
 /// the next ones come. Fewer wait for company, or for the commit.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Streams that one commit holds rows of: what a warehouse keeps of an open transaction
-/// grows with its tables, however few their rows.
-const STREAMS_PER_COMMIT: usize = 100;
-
 /// Bytes of rows that several streams have in one transaction: a sink that has to leave
 /// one of them out loads those of the others again.
 const SHARED_BYTES_MAX: usize = 32 << 20;
@@ -65,6 +61,9 @@ pub struct Job {
     pub stream: Stream,
     /// How the sink keeps it.
     pub target: Target,
+    /// How much is read: another than the target's mode asks for where whoever reads the
+    /// rows from the sink keeps them by a mode of its own.
+    pub reading: Reading,
 }
 
 /// When rows are committed, besides at the end of a run. Always of what is covered.
@@ -103,6 +102,10 @@ impl Engine {
     pub async fn read(&self, source: &Arc<dyn Source>, sink: &mut dyn Sink, jobs: &[Job]) -> Report {
         let targets: Vec<Target> = jobs.iter().map(|job| job.target.clone()).collect();
         let mut run = Run::new(self, sink, jobs.iter().map(|job| job.stream.name.as_str()));
+        let abilities = run.sink.abilities();
+        if let Err(error) = targets.iter().try_for_each(|target| refuse(&abilities, target)) {
+            return run.broken(error);
+        }
         let opened = match run.sink.open(&targets).await {
             Ok(opened) => opened,
             Err(error) => return run.broken(error),
@@ -116,12 +119,9 @@ impl Engine {
                 Ok(have)
             });
             match have {
-                Ok(have) => wanted.push(Wanted {
-                    index,
-                    stream: job.stream.clone(),
-                    have,
-                    reading: reading(job.target.mode),
-                }),
+                Ok(have) => {
+                    wanted.push(Wanted { index, stream: job.stream.clone(), have, reading: job.reading })
+                }
                 Err(error) => {
                     if let Err(error) = run.fail(index, error) {
                         return run.broken(error);
@@ -189,6 +189,8 @@ struct Run<'a> {
     /// How many streams they are of, and the bytes of them that the sink has.
     dirty: usize,
     sunk: usize,
+    /// What the sink makes durable together.
+    joins: Joins,
     ended: BTreeSet<usize>,
     /// When the first of them came.
     since: Option<Instant>,
@@ -203,6 +205,7 @@ impl<'a> Run<'a> {
         let names: Vec<String> = names.map(str::to_owned).collect();
         Self {
             engine,
+            joins: sink.abilities().joins,
             sink,
             streams: names.iter().map(|_| None).collect(),
             reports: names.iter().map(|name| StreamReport::new(name)).collect(),
@@ -350,7 +353,7 @@ impl<'a> Run<'a> {
         if is_worth_a_batch && let Some(batch) = self.stream(index)?.take_covered() {
             self.write(index, batch).await?;
         }
-        let is_much = self.dirty > 1 && self.sunk > SHARED_BYTES_MAX;
+        let is_much = self.joins != Joins::One && self.dirty > 1 && self.sunk > SHARED_BYTES_MAX;
         // A transaction of a stream's own holds nothing else.
         if was_ahead || is_much || self.is_due(index) {
             self.settle(feed, was_ahead || is_much).await
@@ -382,7 +385,10 @@ impl<'a> Run<'a> {
         if error.kind().policy().scope == Scope::Run {
             return Err(error);
         }
-        self.end_failed(index, error);
+        // What was complete may have been refused meanwhile: that was told then.
+        if !self.told.contains(&index) {
+            self.end_failed(index, error);
+        }
         Ok(())
     }
 
@@ -400,14 +406,15 @@ impl<'a> Run<'a> {
         let is_worth = |stream: &StreamRun| {
             stream.uncommitted() >= self.sink.worth(stream.id).max(1) || self.ended.contains(&index)
         };
-        (waiting >= self.engine.policy.rows || self.dirty >= STREAMS_PER_COMMIT)
-            && self.streams[index].as_ref().is_some_and(is_worth)
+        let is_full = matches!(self.joins, Joins::Many(most) if self.dirty >= most);
+        (waiting >= self.engine.policy.rows || is_full) && self.streams[index].as_ref().is_some_and(is_worth)
     }
 
     /// Hands the rows of a stream that wait to the sink.
     async fn make_room(&mut self, index: usize, feed: &mut dyn Feed) -> Result<(), Failure> {
-        while self.stream(index)?.held() > 0 {
-            match self.stream(index)?.spill() {
+        // A commit may refuse the stream, which ends it.
+        while let Some(stream) = self.streams[index].as_mut().filter(|stream| stream.held() > 0) {
+            match stream.spill() {
                 Spill::Write(batch) => self.write(index, batch).await?,
                 Spill::Commit => self.settle(feed, true).await?,
             }
@@ -451,7 +458,10 @@ impl<'a> Run<'a> {
         let dirty: Vec<usize> = (0..self.streams.len())
             .filter(|index| self.streams[*index].as_ref().is_some_and(|stream| is_due(stream, *index, self)))
             .collect();
-        self.commit(&dirty, feed).await?;
+        let together = if self.joins == Joins::One { 1 } else { dirty.len().max(1) };
+        for streams in dirty.chunks(together) {
+            self.commit(streams, feed).await?;
+        }
         self.finish_ended().await?;
         let left: Vec<u64> = self
             .streams
@@ -473,9 +483,6 @@ impl<'a> Run<'a> {
 
     /// Makes what is covered of these streams durable together with the progress past it.
     async fn commit(&mut self, dirty: &[usize], feed: &mut dyn Feed) -> Result<(), Failure> {
-        if dirty.is_empty() {
-            return Ok(());
-        }
         for index in dirty {
             if let Some(batch) = self.stream(*index)?.take_covered() {
                 self.write(*index, batch).await?;

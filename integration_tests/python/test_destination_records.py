@@ -228,8 +228,6 @@ def test_every_type_as_it_was_sent(destination: Destination) -> None:
         ({"type": "boolean"}, '"yes"'),
         ({"type": "string", "format": "date"}, '"2024-02-30"'),
         ({"type": "string", "format": "date-time"}, '"yesterday"'),
-        ({"type": "string", "format": "date-time"}, '"9999-12-31T23:59:59Z"'),
-        ({"type": "string", "format": "date-time"}, '"0001-01-01T00:00:00Z"'),
         ({"type": "string", "format": "date-time"}, "1719581400"),
     ],
 )

@@ -12,6 +12,7 @@ from harness import values
 from harness.destination import (
     AT,
     ID,
+    SCHEMA,
     TEXT,
     Destination,
     catalog,
@@ -53,6 +54,51 @@ def test_a_moment_is_the_right_one_or_kept_as_sent(
         assert row.get("at") == stored, sent
         assert row.get(EXTRA, {}).get("at") == (None if stored else sent), sent
         assert notes(full) == ({} if stored else {"at": values.NULLED}), sent
+
+
+FOREVER = "9999-12-31T23:59:59.999999Z"
+CUT = ("TRUNCATED", "DESTINATION_FIELD_SIZE_LIMITATION")
+
+
+# Of a column without a zone, which is in UTC.
+NOW = "now() AT TIME ZONE 'UTC'"
+
+
+def running(destination: Destination, now: str = NOW) -> list[int]:
+    """What a person asks of a column of ends."""
+    import duckdb
+
+    with duckdb.connect(str(destination.database), read_only=True) as connection:
+        found = connection.sql(f"SELECT id FROM {SCHEMA}.s WHERE valid_to > {now} ORDER BY id").fetchall()
+    return [number for (number,) in found]
+
+
+def test_what_ends_never_is_later_than_now(destination: Destination) -> None:
+    properties = {"id": ID, "valid_to": values.MOMENT}
+    ends = ["2024-06-28T09:30:00.25Z", FOREVER, "9999-12-31", "0001-01-01T00:00:00Z", None]
+    write(destination, properties, *({"id": number, "valid_to": end} for number, end in enumerate(ends)))
+    assert running(destination) == running(destination, "now()") == [1, 2]
+    # In a run of its own: the column goes on, and what it does not hold to the last digit is kept in full.
+    fine = "9999-12-31T23:59:59.9999999Z"
+    write(destination, properties, {"id": 5, "valid_to": fine}, {"id": 6, "valid_to": "2024-06-28T09:30:00Z"})
+    assert running(destination) == [1, 2, 5]
+    rows = {row["id"]: row for row in destination.rows("s")}
+    assert rows[5]["valid_to"] == FOREVER and rows[5][EXTRA] == {"valid_to": fine}
+    assert {number: notes(row) for number, row in rows.items() if notes(row)} == {5: {"valid_to": CUT}}
+
+
+def test_beside_nanoseconds_what_ends_never_is_kept_and_noted(destination: Destination) -> None:
+    ends = ["2024-06-28T09:30:00.123456789Z", FOREVER, "2200-01-01T00:00:00.000000001Z"]
+    write(
+        destination,
+        {"id": ID, "valid_to": values.MOMENT},
+        *({"id": number, "valid_to": end} for number, end in enumerate(ends)),
+    )
+    rows = destination.rows("s")
+    assert [row["valid_to"] for row in rows] == [ends[0], None, ends[2]]
+    assert rows[1][EXTRA] == {"valid_to": FOREVER}
+    assert [notes(row) for row in rows] == [{}, {"valid_to": values.NULLED}, {}]
+    assert running(destination) == [2]
 
 
 # Text and structure.

@@ -12,7 +12,7 @@ use super::*;
 const ROWS: i64 = 10;
 /// What the process prints after each commit.
 const COMMITTED: &str = "committed";
-const MENDED: &str = "TAPELINE_FAKESNOW_MENDED";
+pub(super) const MENDED: &str = "TAPELINE_FAKESNOW_MENDED";
 const CRASH_SCHEMA: &str = "TAPELINE_CRASH_SCHEMA";
 /// The commit after which the process ends; without it, it goes on until it is
 /// killed, so that a parent that is slow to kill finds it still at work.

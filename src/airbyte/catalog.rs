@@ -126,7 +126,7 @@ fn column_schema(column: &Column, nullable: bool) -> Value {
             types.push("string");
             more.insert("format".to_owned(), json!("date"));
         }
-        ColumnType::Timestamp => {
+        ColumnType::Timestamp | ColumnType::TimestampMicros => {
             types.push("string");
             more.insert("format".to_owned(), json!("date-time"));
             more.insert("airbyte_type".to_owned(), json!("timestamp_with_timezone"));

@@ -17,7 +17,9 @@ use super::status::Statuses;
 use crate::batch::{Batch, Change, ExtractedAt, Rows};
 use crate::catalog::Table;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::{Opened, Portion, Sink, Stored, StreamId, Target, change_text};
+use crate::sink::{
+    Abilities, Durability, Joins, Opened, Portion, Sink, Stored, StreamId, Target, change_text,
+};
 
 /// Bytes of progress that a record is worth: 4 are 2 % of a record of 200.
 const PROGRESS_BYTES_PER_RECORD: usize = 4;
@@ -115,6 +117,20 @@ impl OpenStream {
 
 #[async_trait]
 impl Sink for AirbyteSink {
+    /// What a destination does with the records is not this sink's, nor is what it was
+    /// told of their columns.
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            sink: "Airbyte's stdout",
+            durability: Durability::ByReader,
+            joins: Joins::One,
+            replaces_by_key: false,
+            deletes: false,
+            swaps: false,
+            evolves: false,
+        }
+    }
+
     async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
         Ok(targets.iter().map(|target| self.open_stream(&target.stream)).collect())
     }

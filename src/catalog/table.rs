@@ -55,6 +55,10 @@ pub enum ColumnType {
     /// A JSON string in RFC 3339, UTC, `YYYY-MM-DDThh:mm:ss[.f]Z` with 1 to 9
     /// digits after the point, none when the fraction is zero; years 0001 to 9999.
     Timestamp,
+    /// A JSON string, as for [`ColumnType::Timestamp`]; the column holds all of these years
+    /// and six digits of a second. No stream has it: a sink whose columns with nine digits
+    /// do not reach all years makes it of one that needs them.
+    TimestampMicros,
     /// Any JSON value, without line breaks outside strings.
     Json,
 }

@@ -7,7 +7,7 @@ use crate::config::pipeline::{Choice, SinkConfig};
 use crate::error::Result;
 use crate::sink::duckdb::DuckDbSink;
 use crate::sink::snowflake::SnowflakeSink;
-use crate::sink::{Sink, Target};
+use crate::sink::{Abilities, Sink, Target};
 
 /// Tries whether the sink takes what a run would write to it.
 ///
@@ -17,6 +17,14 @@ pub(super) async fn check(sink: &SinkConfig) -> Result<()> {
     match sink {
         SinkConfig::DuckDb(config) => DuckDbSink::check(config).await,
         SinkConfig::Snowflake(config) => SnowflakeSink::connect(config).await?.check().await,
+    }
+}
+
+/// What the sink can do.
+pub(super) fn abilities(sink: &SinkConfig) -> Abilities {
+    match sink {
+        SinkConfig::DuckDb(_) => DuckDbSink::able(),
+        SinkConfig::Snowflake(_) => SnowflakeSink::able(),
     }
 }
 

@@ -14,12 +14,12 @@ use crate::airbyte::spec;
 use crate::airbyte::stdin::Blocks;
 use crate::config::destination::{CdcDeletionMode, DestinationConfig};
 use crate::config::read_json;
-use crate::destination::Destination;
 use crate::destination::catalog::{self, Configured};
+use crate::destination::{self, Destination};
 use crate::engine::CommitPolicy;
 use crate::error::{Error, Result};
 
-use super::connect::connect;
+use super::connect::{abilities, connect};
 use super::{protocol, signals};
 
 /// Arguments.
@@ -83,6 +83,7 @@ async fn check(config: &Path, output: &Output) -> Result<()> {
 /// Connects and writes: what a run would need is tried, and gone again.
 async fn try_out(config: serde_json::Value) -> Result<()> {
     let config = DestinationConfig::from_json(config)?;
+    destination::assert_able(&abilities(&config.sink))?;
     super::connect::check(&config.sink).await
 }
 

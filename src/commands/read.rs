@@ -16,11 +16,11 @@ use crate::airbyte::state::PassedStates;
 use crate::airbyte::status::Statuses;
 use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
-use crate::engine::{CommitPolicy, Engine, Job, Report};
+use crate::engine::{self, CommitPolicy, Engine, Job, Report};
 use crate::error::Result;
 use crate::observe::Observer;
 use crate::polygon::PolygonSource;
-use crate::sink::Target;
+use crate::sink::{Target, WriteMode};
 use crate::source::Source;
 
 use super::protocol;
@@ -101,11 +101,12 @@ async fn run_streams<S: Source + 'static>(
     Ok(Engine::new(observer, COMMIT_POLICY, stop).read(&source, &mut sink, &jobs).await)
 }
 
+/// Stdout only adds; what becomes of the records is the destination's, and how much is
+/// read for it follows from its mode.
 fn job(selected: &Selected) -> Job {
-    Job {
-        stream: selected.stream.clone(),
-        target: Target::new("", &selected.stream.name, Arc::clone(&selected.stream.table), selected.mode),
-    }
+    let Selected { stream, mode, .. } = selected;
+    let target = Target::new("", &stream.name, Arc::clone(&stream.table), WriteMode::Append);
+    Job { stream: stream.clone(), target, reading: engine::reading(*mode) }
 }
 
 fn setups(selected: Vec<Selected>, source: &dyn Source, mut passed: PassedStates) -> Vec<StreamSetup> {

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Silent;
 use crate::outlet;
 use crate::polygon::PolygonSource;
-use crate::sink::{Portion, Sink, Target, WriteMode};
+use crate::sink::{Joins, Portion, Sink, Target, WriteMode, refuse};
 use crate::terminal::shell;
 
 use plan::{Again, Reset};
@@ -169,6 +169,8 @@ async fn apply(sink: &mut dyn Sink, resets: &[Reset]) -> Result<()> {
     // its table is given up by whoever opens the stream in another mode.
     let target = |reset: &&Reset| Target { mode: WriteMode::AppendDedup, ..reset.target.clone() };
     let targets: Vec<Target> = resets.iter().map(target).collect();
+    let abilities = sink.abilities();
+    targets.iter().try_for_each(|target| refuse(&abilities, target))?;
     let opened = sink.open(&targets).await?;
     let mut streams = Vec::new();
     for (reset, opened) in resets.iter().zip(opened) {
@@ -203,11 +205,11 @@ async fn apply(sink: &mut dyn Sink, resets: &[Reset]) -> Result<()> {
         .zip(&texts)
         .map(|((stream, reset), text)| Portion { stream: *stream, moves: reset.moves(), text })
         .collect();
-    if portions.is_empty() {
-        return Ok(());
+    let together = if abilities.joins == Joins::One { 1 } else { portions.len().max(1) };
+    for portions in portions.chunks(together) {
+        if let Some((_, error)) = sink.commit(portions).await?.into_iter().next() {
+            return Err(error);
+        }
     }
-    match sink.commit(&portions).await?.into_iter().next() {
-        Some((_, error)) => Err(error),
-        None => Ok(()),
-    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use super::connect::{connect, target};
 use super::signals;
 use crate::clock::Clock;
 use crate::config::pipeline::{Choice, Pipeline};
-use crate::engine::{CommitPolicy, Engine, Job, Report};
+use crate::engine::{CommitPolicy, Engine, Job, Report, reading};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::Limiter;
 use crate::outlet;
@@ -131,7 +131,11 @@ pub(super) async fn run_pipeline(
 ) -> Result<Report> {
     let source = PolygonSource::new(pipeline.source.clone(), clock, Arc::<Progress>::clone(progress))?;
     source.assert_ready(pipeline.streams.iter().map(|choice| &choice.stream))?;
-    let job = |choice: &Choice| Job { stream: choice.stream.clone(), target: target(&pipeline.name, choice) };
+    let job = |choice: &Choice| Job {
+        stream: choice.stream.clone(),
+        target: target(&pipeline.name, choice),
+        reading: reading(choice.mode),
+    };
     let jobs: Vec<_> = pipeline.streams.iter().map(job).collect();
     let policy = CommitPolicy { rows: pipeline.commit_rows, interval: pipeline.commit_interval };
     let mut sink = signals::unless_stopped(&stop, connect(&pipeline.sink)).await?;

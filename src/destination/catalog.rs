@@ -33,6 +33,7 @@ impl Configured {
     /// Keeps records that are deletes as rows.
     pub fn keep_deleted(&mut self) {
         self.deleted_at = None;
+        self.target.deletes = false;
     }
 }
 
@@ -113,6 +114,7 @@ fn stream(raw: RawConfigured, default_schema: &str) -> Result<Configured> {
         target: Target {
             schema: namespace.clone(),
             run: run.map(|generation| Run { generation, sync: raw.sync_id }),
+            deletes: deleted_at.is_some(),
             ..Target::new(AIRBYTE, stored_name, Arc::new(table), mode)
         },
         descriptor: StreamDescriptor { name, namespace },
@@ -180,7 +182,8 @@ fn version(raw: &RawConfigured, table: &Table) -> Option<String> {
         | ColumnType::Decimal(_)
         | ColumnType::Double
         | ColumnType::Date
-        | ColumnType::Timestamp => true,
+        | ColumnType::Timestamp
+        | ColumnType::TimestampMicros => true,
         ColumnType::Boolean | ColumnType::Json => false,
     };
     // A source of change data sends in the order of its log, whatever cursor of the row's

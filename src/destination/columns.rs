@@ -70,7 +70,7 @@ fn of_table(table: &Table) -> Transcoder {
             ColumnType::Decimal(width) => Kind::Decimal(width),
             ColumnType::Double => Kind::Decimal(Width::UNKNOWN),
             ColumnType::Date => Kind::Date,
-            ColumnType::Timestamp => Kind::Time(TimeUnit::Iso8601),
+            ColumnType::Timestamp | ColumnType::TimestampMicros => Kind::Time(TimeUnit::Iso8601),
             ColumnType::Json => Kind::Json,
         };
         (column.name.clone(), kind)

@@ -29,10 +29,11 @@ use tokio::sync::watch;
 use crate::airbyte::messages::Level;
 use crate::airbyte::output::Output;
 use crate::airbyte::stdin::Blocks;
+use crate::catalog::Table;
 use crate::engine::{CommitPolicy, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Event, Observer};
-use crate::sink::{Sink, StreamId, Target};
+use crate::sink::{AIRBYTE, Abilities, Sink, StreamId, Target, WriteMode, refuse};
 
 use catalog::Configured;
 use records::{PAGE_BYTES, Records};
@@ -57,7 +58,8 @@ impl<'a> Destination<'a> {
     /// Opens the streams in the sink.
     ///
     /// # Errors
-    /// When a table cannot be created or cannot take the stream's records.
+    /// When a table cannot be created or cannot take the stream's records, or the sink
+    /// cannot keep it by its mode.
     pub async fn open(
         sink: &'a mut dyn Sink,
         output: Arc<Output>,
@@ -66,6 +68,8 @@ impl<'a> Destination<'a> {
         let rejects = rejects::targets(&configured);
         let targets: Vec<Target> =
             configured.iter().map(|stream| &stream.target).chain(&rejects).cloned().collect();
+        let abilities = sink.abilities();
+        targets.iter().try_for_each(|target| refuse(&abilities, target))?;
         let mut ids = Vec::new();
         let mut opened = sink.open(&targets).await?;
         let rejects_opened = opened.split_off(configured.len());
@@ -121,6 +125,19 @@ impl<'a> Destination<'a> {
             None => records.judge(),
         }
     }
+}
+
+/// Refuses a sink that cannot do what the specification promises of every stream.
+///
+/// # Errors
+/// As [`refuse`].
+pub fn assert_able(abilities: &Abilities) -> Result<()> {
+    use WriteMode::{Append, AppendDedup, Overwrite, OverwriteDedup};
+    let (name, key) = ("<any>".to_owned(), vec!["id".to_owned()]);
+    let table = Arc::new(Table { name, columns: Vec::new(), key, cursor: None, version: None });
+    [Append, AppendDedup, Overwrite, OverwriteDedup]
+        .into_iter()
+        .try_for_each(|mode| refuse(abilities, &Target::new(AIRBYTE, "<any>", Arc::clone(&table), mode)))
 }
 
 /// Tells the platform what became of streams.

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::airbyte::output::tests::Captured;
+use crate::sink::abilities::tests::ALL;
 use crate::sink::memory::Memory;
+use crate::sink::{Abilities, Durability};
 
 const EPOCH: i64 = 1_700_000_000_000;
 
@@ -185,6 +187,33 @@ async fn nothing_is_echoed_when_the_commit_failed() {
     let ran = run(&mut sink, &[record(0, 1), state(0, 10)]).await;
     assert_eq!(ran.outcome.as_ref().unwrap_err().kind(), ErrorKind::Sink);
     assert!(ran.echoed().is_empty());
+}
+
+#[tokio::test]
+async fn a_commit_that_leaves_a_stream_out_does_not_echo_its_states() {
+    let mut sink = Memory { worth: 3, fail_commit: Some(2), ..Memory::default() };
+    let mut messages = vec![record(1, 0), state(1, 10)];
+    messages.extend((1..=3).map(|number| record(0, number)));
+    messages.push(state(0, 11));
+    let ran = run(&mut sink, &messages).await;
+    assert!(ran.message().contains("scripted"), "{}", ran.message());
+    assert_eq!(durable(&sink), [rows([1, 2, 3]), vec![]]);
+    assert!(ran.echoed().iter().all(|(number, _)| *number != 10), "{:?}", ran.echoed());
+}
+
+#[tokio::test]
+async fn states_of_a_stream_that_was_refused_are_not_echoed() {
+    for rows in [1, 1000] {
+        let mut sink = Memory { unloadable: vec!["main/a".to_owned()], ..Memory::default() };
+        let mut messages = vec![record(0, 1), state(0, 10), record(1, 2), state(1, 11)];
+        messages.extend([record(0, 3), state(0, 12), record(1, 4), global(13), state(1, 14)]);
+        messages.extend(complete());
+        let ran = run_text(&mut sink, text(&messages), rows, PAGE_BYTES).await;
+        assert!(ran.message().contains("scripted"), "{}", ran.message());
+        assert_eq!(ran.echoed().iter().map(|(number, _)| *number).collect::<Vec<_>>(), [11, 14]);
+        assert_eq!(durable(&sink), [vec![], self::rows([2, 4])]);
+        assert_eq!(finished(&sink), [false, true]);
+    }
 }
 
 #[tokio::test]
@@ -424,5 +453,33 @@ proptest! {
             prop_assert!(!kept.is_open());
             prop_assert_eq!(kept.finished == 1, ended[stream]);
         }
+    }
+}
+
+#[tokio::test]
+async fn what_the_sink_cannot_do_is_refused_before_a_table_is_opened() {
+    let abilities = Abilities { durability: Durability::RowsFirst, ..ALL };
+    let mut sink = Memory { abilities, ..Memory::default() };
+    let (output, _captured) = Captured::output();
+    let error = Destination::open(&mut sink, output, catalog()).await.err().unwrap();
+    let message = error.user_message();
+    assert!(
+        message.starts_with(&format!("the stream {} is to be kept by the mode append", NAMES[0])),
+        "{message}"
+    );
+    assert!(message.ends_with("(hint: choose another sink)"), "{message}");
+    assert_eq!(sink.opens, 0);
+}
+
+#[test]
+fn a_sink_keeps_what_the_specification_promises_or_check_refuses_it() {
+    assert!(assert_able(&ALL).is_ok());
+    for lesser in [
+        Abilities { replaces_by_key: false, ..ALL },
+        Abilities { deletes: false, ..ALL },
+        Abilities { swaps: false, ..ALL },
+        Abilities { durability: Durability::RowsFirst, ..ALL },
+    ] {
+        assert!(assert_able(&lesser).unwrap_err().user_message().contains(" by the mode "));
     }
 }

@@ -10,7 +10,9 @@ use super::*;
 use crate::batch::Rows;
 use crate::catalog::streams;
 use crate::observe::Silent;
+use crate::sink::abilities::tests::ALL;
 use crate::sink::memory::Memory;
+use crate::sink::{Abilities, Durability};
 use crate::source::scripted::{Script, Scripted, failing, slice, whole};
 use crate::source::{AHEAD_BYTES_MAX, Estimate, Page, Pages, Plan, Slice};
 
@@ -20,7 +22,7 @@ const NEWS: &str = "news";
 fn job(name: &str, mode: WriteMode) -> Job {
     let stream = streams(&[]).into_iter().find(|stream| stream.name == name).unwrap();
     let target = Target::new("test", name, Arc::clone(&stream.table), mode);
-    Job { stream, target }
+    Job { stream, target, reading: reading(mode) }
 }
 
 fn policy(rows: u64) -> CommitPolicy {
@@ -196,6 +198,62 @@ async fn several_streams_are_one_commit_and_a_large_progress_waits_for_rows() {
     let mut sink = Memory { worth: 3, ..Memory::default() };
     assert!(run_all(&scripts[..1], &mut sink, 1).await.worst().is_none());
     assert_eq!((sink.commits, sink.of(TRADES).durable.len()), (3, 9));
+}
+
+/// A source that nobody may ask.
+struct Unasked;
+
+#[async_trait]
+impl Source for Unasked {
+    fn options(&self, _: &Stream) -> Options {
+        panic!("asked for options");
+    }
+
+    fn concurrency(&self) -> usize {
+        panic!("asked for slices");
+    }
+
+    async fn open(&self, stream: &Stream, _: &Checkpoint, _: Reading) -> Result<Box<dyn Plan>> {
+        panic!("asked for {}", stream.name);
+    }
+}
+
+#[tokio::test]
+async fn what_the_sink_cannot_do_is_refused_before_a_row_is_read() {
+    let lesser = [
+        (WriteMode::AppendDedup, Abilities { replaces_by_key: false, ..ALL }),
+        (WriteMode::AppendDedup, Abilities { deletes: false, ..ALL }),
+        (WriteMode::Overwrite, Abilities { swaps: false, ..ALL }),
+        (WriteMode::Overwrite, Abilities { durability: Durability::RowsFirst, ..ALL }),
+    ];
+    for (mode, abilities) in lesser {
+        let mut sink = Memory { abilities, ..Memory::default() };
+        let (_keep, stop) = watch::channel(false);
+        let engine = Engine::new(Arc::new(Silent), policy(1), stop);
+        let source: Arc<dyn Source> = Arc::new(Unasked);
+        let jobs = [job(NEWS, WriteMode::AppendDedup), job(TRADES, mode)];
+        let jobs = if mode == WriteMode::AppendDedup { &jobs[1..] } else { &jobs[..] };
+        let error = engine.read(&source, &mut sink, jobs).await.error.unwrap();
+        assert_eq!((error.kind(), error.stream()), (ErrorKind::Config, Some(TRADES)));
+        assert!(error.to_string().contains(mode.as_str()) && error.to_string().contains("the memory"));
+        assert_eq!((sink.opens, sink.writes, sink.commits), (0, 0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_joins_nothing_commits_each_stream_alone() {
+    let scripts = [(TRADES, vec![slice("A", 1, &[b"a"])]), (NEWS, vec![whole("", &[b"n"])])];
+    let abilities = Abilities { joins: Joins::One, ..ALL };
+    let mut sink = Memory { abilities, ..Memory::default() };
+    assert!(run_all(&scripts, &mut sink, 1000).await.worst().is_none());
+    assert_eq!((rows(&sink), sink.of(NEWS).durable.len(), sink.commits), (vec!["a"], 1, 2));
+    // A transaction of a few streams is full; one of each has no bound.
+    for (joins, commits) in [(Joins::Many(1), 3), (Joins::One, 1)] {
+        let mut sink = Memory { abilities: Abilities { joins, ..ALL }, ..Memory::default() };
+        let days = (1..=3).map(|day| slice("A", day, &[b"a"])).collect();
+        assert!(run_all(&[(TRADES, days)], &mut sink, 1000).await.worst().is_none());
+        assert_eq!(sink.commits, commits);
+    }
 }
 
 /// Stops the run at the first slice that was read.
@@ -425,15 +483,21 @@ fn told(steps: &[(usize, Step)]) -> (Vec<(usize, Event)>, [Model; 3]) {
 }
 
 proptest! {
-    /// Whatever is said in whatever order, however much is held back and whichever
-    /// commit fails: durable are exactly the rows that the stored position covers, and,
-    /// when no commit fails, that is everything that was covered.
+    /// Whatever is said in whatever order, however much is held back, whatever a commit
+    /// is worth, whichever commit fails and whichever stream is refused: durable are exactly
+    /// the rows that the stored position covers, and, when no commit fails, that is everything
+    /// that was covered of the others.
     #[test]
     fn durable_rows_are_those_that_the_position_covers(
-        steps in schedule(), commit_rows in 1_u64..12, held in 1_usize..40, fail in prop::option::of(1_usize..6),
+        steps in schedule(), commit_rows in 1_u64..12, held in 1_usize..40, worth in 0_u64..8,
+        fail in prop::option::of(1_usize..6), refused in prop::option::weighted(0.3, 0..MODELLED.len()),
+        joins in prop_oneof![Just(Joins::One), Just(Joins::Many(2)), Just(Joins::Many(100))],
     ) {
         let (events, models) = told(&steps);
-        let mut sink = Memory { fail_commit: fail, ..Memory::default() };
+        let unloadable: Vec<String> = refused.map(|index| MODELLED[index].to_owned()).into_iter().collect();
+        let abilities = Abilities { joins, ..ALL };
+        let mut sink =
+            Memory { abilities, fail_commit: fail, worth, unloadable: unloadable.clone(), ..Memory::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let report = runtime.block_on(async {
             let targets: Vec<Target> =
@@ -447,14 +511,15 @@ proptest! {
             engine.take(&mut Scheduled::new(events, false), &mut sink, &streams).await
         });
         let has_failed = fail.is_some_and(|fail| sink.commits >= fail);
-        prop_assert_eq!(report.error.is_some(), has_failed);
+        prop_assert_eq!(report.error.is_some(), has_failed, "{:?}", report.error);
         for (name, model) in MODELLED.iter().zip(&models) {
             let kept = sink.of(name);
             let stored: usize = kept.positions.get("").map_or(0, |position| position.parse().unwrap());
             prop_assert!(stored <= model.covered);
             prop_assert_eq!(&kept.durable, &model.rows[..stored].to_vec());
             if !has_failed {
-                prop_assert_eq!(stored, model.covered);
+                let is_refused = unloadable.iter().any(|refused| refused == name);
+                prop_assert_eq!(stored, if is_refused { 0 } else { model.covered });
                 prop_assert!(!kept.is_open());
             }
         }

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Opened, Portion, Sink, Stored, StreamId, Target};
+use super::abilities::tests::ALL;
+use super::{Abilities, Joins, Opened, Portion, Sink, Stored, StreamId, Target};
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Keeps what is durable apart from what is not, by stream. Opened again, it goes on
 /// with what is durable.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Memory {
+    pub(crate) abilities: Abilities,
+    pub(crate) opens: usize,
     pub(crate) streams: Vec<Kept>,
     pub(crate) writes: usize,
     pub(crate) commits: usize,
@@ -25,6 +28,23 @@ pub(crate) struct Memory {
     pub(crate) unloadable: Vec<String>,
     /// As in [`Sink::worth`].
     pub(crate) worth: u64,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            abilities: ALL,
+            opens: 0,
+            streams: Vec::new(),
+            writes: 0,
+            commits: 0,
+            rollbacks: 0,
+            fail_commit: None,
+            refused: Vec::new(),
+            unloadable: Vec::new(),
+            worth: 0,
+        }
+    }
 }
 
 /// A stream of it.
@@ -65,7 +85,12 @@ impl Memory {
 
 #[async_trait]
 impl Sink for Memory {
+    fn abilities(&self) -> Abilities {
+        self.abilities
+    }
+
     async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
+        self.opens += 1;
         let mut opened = Vec::new();
         for target in targets {
             if self.refused.contains(&target.stream) {
@@ -108,7 +133,9 @@ impl Sink for Memory {
         if self.fail_commit == Some(self.commits) {
             return Err(Error::new(ErrorKind::Sink, "scripted"));
         }
-        for (index, stream) in self.streams.iter().enumerate() {
+        let joins_one = self.abilities.joins == Joins::One;
+        assert!(!joins_one || portions.len() == 1, "several streams in one commit");
+        for (index, stream) in self.streams.iter().enumerate().filter(|_| !joins_one) {
             let is_named = portions.iter().any(|portion| portion.stream.0 == index);
             assert!(is_named || stream.open.is_empty(), "{} is left out of a commit", stream.name);
         }

@@ -19,9 +19,11 @@ use crate::batch::{Batch, Change, Extent};
 use crate::catalog::Table;
 use crate::error::{Error, Result};
 pub use crate::mode::WriteMode;
+pub use abilities::{Abilities, Durability, Joins, refuse};
 pub use look::{Look, WrittenBy};
 pub use one::OneStream;
 
+pub(crate) mod abilities;
 pub mod columns;
 pub mod duckdb;
 mod lifecycle;
@@ -54,6 +56,10 @@ pub struct Target {
     /// Whether other pipelines may write to the table too, if they say so as well: by
     /// the same key, in parts of the table that do not replace each other.
     pub shared: bool,
+    /// Whether the source may say on the way that the table has grown.
+    pub grows: bool,
+    /// Whether the source may say of a row that it is a delete.
+    pub deletes: bool,
 }
 
 impl Target {
@@ -65,7 +71,17 @@ impl Target {
         mode: WriteMode,
     ) -> Self {
         let (pipeline, stream) = (pipeline.into(), stream.into());
-        Self { pipeline, stream, table, mode, schema: None, run: None, shared: false }
+        Self {
+            pipeline,
+            stream,
+            table,
+            mode,
+            schema: None,
+            run: None,
+            shared: false,
+            grows: false,
+            deletes: false,
+        }
     }
 
     /// Whether a row takes the place of the one with its key, and a delete takes that away.
@@ -194,6 +210,9 @@ impl std::fmt::Debug for Portion<'_> {
 /// A warehouse, or anything else that rows can be written to.
 #[async_trait]
 pub trait Sink: Send {
+    /// What it can do. Targets that ask more must be [refused](refuse) before they are opened.
+    fn abilities(&self) -> Abilities;
+
     /// Creates or widens what each target needs and returns the progress that the
     /// last commits stored, in the order of the targets. From here on nobody else who
     /// has one of the streams open can commit.
@@ -248,9 +267,10 @@ pub trait Sink: Send {
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()>;
 
     /// Makes durable, together, the rows written so far and the moves of the streams
-    /// that are named. Rows ahead are part of it where their stream is named, and
-    /// stay where it is not. Returns the streams that the warehouse refuses: nothing of
-    /// them is durable, and they are not to be used any more; the others are.
+    /// that are named: of one alone, if the sink [joins](Joins) no more. Rows ahead are part
+    /// of it where their stream is named, and stay where it is not. Returns the streams that
+    /// the warehouse refuses or that somebody else took over: of them nothing is durable but
+    /// what the other one goes on from, and they are not to be used any more; the others are.
     ///
     /// # Errors
     /// After an error it is unknown whether the commit took place. The caller

@@ -63,8 +63,18 @@ type Place = (bool, u64);
 
 #[derive(Debug)]
 struct Waiting {
-    bytes: usize,
+    wants: Wants,
     bell: Arc<Notify>,
+}
+
+/// What room is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    /// That of a new page, which is what pages are when it is granted: those that wait
+    /// since before one was known must not wait for the guess.
+    Page,
+    /// So many bytes more for a page that is under way.
+    More(usize),
 }
 
 /// How large pages are: a mean and how far they are from it, both of late.
@@ -92,13 +102,12 @@ pub struct Room {
     has_grown: bool,
 }
 
-/// What is asked for: bytes for a page that is new or under way.
+/// Who asks, and for what.
 #[derive(Debug, Clone, Copy)]
 struct Request {
     lane: u64,
     slice: u64,
-    is_new: bool,
-    bytes: usize,
+    wants: Wants,
 }
 
 impl Ahead {
@@ -123,29 +132,30 @@ impl Ahead {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the request is granted.
+    /// Waits until the request is granted, and says how many bytes it got.
     ///
     /// # Cancel safety
     /// A dropped future has taken nothing.
-    async fn take(&self, request: Request) {
+    async fn take(&self, request: Request) -> usize {
         let bell = {
             let mut state = self.lock();
-            if state.grant(request) {
-                return;
+            if let Some(bytes) = state.grant(request) {
+                return bytes;
             }
             let bell = Arc::new(Notify::new());
-            let waiting = Waiting { bytes: request.bytes, bell: Arc::clone(&bell) };
+            let waiting = Waiting { wants: request.wants, bell: Arc::clone(&bell) };
             state.share(request.lane).waiting.insert(request.place(), waiting);
             bell
         };
         let queued = Queued { ahead: self, request };
-        loop {
+        let bytes = loop {
             bell.notified().await;
-            if self.lock().grant(request) {
-                break;
+            if let Some(bytes) = self.lock().grant(request) {
+                break bytes;
             }
-        }
+        };
         drop(queued);
+        bytes
     }
 }
 
@@ -165,8 +175,12 @@ impl Drop for Queued<'_> {
 }
 
 impl Request {
+    fn is_new(&self) -> bool {
+        self.wants == Wants::Page
+    }
+
     fn place(&self) -> Place {
-        (self.is_new, self.slice)
+        (self.is_new(), self.slice)
     }
 }
 
@@ -175,19 +189,21 @@ impl State {
         self.lanes.entry(lane).or_default()
     }
 
-    /// Gives what is asked for, if it can be had.
-    fn grant(&mut self, request: Request) -> bool {
-        let is_granted = self.lanes[&request.lane].must_go_on(request.slice, request.is_new)
-            || (self.fits(request.bytes) && self.is_next(request));
-        if is_granted {
-            self.bytes += request.bytes;
+    /// Gives what is asked for, if it can be had, and says how much it was.
+    fn grant(&mut self, request: Request) -> Option<usize> {
+        let share = &self.lanes[&request.lane];
+        let bytes = share.wanted(request.wants);
+        let is_granted =
+            share.must_go_on(request.slice, request.is_new()) || (self.fits(bytes) && self.is_next(request));
+        is_granted.then(|| {
+            self.bytes += bytes;
             let share = self.share(request.lane);
-            share.bytes += request.bytes;
-            if request.is_new {
+            share.bytes += bytes;
+            if request.is_new() {
                 *share.rooms.entry(request.slice).or_default() += 1;
             }
-        }
-        is_granted
+            bytes
+        })
     }
 
     /// Whether so much is within the bound, beside what slices need that must go on.
@@ -225,8 +241,9 @@ impl State {
             }
         }
         if let Some((lane, place)) = self.next() {
-            let waiting = &self.lanes[&lane].waiting[&place];
-            if self.fits(waiting.bytes) {
+            let share = &self.lanes[&lane];
+            let waiting = &share.waiting[&place];
+            if self.fits(share.wanted(waiting.wants)) {
                 waiting.bell.notify_one();
             }
         }
@@ -234,6 +251,13 @@ impl State {
 }
 
 impl Share {
+    fn wanted(&self, wants: Wants) -> usize {
+        match wants {
+            Wants::Page => self.page.expected(),
+            Wants::More(bytes) => bytes,
+        }
+    }
+
     /// Whether the slice goes on whatever the bound says: it is its turn, and it has
     /// no page that the engine can take.
     fn must_go_on(&self, slice: u64, is_new: bool) -> bool {
@@ -273,8 +297,7 @@ impl Lane {
 
     /// Waits until `slice` may request a page.
     pub(super) async fn room(self: &Arc<Self>, slice: u64) -> Room {
-        let bytes = self.ahead.lock().share(self.number).page.expected();
-        self.ahead.take(Request { lane: self.number, slice, is_new: true, bytes }).await;
+        let bytes = self.ahead.take(Request { lane: self.number, slice, wants: Wants::Page }).await;
         Room { lane: Arc::clone(self), slice, bytes, has_grown: false }
     }
 }
@@ -298,12 +321,9 @@ impl Room {
         // or pauses here: many that are paused far on hold as much in their sockets.
         let ample = if self.has_grown { PAGE_GUESS } else { PAGE_GUESS.min(GROWS_BY * self.bytes) };
         let bytes = bytes.max(ample);
-        let more = bytes - self.bytes;
-        self.lane
-            .ahead
-            .take(Request { lane: self.lane.number, slice: self.slice, is_new: false, bytes: more })
-            .await;
-        self.bytes = bytes;
+        let wants = Wants::More(bytes - self.bytes);
+        self.bytes +=
+            self.lane.ahead.take(Request { lane: self.lane.number, slice: self.slice, wants }).await;
         self.has_grown = true;
     }
 

@@ -175,7 +175,7 @@ def quoted(name: str) -> str:
 
 
 def _shown(column: str, kind: str) -> str:
-    if kind == "TIMESTAMP_NS":
+    if kind in ("TIMESTAMP_NS", "TIMESTAMP"):
         # Python's datetime ends at microseconds; the text keeps all nine digits.
         return f"replace({column}::VARCHAR, ' ', 'T') || 'Z'"
     if kind == "TIMESTAMP WITH TIME ZONE":

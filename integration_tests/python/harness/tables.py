@@ -65,7 +65,7 @@ def of_duckdb(connection: Any, schema: str, table: str) -> list[Row]:
     columns = [
         # Python's datetime ends at microseconds; the text keeps all nine digits.
         f"""replace("{name}"::VARCHAR, ' ', 'T') || 'Z' AS "{name}\""""
-        if kind == "TIMESTAMP_NS"
+        if kind in ("TIMESTAMP_NS", "TIMESTAMP")
         else f'"{name}"'
         for name, kind, *_ in connection.sql(f'DESCRIBE {schema}."{table}"').fetchall()
     ]

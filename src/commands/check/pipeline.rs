@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Silent;
 use crate::outlet;
 use crate::polygon::PolygonSource;
+use crate::sink::{Abilities, refuse};
 use crate::terminal::{Paint, counted, wrapped};
 
 /// Columns that nothing goes beyond but a word that is longer.
@@ -91,6 +92,7 @@ impl Trial {
     async fn warehouse(&mut self, pipeline: &Pipeline, source: &PolygonSource) -> Result<()> {
         let mut sink = peek(&pipeline.sink).await?;
         let looked = look(pipeline, source, &mut *sink).await?;
+        let abilities = sink.abilities();
         drop(sink);
         self.ok("sink", &place(&pipeline.sink));
         match try_rights(pipeline, &looked).await {
@@ -98,15 +100,15 @@ impl Trial {
             Err(error) => self.failed("rights", error),
         }
         for looked in looked {
-            self.table(looked, source).await;
+            self.table(looked, source, &abilities).await;
         }
         Ok(())
     }
 
-    async fn table(&mut self, mut looked: Looked<'_>, source: &PolygonSource) {
+    async fn table(&mut self, mut looked: Looked<'_>, source: &PolygonSource, abilities: &Abilities) {
         let name = &looked.choice.stream.name;
         let table = &looked.target.table.name;
-        if let Some(error) = looked.look.obstacle.take() {
+        if let Some(error) = refuse(abilities, &looked.target).err().or(looked.look.obstacle.take()) {
             return self.failed(name, error);
         }
         let due = match looked.next() {

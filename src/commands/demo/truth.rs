@@ -95,7 +95,7 @@ fn push_canonical(row: &mut String, text: &str, ty: ColumnType) -> Result<()> {
         ColumnType::Text | ColumnType::Boolean | ColumnType::Integer | ColumnType::Date => row.push_str(text),
         ColumnType::Decimal(_) | ColumnType::Double => row.push_str(without_zeros(text)),
         // `2024-06-28 20:00:00.5` and `2024-06-28T20:00:00.500Z`
-        ColumnType::Timestamp => {
+        ColumnType::Timestamp | ColumnType::TimestampMicros => {
             row.extend(
                 without_zeros(text.trim_end_matches('Z')).chars().map(|c| if c == 'T' { ' ' } else { c }),
             );

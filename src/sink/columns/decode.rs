@@ -19,8 +19,20 @@ pub struct Decoder {
     /// By the name as JSON writes it, without its quotes.
     by_name: HashMap<Vec<u8>, usize>,
     extra: Option<usize>,
-    /// The columns' types now: decimals widen with the values that come.
+    /// The columns' types now: decimals widen with the values that come, and nanoseconds
+    /// become microseconds.
     types: Mutex<Vec<ColumnType>>,
+}
+
+/// What became of rows.
+#[derive(Debug, PartialEq)]
+pub enum Decoded {
+    /// They are columns.
+    Columns(Columns),
+    /// These columns of nanoseconds have times that those do not reach. Microseconds would,
+    /// and these rows need nothing finer: the sink [settles](Decoder::settle) whether its
+    /// table can have them, and the rows are decoded again.
+    Unsettled(Vec<usize>),
 }
 
 /// What the decoder knows of a column.
@@ -30,7 +42,9 @@ struct Plan {
     /// `"name":`, as JSON writes it.
     pattern: Vec<u8>,
     is_key: bool,
-    /// Whether it was told already that a number of this column is kept beside it.
+    /// Whether it is settled that a column of nanoseconds stays one.
+    keeps_nanos: AtomicBool,
+    /// Whether it was told already that a value of this column is kept beside it.
     is_told: AtomicBool,
 }
 
@@ -43,8 +57,9 @@ struct Work {
     /// this nearly always names the next key, and a comparison replaces a look-up.
     successors: Vec<usize>,
     last_date: LastDate,
-    /// Values that their column does not hold, as their text: times that 64 bits of
-    /// nanoseconds do not reach, numbers that no decimal or double holds.
+    /// Values that their column does not hold, or not to the last digit, as their text:
+    /// times that 64 bits of nanoseconds do not reach or that have more digits than
+    /// microseconds, numbers that no decimal or double holds.
     beyond: Vec<(Change, Vec<u8>)>,
     /// For each column the width that its decimals need; another one than the column
     /// has is a reason to begin anew.
@@ -58,6 +73,7 @@ impl Decoder {
             name: column.name.clone(),
             pattern: format!("{}:", serde_json::Value::from(column.name.as_str())).into_bytes(),
             is_key: table.key.contains(&column.name),
+            keeps_nanos: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
         };
         let plans: Vec<Plan> = table.columns.iter().map(plan).collect();
@@ -75,15 +91,16 @@ impl Decoder {
     ///
     /// A column of decimals is as wide as its widest value needs, at least as the table
     /// says, and as it was before: a sink that is handed one wider than its own widens
-    /// that. A time that 64-bit nanoseconds do not reach, and a number that no decimal
-    /// holds which also holds those before it, becomes NULL, its text goes into
-    /// [`EXTRA_COLUMN`] under the column's name, and the cell is listed in
-    /// [`Columns::changes`].
+    /// that. A time that 64-bit nanoseconds do not reach, in a column that is settled to
+    /// have them, and a number that no decimal holds which also holds those before it,
+    /// becomes NULL, its text goes into [`EXTRA_COLUMN`] under the column's name, and the
+    /// cell is listed in [`Columns::changes`]. So is a time that a column of microseconds
+    /// holds without its last digits.
     ///
     /// # Errors
     /// [`ErrorKind::Bug`] for a row that is not canonical, [`ErrorKind::Sink`] for
-    /// such a value in a key column, where NULL would merge rows.
-    pub fn decode(&self, rows: &Rows) -> Result<Columns> {
+    /// such a value in a key column, where it would merge rows.
+    pub fn decode(&self, rows: &Rows) -> Result<Decoded> {
         for text in rows.texts() {
             std::str::from_utf8(text)
                 .map_err(|error| self.fault("holds bytes that are not UTF-8").caused_by(error))?;
@@ -93,9 +110,40 @@ impl Decoder {
             for (index, text) in rows.iter().enumerate() {
                 self.row(&mut work, index, text)?;
             }
-            if !self.widen(&types, &work.widths) {
-                return self.finish(work, rows);
+            if self.widen(&types, &work.widths) {
+                continue;
             }
+            let unsettled = self.unsettled(&work);
+            if unsettled.is_empty() {
+                return self.finish(work, rows).map(Decoded::Columns);
+            }
+            return Ok(Decoded::Unsettled(unsettled));
+        }
+    }
+
+    /// The columns that [`Decoded::Unsettled`] lists.
+    fn unsettled(&self, work: &Work) -> Vec<usize> {
+        let mut columns: Vec<usize> = work.beyond.iter().map(|(change, _)| change.column).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        columns.retain(|column| match &work.columns[*column] {
+            Values::Timestamp(times) => {
+                !self.plans[*column].keeps_nanos.load(Ordering::Relaxed)
+                    && times.iter().all(|time| time % 1000 == 0)
+            }
+            _ => false,
+        });
+        columns
+    }
+
+    /// Settles of a column of nanoseconds whether it has microseconds from now on.
+    pub fn settle(&self, column: &str, in_micros: bool) {
+        let Some(index) = self.plans.iter().position(|plan| plan.name == column) else { return };
+        if in_micros {
+            let mut types = self.types.lock().unwrap_or_else(PoisonError::into_inner);
+            types[index] = ColumnType::TimestampMicros;
+        } else {
+            self.plans[index].keeps_nanos.store(true, Ordering::Relaxed);
         }
     }
 
@@ -218,10 +266,18 @@ impl Decoder {
             Values::Timestamp(values) => {
                 let time;
                 (time, end) = scan::timestamp(text, start, &mut work.last_date)?;
-                if let Some(time) = time {
+                if let Some(time) = time.nanos() {
                     values[row] = time;
                 } else {
                     work.goes_beside(row, column, &text[start..end]);
+                }
+            }
+            Values::Micros(values) => {
+                let time;
+                (time, end) = scan::timestamp(text, start, &mut work.last_date)?;
+                values[row] = time.micros();
+                if time.is_cut_by_micros() {
+                    work.is_cut(row, column, &text[start..end]);
                 }
             }
             Values::Json(texts) => end = texts.read_json(row, text, start)?,
@@ -242,16 +298,27 @@ impl Decoder {
         Ok(Columns { rows: rows.len(), columns, validity, changes, notes, deletes })
     }
 
-    /// Says of the first number of a column that it is kept beside it.
+    /// Says of the first value of a column that it is kept beside it.
     fn tell(&self, column: usize, text: &[u8]) {
         let plan = &self.plans[column];
-        if !text.starts_with(b"\"") && !plan.is_told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                table = self.table,
-                column = plan.name,
+        if plan.is_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (table, column) = (&self.table, &plan.name);
+        match text.first() {
+            Some(b'"') => tracing::warn!(
+                table,
+                column,
+                "a time does not fit beside the column's others, because nanoseconds reach from 1677-09-22 to \
+                 2262-04-11: such times are NULL there, or cut to microseconds where others lie outside of these \
+                 days; they are listed in _airbyte_meta and kept in additional_properties"
+            ),
+            _ => tracing::warn!(
+                table,
+                column,
                 "a number does not fit beside the column's others: such numbers are NULL there, listed in \
                  _airbyte_meta and kept in additional_properties; `numbers: double` takes them, rounded"
-            );
+            ),
         }
     }
 
@@ -260,7 +327,10 @@ impl Decoder {
         let plan = &self.plans[cell.column];
         let Some(extra) = self.extra.filter(|_| !plan.is_key) else {
             let (what, hint) = match value.first() {
-                Some(b'"') => ("time", "times with nanoseconds reach from 1677-09-22 to 2262-04-11"),
+                Some(b'"') => (
+                    "time",
+                    "times with nanoseconds reach from 1677-09-22 to 2262-04-11, others have microseconds",
+                ),
                 _ => ("number", "decimals have 38 digits, before and after the point together"),
             };
             let message = format!("`{}` of table {} holds a {what} that does not fit", plan.name, self.table);
@@ -303,6 +373,12 @@ impl Work {
         }
     }
 
+    /// Keeps a time beside what its column holds of it.
+    #[cold]
+    fn is_cut(&mut self, row: usize, column: usize, text: &[u8]) {
+        self.beyond.push((Change { row, column, cause: Cause::Cut }, text.to_vec()));
+    }
+
     #[cold]
     fn goes_beside(&mut self, row: usize, column: usize, text: &[u8]) {
         self.validity[column].unset(row);
@@ -323,6 +399,7 @@ impl Values {
             ColumnType::Double => Self::Double(vec![0.0; rows]),
             ColumnType::Date => Self::Date(vec![0; rows]),
             ColumnType::Timestamp => Self::Timestamp(vec![0; rows]),
+            ColumnType::TimestampMicros => Self::Micros(vec![0; rows]),
             ColumnType::Json => Self::Json(texts()),
         }
     }

@@ -68,7 +68,9 @@ impl Columns {
                 texts.get(left).cmp(texts.get(right))
             }
             Values::Boolean(values) => values[left].cmp(&values[right]),
-            Values::Integer(values) | Values::Timestamp(values) => values[left].cmp(&values[right]),
+            Values::Integer(values) | Values::Timestamp(values) | Values::Micros(values) => {
+                values[left].cmp(&values[right])
+            }
             Values::Decimal(_, values) => values[left].cmp(&values[right]),
             Values::WideDecimal(_, values) => values[left].cmp(&values[right]),
             // None of them is NaN.
@@ -103,7 +105,7 @@ impl Columns {
                 out.extend_from_slice(text);
             }
             Values::Boolean(values) => out.push(u8::from(values[row])),
-            Values::Integer(values) | Values::Timestamp(values) => {
+            Values::Integer(values) | Values::Timestamp(values) | Values::Micros(values) => {
                 out.extend_from_slice(&values[row].to_le_bytes());
             }
             Values::Decimal(_, values) => out.extend_from_slice(&values[row].to_le_bytes()),

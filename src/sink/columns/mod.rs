@@ -13,9 +13,9 @@ mod scan;
 mod tests;
 
 use crate::batch::{Change, Note};
-use crate::catalog::Width;
+use crate::catalog::{ColumnType, Width};
 
-pub use decode::Decoder;
+pub use decode::{Decoded, Decoder};
 pub use keys::Extremes;
 
 /// The start of the first day that 64 bits of nanoseconds hold in whole:
@@ -54,6 +54,8 @@ pub enum Values {
     /// Nanoseconds since 1970-01-01T00:00:00Z, [`EARLIEST`] or later and before
     /// `i64::MAX`, which warehouses use as infinity.
     Timestamp(Vec<i64>),
+    /// Microseconds since then, of the years 1 to 9999.
+    Micros(Vec<i64>),
     /// JSON text.
     Json(Texts),
 }
@@ -141,10 +143,18 @@ impl Columns {
         &self.columns[column]
     }
 
-    /// The width of a column of decimals.
-    pub fn width_of(&self, column: usize) -> Option<Width> {
+    /// The type that a column of a table must have for the values, where columns of one kind
+    /// have several and the one that it `has` is not enough.
+    pub fn needs(&self, column: usize, has: ColumnType) -> Option<ColumnType> {
         match &self.columns[column] {
-            Values::Decimal(width, _) | Values::WideDecimal(width, _) => Some(*width),
+            Values::Decimal(width, _) | Values::WideDecimal(width, _) => Some(ColumnType::Decimal(*width)),
+            Values::Timestamp(times)
+                if has == ColumnType::TimestampMicros && times.iter().all(|nanos| nanos % 1000 == 0) =>
+            {
+                None
+            }
+            Values::Timestamp(_) => Some(ColumnType::Timestamp),
+            Values::Micros(_) => Some(ColumnType::TimestampMicros),
             _ => None,
         }
     }
@@ -178,7 +188,9 @@ impl Columns {
             match values {
                 Values::Text(texts) | Values::Json(texts) => pick(&mut texts.spans, keep),
                 Values::Boolean(values) => pick(values, keep),
-                Values::Integer(values) | Values::Timestamp(values) => pick(values, keep),
+                Values::Integer(values) | Values::Timestamp(values) | Values::Micros(values) => {
+                    pick(values, keep);
+                }
                 Values::Decimal(_, values) => pick(values, keep),
                 Values::WideDecimal(_, values) => pick(values, keep),
                 Values::Double(values) => pick(values, keep),

@@ -217,9 +217,37 @@ pub(super) fn date(text: &[u8], start: usize, last: &mut LastDate) -> Scan<i32> 
     Ok((last.read(&quoted[1..11]).ok_or(NOT_A_DATE)?, start + 12))
 }
 
-/// A time in quotes, as nanoseconds since 1970-01-01T00:00:00Z; `None` when it
-/// is outside of what [`super::Values::Timestamp`] holds.
-pub(super) fn timestamp(text: &[u8], start: usize, last: &mut LastDate) -> Scan<Option<i64>> {
+/// A moment of the years 1 to 9999, not yet of any column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    /// Since 1970-01-01T00:00:00Z.
+    seconds: i64,
+    /// Of the second.
+    nanos: i64,
+}
+
+impl Moment {
+    /// Nanoseconds since 1970-01-01T00:00:00Z, if [`super::Values::Timestamp`] holds them.
+    #[inline]
+    pub fn nanos(self) -> Option<i64> {
+        let exact = i128::from(self.seconds) * 1_000_000_000 + i128::from(self.nanos);
+        let held = i128::from(super::EARLIEST)..i128::from(i64::MAX);
+        held.contains(&exact).then_some(exact as i64)
+    }
+
+    /// Microseconds since then, without the digits that follow.
+    pub fn micros(self) -> i64 {
+        self.seconds * 1_000_000 + self.nanos / 1000
+    }
+
+    /// Whether digits follow those of the microseconds.
+    pub fn is_cut_by_micros(self) -> bool {
+        self.nanos % 1000 != 0
+    }
+}
+
+/// A time in quotes.
+pub(super) fn timestamp(text: &[u8], start: usize, last: &mut LastDate) -> Scan<Moment> {
     const NOT_A_TIME: &str = "not a time as YYYY-MM-DDThh:mm:ss[.f]Z";
     let head = text.get(start..start + 20).ok_or(NOT_A_TIME)?;
     let clock = time_of_day(head).ok_or(NOT_A_TIME)?;
@@ -239,9 +267,7 @@ pub(super) fn timestamp(text: &[u8], start: usize, last: &mut LastDate) -> Scan<
         return Err(NOT_A_TIME);
     }
     let seconds = i64::from(days) * 86_400 + clock;
-    let exact = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let held = i128::from(super::EARLIEST)..i128::from(i64::MAX);
-    Ok((held.contains(&exact).then_some(exact as i64), end + 2))
+    Ok((Moment { seconds, nanos }, end + 2))
 }
 
 /// Seconds since midnight of `"YYYY-MM-DDThh:mm:ss`.

@@ -22,7 +22,19 @@ fn decode_as(table: &Table, lines: &[&str]) -> Result<Columns> {
     for line in lines {
         rows.push(line.as_bytes());
     }
-    Decoder::new(table).decode(&rows)
+    decode_with(&Decoder::new(table), table, &rows)
+}
+
+/// As a sink whose table has nanoseconds.
+fn decode_with(decoder: &Decoder, table: &Table, rows: &Rows) -> Result<Columns> {
+    match decoder.decode(rows)? {
+        Decoded::Columns(columns) => Ok(columns),
+        Decoded::Unsettled(columns) => {
+            columns.iter().for_each(|column| decoder.settle(&table.columns[*column].name, false));
+            let Decoded::Columns(columns) = decoder.decode(rows)? else { panic!("it was settled") };
+            Ok(columns)
+        }
+    }
 }
 
 /// A table with the one column `v` and the column for the rest.
@@ -111,7 +123,7 @@ fn a_column_widens_with_its_numbers_and_stays_wide() {
     let decode = |values: &[&str]| {
         let mut rows = Rows::default();
         values.iter().for_each(|value| rows.push(format!("{{\"v\":{value}}}").as_bytes()));
-        decoder.decode(&rows).unwrap()
+        decode_with(&decoder, &table, &rows).unwrap()
     };
     let columns = decode(&["999999999.999999999", "-0.5", "1.0000000000"]);
     assert_eq!(
@@ -247,6 +259,60 @@ fn a_time_beyond_64_bits_is_kept_beside_and_noted() {
     assert_eq!(nulls, [false, false, false, true]);
     let noted: Vec<_> = columns.changes().iter().map(|change| (change.row, change.cause)).collect();
     assert_eq!(noted, [(0, Cause::Destination), (1, Cause::Destination), (2, Cause::Destination)]);
+}
+
+#[test]
+fn a_column_of_nanoseconds_asks_for_microseconds_where_they_would_do() {
+    let table = table(
+        &[
+            ("v", ColumnType::Timestamp),
+            ("w", ColumnType::Timestamp),
+            ("x", ColumnType::Timestamp),
+            (EXTRA_COLUMN, ColumnType::Json),
+        ],
+        &[],
+    );
+    let rows = |lines: &[&str]| {
+        let mut rows = Rows::default();
+        lines.iter().for_each(|line| rows.push(line.as_bytes()));
+        rows
+    };
+    let lines = rows(&[
+        r#"{"v":"2024-01-01T00:00:00.000001Z","w":"9999-12-31T23:59:59Z","x":"2024-01-01T00:00:00.1Z"}"#,
+        r#"{"v":"0001-01-01T00:00:00Z","w":"2024-01-01T00:00:00.000000001Z","x":null}"#,
+        r#"{"v":"9999-12-31T23:59:59.9999999Z"}"#,
+    ]);
+    let decoder = Decoder::new(&table);
+    assert_eq!(decoder.decode(&lines).unwrap(), Decoded::Unsettled(vec![0]), "w has a nanosecond");
+    decoder.settle("v", true);
+    let Decoded::Columns(columns) = decoder.decode(&lines).unwrap() else { panic!("it was settled") };
+    let micros = vec![1_704_067_200_000_001, -62_135_596_800_000_000, 253_402_300_799_999_999];
+    assert_eq!(*columns.values(0), Values::Micros(micros));
+    let Values::Json(extra) = columns.values(3) else { panic!("not a JSON column") };
+    assert_eq!(extra.get(0), br#"{"w":"9999-12-31T23:59:59Z"}"#);
+    assert_eq!(extra.get(2), br#"{"v":"9999-12-31T23:59:59.9999999Z"}"#);
+    assert!(columns.validity(0).get(2), "what is left of a time that was cut is there");
+    let noted: Vec<_> =
+        columns.changes().iter().map(|change| (change.row, change.column, change.cause)).collect();
+    assert_eq!(noted, [(0, 1, Cause::Destination), (2, 0, Cause::Cut)]);
+    // It is asked once, and microseconds stay.
+    let far = rows(&[r#"{"w":"9999-12-31T23:59:59Z"}"#]);
+    assert_eq!(decoder.decode(&far).unwrap(), Decoded::Unsettled(vec![1]));
+    decoder.settle("w", false);
+    for _ in 0..2 {
+        let Decoded::Columns(columns) = decoder.decode(&far).unwrap() else { panic!("it was settled") };
+        assert!(!columns.validity(1).get(0));
+        assert_eq!(*columns.values(0), Values::Micros(vec![0]));
+    }
+}
+
+#[test]
+fn a_key_is_never_cut() {
+    let table = table(&[("v", ColumnType::TimestampMicros), (EXTRA_COLUMN, ColumnType::Json)], &["v"]);
+    assert!(decode_as(&table, &[r#"{"v":"9999-12-31T23:59:59.999999Z"}"#]).is_ok());
+    let error = decode_as(&table, &[r#"{"v":"2024-01-01T00:00:00.0000001Z"}"#]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Sink);
+    assert!(error.user_message().contains("`v` of table things holds a time"), "{}", error.user_message());
 }
 
 #[test]

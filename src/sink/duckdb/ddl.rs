@@ -97,6 +97,7 @@ pub(super) fn sql_type(ty: ColumnType, json: &'static str) -> Cow<'static, str> 
         ColumnType::Double => "DOUBLE",
         ColumnType::Date => "DATE",
         ColumnType::Timestamp => "TIMESTAMP_NS",
+        ColumnType::TimestampMicros => "TIMESTAMP",
         ColumnType::Json => json,
     })
 }

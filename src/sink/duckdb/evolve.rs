@@ -4,17 +4,17 @@
 //!
 //! All of it happens in the open transaction, with rows in it or not: DuckDB's ALTER
 //! is undone by a rollback, and comments stay. It fails whoever else has rows of the
-//! table in a transaction of their own.
+//! table in a transaction of their own, and the commit of a transaction that deleted rows
+//! of the table before.
 
 use std::sync::Arc;
 
-use duckdb::Connection;
+use duckdb::{Connection, OptionalExt};
 
 use super::client::{execute, failed, quoted};
 use super::ddl::{self, Place, Tables, sql_type};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::columns::Columns;
 
 /// What becomes of a column.
 #[derive(Debug, PartialEq)]
@@ -110,30 +110,83 @@ fn steps<'a>(
     Ok(steps)
 }
 
-/// Widens the columns of decimals to those of a batch; `held` is the table as it is.
-/// Returns whether one was widened.
+/// Whether the columns hold rows that need these types as they are.
+pub(super) fn has_room(held: &Table, needs: impl Fn(usize, ColumnType) -> Option<ColumnType>) -> bool {
+    held.columns.iter().enumerate().all(|(index, column)| match (column.ty, needs(index, column.ty)) {
+        (ColumnType::Decimal(has), Some(ColumnType::Decimal(needs))) => has.covers(needs),
+        (ColumnType::Timestamp, Some(ColumnType::TimestampMicros)) => false,
+        _ => true,
+    })
+}
+
+/// Widens the columns of decimals for rows that need these types, and makes microseconds of
+/// nanoseconds where the rows have those; `held` is the table as it is. Returns whether a
+/// column was changed.
 ///
 /// # Errors
-/// When a column cannot be widened; the transaction is lost then.
+/// When a column cannot be changed; the transaction is lost then.
 pub(super) fn make_room(
     connection: &Connection,
     place: &Place,
     held: &mut Arc<Table>,
-    batch: &Columns,
+    needs: impl Fn(usize, ColumnType) -> Option<ColumnType>,
 ) -> Result<bool> {
     let before = Arc::clone(held);
     for (index, column) in before.columns.iter().enumerate() {
-        let (ColumnType::Decimal(has), Some(needs)) = (column.ty, batch.width_of(index)) else { continue };
-        if has.covers(needs) {
-            continue;
-        }
-        let wider = has.with(needs.need()).ok_or_else(|| {
-            Error::bug(format!("rows for {} need decimals of more than 38 digits", place.sql()))
-        })?;
-        change(connection, place, &column.name, &format!("DECIMAL{wider}"), None)?;
-        Arc::make_mut(held).columns[index].ty = ColumnType::Decimal(wider);
+        let Some(ty) = room(connection, place, column, needs(index, column.ty))? else { continue };
+        change(connection, place, &column.name, sql_type(ty, "JSON").as_ref(), None)?;
+        Arc::make_mut(held).columns[index].ty = ty;
     }
     Ok(!Arc::ptr_eq(held, &before))
+}
+
+/// What a column of a table has to become for rows that need a type, if another than it has.
+fn room(
+    connection: &Connection,
+    place: &Place,
+    column: &Column,
+    needs: Option<ColumnType>,
+) -> Result<Option<ColumnType>> {
+    match (column.ty, needs) {
+        (ColumnType::Decimal(has), Some(ColumnType::Decimal(needs))) if !has.covers(needs) => {
+            let wider = has.with(needs.need()).ok_or_else(|| {
+                Error::bug(format!("rows for {} need decimals of more than 38 digits", place.sql()))
+            })?;
+            Ok(Some(ColumnType::Decimal(wider)))
+        }
+        // DuckDB would round what is stored. It was looked at before, but rows that were to
+        // replace some of it may have been taken back.
+        (ColumnType::Timestamp, Some(ColumnType::TimestampMicros))
+            if !can_have_micros(connection, place, column)? =>
+        {
+            let message = format!("the column {} of {} holds nanoseconds again", column.name, place.sql());
+            Err(Error::new(ErrorKind::Sink, message)
+                .hint("run it again: times that nanoseconds do not reach are then kept beside the column"))
+        }
+        (ColumnType::Timestamp, Some(ColumnType::TimestampMicros)) => Ok(Some(ColumnType::TimestampMicros)),
+        // And what comes, unless it has nothing finer.
+        (ColumnType::TimestampMicros, Some(ColumnType::Timestamp)) => Err(Error::bug(format!(
+            "rows for {} have nanoseconds in {}, which has microseconds",
+            place.sql(),
+            column.name
+        ))),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a column of a table has microseconds.
+pub(super) fn is_micros(held: &Table, column: &str) -> bool {
+    held.position(column).is_some_and(|index| held.columns[index].ty == ColumnType::TimestampMicros)
+}
+
+/// Whether microseconds hold what a column of nanoseconds holds.
+pub(super) fn can_have_micros(connection: &Connection, place: &Place, column: &Column) -> Result<bool> {
+    let name = quoted(&column.name);
+    let sql = format!("SELECT 1 FROM {} WHERE epoch_ns({name}) % 1000 <> 0 LIMIT 1", place.sql());
+    let found = connection.query_row(&sql, [], |_| Ok(())).optional();
+    found
+        .map(|finer| finer.is_none())
+        .map_err(|error| failed(&format!("could not read {}", place.sql()), error))
 }
 
 fn change(connection: &Connection, place: &Place, column: &str, to: &str, using: Option<&str>) -> Result<()> {
@@ -157,9 +210,18 @@ fn step(
         Step::ChangeIf(condition, ty, using) if all_are(connection, place, &condition)? => {
             Ok(Step::Change(ty, using))
         }
+        Step::ChangeIf(_, ColumnType::Timestamp, _) if all_are(connection, place, &within_years(column))? => {
+            Ok(Step::Change(ColumnType::TimestampMicros, None))
+        }
         Step::ChangeIf(..) | Step::Refuse => Err(refused(place, &column.name, have, need.as_ref())),
         step => Ok(step),
     }
+}
+
+/// Of a column of dates: that they are moments of the years 1 to 9999.
+fn within_years(column: &Column) -> String {
+    let name = quoted(&column.name);
+    format!("{name} IS NULL OR {name} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'")
 }
 
 fn all_are(connection: &Connection, place: &Place, condition: &str) -> Result<bool> {
@@ -200,6 +262,7 @@ fn plan(have: &str, column: &Column, json: &'static str) -> Step {
         (ColumnType::Double, "BIGINT") => {
             Step::ChangeIf(format!("{name} IS NULL OR abs({name}) <= {EXACT_IN_DOUBLE}"), want, None)
         }
+        (ColumnType::Timestamp, "TIMESTAMP") => Step::Keep(ColumnType::TimestampMicros),
         (ColumnType::Timestamp, "DATE") => {
             let condition =
                 format!("{name} IS NULL OR {name} BETWEEN DATE '1677-09-22' AND DATE '2262-04-11'");

@@ -68,6 +68,8 @@ impl Load {
         let ty = |(index, column): (usize, &Column)| match self.columns.values(index) {
             Values::Decimal(width, _) | Values::WideDecimal(width, _) => ColumnType::Decimal(*width),
             Values::Double(_) => ColumnType::Double,
+            Values::Timestamp(_) => ColumnType::Timestamp,
+            Values::Micros(_) => ColumnType::TimestampMicros,
             _ => column.ty,
         };
         self.table.columns.iter().enumerate().map(ty).collect()
@@ -149,10 +151,14 @@ impl Feed {
     }
 
     /// The call when it returns these columns. DuckDB keeps the plan of a statement by
-    /// its text, and in the plan the types of decimals.
+    /// its text, and in the plan the types of decimals and times.
     pub fn sql_of(columns: &Columns) -> String {
-        let widths = (0..columns.width()).filter_map(|column| columns.width_of(column));
-        format!("{} /* {} */", Self::SQL, widths.map(|width| width.to_string()).collect::<String>())
+        let mark = |column| match columns.values(column) {
+            Values::Decimal(width, _) | Values::WideDecimal(width, _) => width.to_string(),
+            Values::Micros(_) => format!("{column}us"),
+            _ => String::new(),
+        };
+        format!("{} /* {} */", Self::SQL, (0..columns.width()).map(mark).collect::<String>())
     }
 
     /// Sets what the function returns from now on.
@@ -257,6 +263,7 @@ fn logical_type(ty: ColumnType) -> LogicalTypeHandle {
         ColumnType::Double => LogicalTypeId::Double.into(),
         ColumnType::Date => LogicalTypeId::Date.into(),
         ColumnType::Timestamp => LogicalTypeId::TimestampNs.into(),
+        ColumnType::TimestampMicros => LogicalTypeId::Timestamp.into(),
     }
 }
 
@@ -273,7 +280,9 @@ impl Chunk<'_> {
         match values {
             Values::Text(texts) | Values::Json(texts) => self.texts(texts, validity),
             Values::Boolean(values) => self.copy(&values[rows]),
-            Values::Integer(values) | Values::Timestamp(values) => self.copy(&values[rows]),
+            Values::Integer(values) | Values::Timestamp(values) | Values::Micros(values) => {
+                self.copy(&values[rows]);
+            }
             Values::Decimal(_, values) => self.copy(&values[rows]),
             Values::WideDecimal(_, values) => self.copy(&values[rows]),
             Values::Double(values) => self.copy(&values[rows]),

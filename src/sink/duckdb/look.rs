@@ -44,7 +44,8 @@ pub(super) fn count(database: &Database, target: &Target, parts: &[Extent]) -> R
     if !tables.has(&place) {
         return Ok(0);
     }
-    let parts = merge::within(parts).join(" OR ");
+    let is_micros = |cursor: &str| tables.ty(&place, cursor) == Some("TIMESTAMP");
+    let parts = merge::within(parts, is_micros).join(" OR ");
     rows(&connection, &place, if parts.is_empty() { "true" } else { &parts })
 }
 

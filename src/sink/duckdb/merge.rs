@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::client::{literal, quoted};
 use super::ddl::Place;
+use super::feed::Feed;
 use crate::batch::{Bound, Extent};
 use crate::catalog::Table;
 use crate::sink::columns::{Columns, Values};
@@ -61,32 +62,62 @@ impl Key {
     pub fn range(&self, batch: &Columns) -> String {
         let conditions: Vec<String> =
             self.columns.iter().filter_map(|(column, name)| range(batch, *column, &quoted(name))).collect();
-        if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") }
+        if conditions.is_empty() { ANY.to_owned() } else { conditions.join(" AND ") }
     }
 }
+
+/// The condition that every row fulfils.
+pub(super) const ANY: &str = "true";
 
 /// A query that has a row if and only if a row of the table fulfils the condition.
 pub(super) fn probe(table: &Place, condition: &str) -> String {
     format!("SELECT 1 FROM {} AS held WHERE {condition} LIMIT 1", table.sql())
 }
 
-/// A statement that deletes the rows of the table that fulfil the condition.
-pub(super) fn delete(table: &Place, condition: &str) -> String {
-    format!("DELETE FROM {} AS held WHERE {condition}", table.sql())
+/// What becomes of deletes in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deletes {
+    /// They are made.
+    Made,
+    /// They are kept beside its rows, marked in [`Feed::DELETED`], because another table
+    /// may hold what they delete.
+    Kept,
+}
+
+impl Deletes {
+    /// A statement that deletes the rows of the table that fulfil the condition.
+    pub fn of(self, table: &Place, condition: &str) -> String {
+        let table = table.sql();
+        match self {
+            Self::Made => format!("DELETE FROM {table} AS held WHERE {condition}"),
+            Self::Kept => {
+                format!("UPDATE {table} AS held SET {} = true WHERE {condition}", quoted(Feed::DELETED))
+            }
+        }
+    }
+
+    /// The condition for those of the table's rows that are no deletes.
+    pub fn live(self, condition: &str) -> String {
+        match self {
+            Self::Made => condition.to_owned(),
+            Self::Kept => format!("{condition} AND NOT held.{}", quoted(Feed::DELETED)),
+        }
+    }
 }
 
 /// Partitions that one condition names.
 const PARTITIONS_PER_CONDITION: usize = 1_000;
 
 /// Conditions that the rows of parts of the table fulfil, those of the same days,
-/// which slices nearly always are, in one.
-pub(super) fn within(extents: &[Extent]) -> Vec<String> {
+/// which slices nearly always are, in one. `is_micros` says of a column of times whether
+/// it has microseconds.
+pub(super) fn within(extents: &[Extent], is_micros: impl Fn(&str) -> bool) -> Vec<String> {
     let mut same_days: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for extent in extents {
-        let cursor = quoted(&extent.cursor);
-        let mut days = format!("held.{cursor} >= {}", bound(extent.from));
+        let (cursor, is_micros) = (quoted(&extent.cursor), is_micros(&extent.cursor));
+        let mut days = format!("held.{cursor} >= {}", bound(extent.from, is_micros));
         if let Some(until) = extent.until {
-            days.push_str(&format!(" AND held.{cursor} < {}", bound(until)));
+            days.push_str(&format!(" AND held.{cursor} < {}", bound(until, is_micros)));
         }
         if let Some((column, _)) = &extent.partition {
             days.push_str(&format!(" AND held.{} IN ", quoted(column)));
@@ -104,11 +135,16 @@ pub(super) fn within(extents: &[Extent]) -> Vec<String> {
     same_days.into_iter().flat_map(conditions).collect()
 }
 
-/// A time that nanoseconds do not reach is NULL in its column: the nearest one
-/// that they do reach bounds the same rows.
-fn bound(bound: Bound) -> String {
+/// A time that nanoseconds do not reach is NULL in their column: the nearest one
+/// that they do reach bounds the same rows, and so does the next whole microsecond in a
+/// column of those. DuckDB compares the two kinds only where nanoseconds reach.
+fn bound(bound: Bound, is_micros: bool) -> String {
     match bound {
         Bound::Day(day) => format!("DATE '{day}'"),
+        Bound::Time(time) if is_micros => {
+            let micros = -(-time.as_nanosecond()).div_euclid(1000);
+            format!("make_timestamp({micros})")
+        }
         Bound::Time(time) => {
             let nanos = time.as_nanosecond().clamp(i128::from(i64::MIN), i128::from(i64::MAX));
             format!("make_timestamp_ns({nanos})")
@@ -140,6 +176,7 @@ fn constant(values: &Values, row: usize) -> Option<String> {
         Values::Integer(values) => Some(format!("'{}'::BIGINT", values[row])),
         Values::Date(values) => Some(format!("(DATE '1970-01-01' + ({}))", values[row])),
         Values::Timestamp(values) => Some(format!("make_timestamp_ns({})", values[row])),
+        Values::Micros(values) => Some(format!("make_timestamp({})", values[row])),
         Values::Boolean(_)
         | Values::Decimal(..)
         | Values::WideDecimal(..)

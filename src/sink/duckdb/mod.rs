@@ -15,11 +15,14 @@
 //!
 //! # Types
 //! Decimals are as narrow as the table says, in columns that widen in the transaction
-//! of the rows that need it; times `TIMESTAMP_NS` in UTC. A time that 64
-//! bits of nanoseconds do not reach (before 1677-09-22 or after 2262-04-11) is
-//! NULL in its column, kept in `additional_properties` and noted in
-//! `_airbyte_meta`; in a key column it is an error.
+//! of the rows that need it; times `TIMESTAMP_NS` in UTC. The first time that 64
+//! bits of nanoseconds do not reach (before 1677-09-22 or after 2262-04-11) makes a
+//! `TIMESTAMP` of its column, which has the years 1 to 9999 and microseconds, if nothing
+//! there is finer; a finer time that comes later is cut. Else it is NULL in its column. In
+//! both cases the time is kept in `additional_properties` and noted in `_airbyte_meta`; in
+//! a key column it is an error.
 
+mod ahead;
 mod check;
 mod client;
 mod ddl;
@@ -41,9 +44,9 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-use super::columns::Decoder;
+use super::columns::{Decoded, Decoder};
 use super::numbers::Numbers;
-use super::{Look, Opened, Portion, Sink, StreamId, Target};
+use super::{Abilities, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, Result};
 use client::Access;
@@ -114,6 +117,18 @@ pub struct DuckDbSink {
     failed: Arc<AtomicBool>,
 }
 
+/// What DuckDB can do. It holds at least a block of memory for each table of a
+/// transaction.
+const ABILITIES: Abilities = Abilities {
+    sink: "DuckDB",
+    durability: Durability::Together,
+    joins: Joins::Many(100),
+    replaces_by_key: true,
+    deletes: true,
+    swaps: true,
+    evolves: true,
+};
+
 /// What this side of the channel knows of a stream.
 #[derive(Debug)]
 struct Stream {
@@ -121,8 +136,6 @@ struct Stream {
     decoder: Arc<Decoder>,
     /// The key's columns where rows replace each other, else empty.
     key: Arc<[usize]>,
-    /// The column that says which of a key's rows wins; see [`crate::catalog::Table::version`].
-    version: Option<usize>,
     /// Whether a write did not come to its end, so that rows may be missing.
     is_torn: bool,
 }
@@ -160,6 +173,11 @@ impl DuckDbSink {
         Ok(sink)
     }
 
+    /// What it can do; see [`Sink::abilities`].
+    pub const fn able() -> Abilities {
+        ABILITIES
+    }
+
     /// Tries whether the file takes what a run would write to it.
     ///
     /// # Errors
@@ -184,9 +202,41 @@ impl DuckDbSink {
         Ok(())
     }
 
+    /// Settles which of a stream's columns have microseconds from now on, for all
+    /// streams of its table.
+    async fn settle(&self, stream: usize, columns: Vec<usize>, ahead: bool) -> Result<()> {
+        let asked = columns.clone();
+        let can = self.ask(|reply| Command::InMicros { stream, columns: asked, ahead, reply }).await?;
+        let of = &self.streams[stream].target;
+        let place = |target: &Target| (target.schema.clone(), target.table.name.clone());
+        for same in self.streams.iter().filter(|other| place(&other.target) == place(of)) {
+            for column in &columns {
+                same.decoder.settle(&of.table.columns[*column].name, can.contains(column));
+            }
+        }
+        Ok(())
+    }
+
     async fn tell(&self, command: Command) -> Result<()> {
         let commands = self.commands.as_ref().ok_or_else(|| Error::bug("the sink is closed"))?;
         commands.send(command).await.map_err(gone)
+    }
+}
+
+/// Makes columns of a batch, or gives it back with those that are to be settled before.
+fn decoded(
+    decoder: &Decoder,
+    key: &[usize],
+    target: &Target,
+    mut batch: Batch,
+) -> Result<std::result::Result<Load, (Batch, Vec<usize>)>> {
+    match decoder.decode(&batch.rows)? {
+        Decoded::Unsettled(columns) => Ok(Err((batch, columns))),
+        Decoded::Columns(mut columns) => {
+            let version = target.table.version().and_then(|name| target.table.position(name));
+            let kept = if key.is_empty() { None } else { columns.keep_last(key, version) };
+            Ok(Ok(Load::new(columns, kept.as_deref(), target, &mut batch)))
+        }
     }
 }
 
@@ -206,6 +256,10 @@ impl Drop for DuckDbSink {
 
 #[async_trait]
 impl Sink for DuckDbSink {
+    fn abilities(&self) -> Abilities {
+        ABILITIES
+    }
+
     async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
         let targets = targets.to_vec();
         let streams = self.ask(|reply| Command::Open { targets, reply }).await?;
@@ -216,9 +270,8 @@ impl Sink for DuckDbSink {
                 true => table.key.iter().filter_map(|name| table.position(name)).collect(),
                 false => Arc::from([]),
             };
-            let version = table.version().and_then(|name| table.position(name));
             let decoder = Arc::new(Decoder::new(&held));
-            self.streams.push(Stream { target, decoder, key, version, is_torn: false });
+            self.streams.push(Stream { target, decoder, key, is_torn: false });
             Ok(Opened { id: StreamId(index), progress })
         });
         Ok(opened.collect())
@@ -245,20 +298,25 @@ impl Sink for DuckDbSink {
         let state = &mut self.streams[stream.0];
         state.is_torn = true;
         let (decoder, key) = (Arc::clone(&state.decoder), Arc::clone(&state.key));
-        let (target, version) = (Arc::clone(&state.target), state.version);
+        let target = Arc::clone(&state.target);
         if self.failed.load(Ordering::Acquire) {
             self.ask(|reply| Command::Flush { reply }).await?;
         }
-        let ahead = batch.ahead;
-        let decode = move || -> Result<Load> {
-            let mut batch = batch;
-            let mut columns = decoder.decode(&batch.rows)?;
-            let kept = if key.is_empty() { None } else { columns.keep_last(&key, version) };
-            Ok(Load::new(columns, kept.as_deref(), &target, &mut batch))
+        let (ahead, mut batch) = (batch.ahead, batch);
+        let load = loop {
+            let (decoder, key, target) = (Arc::clone(&decoder), Arc::clone(&key), Arc::clone(&target));
+            let decode = move || decoded(&decoder, &key, &target, batch);
+            let decoded = tokio::task::spawn_blocking(decode)
+                .await
+                .map_err(|error| Error::bug("decoding rows failed").caused_by(error))??;
+            match decoded {
+                Ok(load) => break load,
+                Err((undecided, columns)) => {
+                    self.settle(stream.0, columns, ahead).await?;
+                    batch = undecided;
+                }
+            }
         };
-        let load = tokio::task::spawn_blocking(decode)
-            .await
-            .map_err(|error| Error::bug("decoding rows failed").caused_by(error))??;
         self.tell(Command::Write { stream: stream.0, load: Box::new(load), ahead }).await?;
         self.streams[stream.0].is_torn = false;
         Ok(())

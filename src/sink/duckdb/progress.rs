@@ -106,6 +106,15 @@ impl Ledger {
         read().map_err(|error| self.unreadable(error))
     }
 
+    /// Whether a stream's row is of this version.
+    pub fn is_at(&self, connection: &Connection, target: &Target, version: i64) -> Result<bool> {
+        let sql = format!("SELECT version FROM {} WHERE pipeline = ? AND stream = ?", self.streams.sql());
+        let read = connection
+            .query_row(&sql, params![target.pipeline, target.stream], |row| row.get::<_, i64>(0))
+            .optional();
+        read.map(|found| found == Some(version)).map_err(|error| self.unreadable(error))
+    }
+
     /// The shards of a stream with their positions and versions.
     pub fn shards(&self, connection: &Connection, target: &Target, staged: bool) -> Result<Shards> {
         let sql = format!(
@@ -279,13 +288,17 @@ impl Ledger {
         let shards = self.shards.sql();
         match changed {
             Ok(changed) if changed == rows => Ok(()),
-            Ok(_) => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("another process moved the progress of {what} in {shards}"),
-            )
-            .hint("let only one process at a time write a stream; the other one's rows and progress are complete")),
+            Ok(_) => Err(self.conflict(what)),
             Err(error) => Err(failed(&format!("could not store progress in {shards}"), error)),
         }
+    }
+
+    /// Somebody else moved the progress of `what`.
+    pub fn conflict(&self, what: &str) -> Error {
+        let message = format!("another process moved the progress of {what} in {}", self.shards.sql());
+        Error::new(ErrorKind::Conflict, message).hint(
+            "let only one process at a time write a stream; the other one's rows and progress are complete",
+        )
     }
 
     fn unreadable(&self, error: duckdb::Error) -> Error {

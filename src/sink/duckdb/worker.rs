@@ -48,6 +48,13 @@ pub(super) enum Command {
         load: Box<Load>,
         ahead: bool,
     },
+    /// Which of the columns can have microseconds in place of nanoseconds.
+    InMicros {
+        stream: usize,
+        columns: Vec<usize>,
+        ahead: bool,
+        reply: Reply<Vec<usize>>,
+    },
     Flush {
         reply: Reply<()>,
     },
@@ -89,6 +96,9 @@ pub(super) fn run(
                 answer(reply, look::try_rights(writer.database(), &targets));
             }
             Command::Write { stream, load, ahead } => writer.write(stream, *load, ahead),
+            Command::InMicros { stream, columns, ahead, reply } => {
+                answer(reply, writer.in_micros(stream, &columns, ahead));
+            }
             Command::Flush { reply } => answer(reply, writer.flush()),
             Command::Commit { portions, reply } => answer(reply, writer.commit(&portions)),
             Command::Rollback { stream, reply } => answer(reply, writer.rollback(stream)),

@@ -4,22 +4,26 @@
 //! What DuckDB refuses of one stream takes the transaction of all with it. So what was
 //! loaded into that is kept until the commit, and loaded again without that stream.
 
+mod commit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use duckdb::{Connection, OptionalExt};
 
+use super::ahead::{self, Own};
 use super::client::{Database, execute, failed, literal, quoted};
 use super::ddl::{self, Place};
 use super::evolve;
 use super::feed::{self, Feed, Load};
-use super::merge::{self, Key};
+use super::merge::{self, Deletes, Key};
 use super::open;
-use super::progress::{Advance, First, Ledger};
+use super::progress::{First, Ledger};
 use super::worker::OpenedStream;
+use crate::batch::Extent;
 use crate::catalog::{ColumnType, Table};
-use crate::error::{Error, Result, listed};
+use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::sink::lifecycle::Head;
 use crate::sink::shards::Versions;
@@ -28,12 +32,6 @@ use crate::sink::{EXTRACTED_AT, GENERATION, META, Move, RAW_ID, Target, WriteMod
 /// Bytes of rows that are kept until the commit. The engine commits before streams that
 /// share a transaction have half of it.
 const KEPT_BYTES_MAX: usize = 64 << 20;
-
-/// Tables with new rows after which the log is worked into the file.
-const TABLES_PER_CHECKPOINT: usize = 100;
-
-/// Tables that a message names.
-const TABLES_NAMED_MAX: usize = 5;
 
 /// A stream that is open in the sink.
 pub(super) struct Stream {
@@ -58,8 +56,8 @@ pub(super) struct Stream {
     /// And as it was last committed.
     pub committed: Arc<Table>,
     pub json: &'static str,
-    /// The stream's own transaction, while it has one.
-    pub own: Option<Connection>,
+    /// Its rows ahead, while it has some.
+    pub own: Option<Own>,
 }
 
 /// What is committed of a stream, as the worker takes it.
@@ -138,13 +136,15 @@ impl Writer {
             return;
         }
         let load = Arc::new(load);
+        if !ahead && self.is_late_to_widen(stream, &load) {
+            self.keep(stream, load);
+            return self.load_again();
+        }
         match self.load(stream, &load, ahead) {
             Ok(()) if !ahead => self.keep(stream, load),
             Ok(()) => {}
             Err(error) if ahead => {
-                // Its transaction goes with the connection.
-                self.streams[stream].own = None;
-                self.streams[stream].narrow();
+                self.lose_ahead(stream);
                 self.refuse(stream, error);
             }
             Err(error) if self.kept_bytes > KEPT_BYTES_MAX => {
@@ -156,6 +156,28 @@ impl Writer {
                 self.load_again();
             }
         }
+    }
+
+    /// Which of a stream's columns of nanoseconds can have microseconds, because what is
+    /// stored there has nothing finer: in the rows that are not committed, and in those that
+    /// were, because the column changes before any of them is replaced.
+    pub fn in_micros(&self, stream: usize, columns: &[usize], ahead: bool) -> Result<Vec<usize>> {
+        if self.failed.load(Ordering::Acquire) || self.refused.contains_key(&stream) {
+            return Ok(Vec::new());
+        }
+        let Stream { own, into, held, .. } = &self.streams[stream];
+        let committed = self.database.connect()?;
+        let own = own.as_ref().filter(|_| ahead);
+        let (waiting, place) = own.map_or((&self.shared, into), |own| (own.connection(), own.place(into)));
+        let mut can = Vec::new();
+        for index in columns {
+            let column = &held.columns[*index];
+            let fits = |connection, place| evolve::can_have_micros(connection, place, column);
+            if evolve::is_micros(held, &column.name) || (fits(waiting, place)? && fits(&committed, into)?) {
+                can.push(*index);
+            }
+        }
+        Ok(can)
     }
 
     fn keep(&mut self, stream: usize, load: Arc<Load>) {
@@ -171,24 +193,44 @@ impl Writer {
         self.refused.entry(stream).or_insert(error);
     }
 
-    /// Loads what was loaded before into a new transaction, without refused streams.
+    /// Whether rows need wider columns than those of rows that are in the transaction of all
+    /// streams already: a table cannot be altered once rows of it were deleted.
+    fn is_late_to_widen(&self, of: usize, load: &Load) -> bool {
+        let Stream { into, held, .. } = &self.streams[of];
+        self.kept_bytes + load.bytes <= KEPT_BYTES_MAX
+            && !evolve::has_room(held, |column, has| load.columns.needs(column, has))
+            && self.in_shared.iter().any(|stream| self.streams[*stream].into.sql() == into.sql())
+    }
+
+    /// Loads what was loaded before into a new transaction, without refused streams; first
+    /// of all it makes the room that the rows need.
     fn load_again(&mut self) {
         loop {
-            self.in_shared.clear();
-            if std::mem::take(&mut self.is_shared_open) {
-                // DuckDB has ended it already, or ends it now.
-                let _ = self.shared.execute_batch("ROLLBACK");
-            }
-            self.narrow_shared();
+            self.undo_shared();
             let refused = &self.refused;
             self.kept.retain(|(stream, _)| !refused.contains_key(stream));
             let kept = self.kept.clone();
-            let mut again = kept.iter().map(|(stream, load)| (*stream, self.load(*stream, load, false)));
-            match again.find(|(_, loaded)| loaded.is_err()) {
-                Some((stream, Err(error))) => self.refuse(stream, error),
-                _ => return,
+            let mut failed =
+                kept.iter().find_map(|(stream, load)| Some((*stream, self.make_room(*stream, load).err()?)));
+            if failed.is_none() {
+                failed = kept
+                    .iter()
+                    .find_map(|(stream, load)| Some((*stream, self.load(*stream, load, false).err()?)));
+            }
+            match failed {
+                Some((stream, error)) => self.refuse(stream, error),
+                None => return,
             }
         }
+    }
+
+    fn undo_shared(&mut self) {
+        self.in_shared.clear();
+        if std::mem::take(&mut self.is_shared_open) {
+            // DuckDB has ended it already, or ends it now.
+            let _ = self.shared.execute_batch("ROLLBACK");
+        }
+        self.narrow_shared();
     }
 
     fn name(&self, stream: usize) -> &str {
@@ -197,22 +239,61 @@ impl Writer {
 
     fn load(&mut self, stream: usize, load: &Arc<Load>, ahead: bool) -> Result<()> {
         if ahead {
-            self.begin_own(stream)?;
-        } else {
-            self.begin_shared()?;
-            self.in_shared.insert(stream);
+            return self.load_ahead(stream, load);
         }
-        let Stream { own, into, held, .. } = &mut self.streams[stream];
-        let connection = own.as_ref().filter(|_| ahead).unwrap_or(&self.shared);
-        if evolve::make_room(connection, into, held, &load.columns)? && !ahead {
+        self.make_room(stream, load)?;
+        self.in_shared.insert(stream);
+        self.feed.set(Some(Arc::clone(load)));
+        let loaded = self.streams[stream].load_into(&self.shared, load);
+        self.feed.set(None);
+        loaded
+    }
+
+    /// Widens columns in the transaction of all streams.
+    fn make_room(&mut self, stream: usize, load: &Load) -> Result<()> {
+        self.begin_shared()?;
+        let Stream { into, held, .. } = &mut self.streams[stream];
+        if evolve::make_room(&self.shared, into, held, |column, has| load.columns.needs(column, has))? {
             self.tell_widths(stream);
         }
+        Ok(())
+    }
+
+    /// Adds rows to those that a stream has ahead.
+    fn load_ahead(&mut self, index: usize, load: &Arc<Load>) -> Result<()> {
+        if self.in_shared.contains(&index) {
+            return Err(Error::bug("rows were written ahead before those before them were committed"));
+        }
+        let own = match self.streams[index].own.take() {
+            Some(own) => own,
+            None => {
+                let stream = &self.streams[index];
+                let is_beside = stream.target.replaces_by_key() || self.shares_table(index);
+                Own::begin(self.database.connect()?, stream, is_beside)?
+            }
+        };
         self.feed.set(Some(Arc::clone(load)));
-        let stream = &self.streams[stream];
-        let connection = stream.own.as_ref().filter(|_| ahead).unwrap_or(&self.shared);
-        let loaded = stream.load(connection, load);
+        let stream = &mut self.streams[index];
+        let own = own.load(stream, load);
         self.feed.set(None);
-        loaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))
+        stream.own = Some(own?);
+        Ok(())
+    }
+
+    /// Takes the rows that a stream has ahead, to forget them, and with them the room that
+    /// they have in a table of its own. In another's it is of the others' transaction.
+    fn lose_ahead(&mut self, index: usize) -> Option<Own> {
+        let own = self.streams[index].own.take();
+        if !self.shares_table(index) {
+            self.streams[index].narrow();
+        }
+        own
+    }
+
+    /// Whether another stream writes to the same table.
+    fn shares_table(&self, of: usize) -> bool {
+        let into = self.streams[of].into.sql();
+        self.streams.iter().enumerate().any(|(index, stream)| index != of && stream.into.sql() == into)
     }
 
     /// Other streams of the same table have its types, too.
@@ -230,25 +311,13 @@ impl Writer {
 
     /// With the rows of the transaction of all streams went the room that was made for them.
     fn narrow_shared(&mut self) {
-        self.streams.iter_mut().filter(|stream| stream.own.is_none()).for_each(Stream::narrow);
+        self.streams.iter_mut().filter(|stream| !stream.is_apart()).for_each(Stream::narrow);
     }
 
     fn begin_shared(&mut self) -> Result<()> {
         if !self.is_shared_open {
-            execute(&self.shared, "BEGIN", || "could not begin a transaction".to_owned())?;
+            ahead::begin(&self.shared)?;
             self.is_shared_open = true;
-        }
-        Ok(())
-    }
-
-    fn begin_own(&mut self, stream: usize) -> Result<()> {
-        if self.in_shared.contains(&stream) {
-            return Err(Error::bug("rows were written ahead before those before them were committed"));
-        }
-        if self.streams[stream].own.is_none() {
-            let connection = self.database.connect()?;
-            execute(&connection, "BEGIN", || "could not begin a transaction".to_owned())?;
-            self.streams[stream].own = Some(connection);
         }
         Ok(())
     }
@@ -262,125 +331,11 @@ impl Writer {
         Err(self.failure.take().unwrap_or_else(told))
     }
 
-    /// Makes rows and moves durable: those of all streams in one transaction, and
-    /// before them each stream's whose rows were written ahead. Returns the streams
-    /// that were refused.
-    pub fn commit(&mut self, portions: &[OwnedPortion]) -> Result<Vec<(usize, Error)>> {
-        self.flush()?;
-        let is_refused = |portion: &&OwnedPortion| self.refused.contains_key(&portion.stream);
-        let (refused, portions): (Vec<&OwnedPortion>, Vec<&OwnedPortion>) =
-            portions.iter().partition(is_refused);
-        self.commit_portions(&portions)?;
-        let told = || Error::bug("a stream is used after it was refused");
-        let error = |portion: &OwnedPortion| {
-            let error = self.refused.get_mut(&portion.stream).map(|error| std::mem::replace(error, told()));
-            (portion.stream, error.unwrap_or_else(told))
-        };
-        Ok(refused.into_iter().map(error).collect())
-    }
-
-    fn commit_portions(&mut self, portions: &[&OwnedPortion]) -> Result<()> {
-        if let Some(stream) =
-            self.in_shared.iter().find(|stream| portions.iter().all(|p| p.stream != **stream))
-        {
-            return Err(Error::bug("rows were written of a stream that a commit leaves out"))
-                .map_err(|error| error.in_stream(self.name(*stream)));
-        }
-        let (own, shared): (Vec<&OwnedPortion>, Vec<&OwnedPortion>) =
-            portions.iter().partition(|portion| self.streams[portion.stream].own.is_some());
-        for portion in own {
-            let connection = self.streams[portion.stream].own.take();
-            let connection = connection.ok_or_else(|| Error::bug("a transaction is gone"))?;
-            self.advance(&connection, &[portion])?;
-            execute(&connection, "COMMIT", || "could not commit rows".to_owned())
-                .map_err(|error| error.in_stream(self.name(portion.stream)))?;
-            let stream = &mut self.streams[portion.stream];
-            stream.committed = Arc::clone(&stream.held);
-            self.tell_widths(portion.stream);
-            self.advanced(portion);
-        }
-        if shared.is_empty() {
-            return Ok(());
-        }
-        self.begin_shared()?;
-        self.advance(&self.shared, &shared)?;
-        self.end_shared()?;
-        for stream in self.streams.iter_mut().filter(|stream| stream.own.is_none()) {
-            stream.committed = Arc::clone(&stream.held);
-        }
-        shared.into_iter().for_each(|portion| self.advanced(portion));
-        self.checkpoint()
-    }
-
-    /// Works the log into the file when rows of many tables lie there: DuckDB holds at
-    /// least a block of memory for each of them until then, and decides by bytes alone.
-    fn checkpoint(&mut self) -> Result<()> {
-        let is_busy = self.streams.iter().any(|stream| stream.own.is_some());
-        if is_busy || self.since_checkpoint.len() < TABLES_PER_CHECKPOINT {
-            return Ok(());
-        }
-        self.since_checkpoint.clear();
-        self.database.checkpoint()
-    }
-
-    fn end_shared(&mut self) -> Result<()> {
-        self.is_shared_open = false;
-        self.kept = Vec::new();
-        self.kept_bytes = 0;
-        let streams = std::mem::take(&mut self.in_shared);
-        self.since_checkpoint.extend(&streams);
-        let what = || {
-            let tables: Vec<String> = streams.iter().map(|stream| self.streams[*stream].into.sql()).collect();
-            format!("could not commit rows to {}", listed(&tables, TABLES_NAMED_MAX))
-        };
-        execute(&self.shared, "COMMIT", what).map_err(|error| match streams.first() {
-            Some(stream) if streams.len() == 1 => error.in_stream(self.name(*stream)),
-            _ => error,
-        })
-    }
-
-    /// Moves progress in a transaction; streams of one schema in the same statements.
-    fn advance(&self, connection: &Connection, portions: &[&OwnedPortion]) -> Result<()> {
-        let mut of_schemas: Vec<(&Ledger, Vec<Advance<'_>>)> = Vec::new();
-        for portion in portions {
-            let stream = &self.streams[portion.stream];
-            let advance = Advance {
-                target: &stream.target,
-                staged: stream.is_staged,
-                head: stream.head,
-                moves: stream.versions.moving(&portion.moves),
-            };
-            match of_schemas.iter_mut().find(|(ledger, _)| std::ptr::eq(*ledger, &*stream.ledger)) {
-                Some((_, advances)) => advances.push(advance),
-                None => of_schemas.push((&stream.ledger, vec![advance])),
-            }
-            if let Some(first) = &stream.first {
-                First::forget(connection, first, &stream.target.first_key())?;
-            }
-        }
-        for (ledger, advances) in of_schemas {
-            ledger.advance(connection, &advances).map_err(|error| match portions {
-                [one] => error.in_stream(self.name(one.stream)),
-                _ => error,
-            })?;
-        }
-        Ok(())
-    }
-
-    /// What was committed is where the next commit begins.
-    fn advanced(&mut self, portion: &OwnedPortion) {
-        let stream = &mut self.streams[portion.stream];
-        stream.head.version += 1;
-        stream.first = None;
-        stream.versions.advance(&portion.moves);
-    }
-
     /// Forgets the rows of a stream since the last commit.
     pub fn rollback(&mut self, stream: usize) -> Result<()> {
         let undo =
             |connection: &Connection| execute(connection, "ROLLBACK", || "could not roll back".to_owned());
-        if let Some(connection) = self.streams[stream].own.take() {
-            self.streams[stream].narrow();
+        if let Some(Own::Transaction(connection)) = self.lose_ahead(stream) {
             undo(&connection)?;
         }
         if self.in_shared.contains(&stream) {
@@ -422,12 +377,16 @@ impl Writer {
                 ddl::replace(&self.shared, table, into)
             };
             change_over().map_err(|error| error.in_stream(self.name(*stream)))?;
+            if let Some(first) = &self.streams[*stream].first {
+                First::forget(&self.shared, first, &self.streams[*stream].target.first_key())?;
+            }
         }
         self.end_shared()?;
         for stream in staged {
             let stream = &mut self.streams[stream];
             stream.head = stream.head.finished();
             stream.is_staged = false;
+            stream.first = None;
             stream.into = stream.table.clone();
         }
         Ok(())
@@ -435,46 +394,78 @@ impl Writer {
 }
 
 impl Stream {
+    /// Whether its rows are in a transaction that the others have no part in.
+    fn is_apart(&self) -> bool {
+        matches!(self.own, Some(Own::Transaction(_)))
+    }
+
     /// The columns as they were before the transaction that is lost.
     fn narrow(&mut self) {
         self.held = Arc::clone(&self.committed);
     }
 
-    fn load(&self, connection: &Connection, load: &Load) -> duckdb::Result<()> {
-        if self.target.mode == WriteMode::AppendDedup {
-            for part in merge::within(&load.replaces) {
-                self.delete_where(connection, &part, || merge::delete(&self.into, &part))?;
-            }
-        }
+    /// Adds rows to the stream's table.
+    pub fn load_into(&self, connection: &Connection, load: &Load) -> Result<()> {
+        let loaded = self.load(connection, &self.into, load, Deletes::Made);
+        loaded.map_err(|error| failed(&format!("could not load rows into {}", self.into.sql()), error))
+    }
+
+    /// Adds rows to a table with the stream's columns.
+    pub fn load(
+        &self,
+        connection: &Connection,
+        table: &Place,
+        load: &Load,
+        deletes: Deletes,
+    ) -> duckdb::Result<()> {
+        self.delete_parts(connection, table, &load.replaces, deletes)?;
         if load.columns.is_empty() {
             return Ok(());
         }
-        let key = Key::of(&self.target.table);
         let mut unless_held = None;
         if self.target.replaces_by_key() {
+            let key = Key::of(&self.target.table);
             let range = key.range(&load.columns);
-            if self.delete_where(connection, &range, || key.delete(&self.into, Feed::SQL, &range))? {
-                unless_held = key.unless_held(&self.into, &range);
+            if self.delete_where(connection, table, &range, || key.delete(table, Feed::SQL, &range))? {
+                unless_held = key.unless_held(table, &deletes.live(&range));
             }
         }
         failpoint::pass();
         match unless_held {
             // A statement with the keys of a batch in it comes once.
-            Some(join) => connection.execute(&self.insert(load, &join), [])?,
-            None => connection.prepare_cached(&self.insert(load, ""))?.execute([])?,
+            Some(join) => connection.execute(&self.insert(table, load, deletes, &join), [])?,
+            None => connection.prepare_cached(&self.insert(table, load, deletes, ""))?.execute([])?,
         };
+        Ok(())
+    }
+
+    /// Deletes the rows of parts of a table, where they are what is replaced.
+    pub fn delete_parts(
+        &self,
+        connection: &Connection,
+        table: &Place,
+        parts: &[Extent],
+        deletes: Deletes,
+    ) -> duckdb::Result<()> {
+        if self.target.mode == WriteMode::AppendDedup {
+            let is_micros = |cursor: &str| evolve::is_micros(&self.held, cursor);
+            for part in merge::within(parts, is_micros) {
+                self.delete_where(connection, table, &part, || deletes.of(table, &part))?;
+            }
+        }
         Ok(())
     }
 
     /// Runs the statement if the table has rows that fulfil the condition, and returns
     /// whether: looking costs next to nothing, and there are none in nearly all batches.
-    fn delete_where(
+    pub fn delete_where(
         &self,
         connection: &Connection,
+        table: &Place,
         condition: &str,
         statement: impl FnOnce() -> String,
     ) -> duckdb::Result<bool> {
-        let probe = merge::probe(&self.into, condition);
+        let probe = merge::probe(table, condition);
         let has_some = connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some();
         if has_some {
             failpoint::pass();
@@ -483,11 +474,16 @@ impl Stream {
         Ok(has_some)
     }
 
-    /// A statement that inserts the rows of the feed that are no deletes, and that `join` leaves.
-    fn insert(&self, load: &Load, join: &str) -> String {
+    /// The names of its columns, in quotes.
+    pub fn columns(&self) -> Vec<String> {
+        let own = self.target.table.columns.iter().map(|column| quoted(&column.name));
+        own.chain([RAW_ID, EXTRACTED_AT, META, GENERATION].map(quoted)).collect()
+    }
+
+    /// A statement that inserts the rows of the feed that `join` leaves, and of those the
+    /// deletes only where they are kept.
+    fn insert(&self, table: &Place, load: &Load, deletes: Deletes, join: &str) -> String {
         let columns = &self.target.table.columns;
-        let own = columns.iter().map(|column| quoted(&column.name));
-        let names: Vec<String> = own.chain([RAW_ID, EXTRACTED_AT, META, GENERATION].map(quoted)).collect();
         let json = self.json;
         let mut values: Vec<String> = columns
             .iter()
@@ -503,13 +499,19 @@ impl Stream {
             format!("{meta}::{json}"),
             self.generation.to_string(),
         ]);
-        let live = match load.has_deletes() {
-            true => format!(" WHERE NOT {}", quoted(Feed::DELETED)),
-            false => String::new(),
-        };
+        let (mut names, mut live) = (self.columns(), String::new());
+        let deleted = quoted(Feed::DELETED);
+        match (deletes, load.has_deletes()) {
+            (Deletes::Made, true) => live = format!(" WHERE NOT {deleted}"),
+            (Deletes::Made, false) => {}
+            (Deletes::Kept, has_deletes) => {
+                values.push(if has_deletes { deleted.clone() } else { "false".to_owned() });
+                names.push(deleted);
+            }
+        }
         format!(
             "INSERT INTO {} ({}) SELECT {} FROM {}{join}{live}",
-            self.into.sql(),
+            table.sql(),
             names.join(", "),
             values.join(", "),
             Feed::sql_of(&load.columns)

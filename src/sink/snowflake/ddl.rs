@@ -368,7 +368,7 @@ pub(super) fn sql_type(ty: ColumnType) -> Cow<'static, str> {
         ColumnType::Decimal(width) => return Cow::Owned(format!("NUMBER(38,{})", width.scale())),
         ColumnType::Double => "FLOAT",
         ColumnType::Date => "DATE",
-        ColumnType::Timestamp => "TIMESTAMP_TZ(9)",
+        ColumnType::Timestamp | ColumnType::TimestampMicros => "TIMESTAMP_TZ(9)",
         ColumnType::Json => "VARIANT",
     })
 }

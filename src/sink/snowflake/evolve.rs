@@ -111,6 +111,14 @@ pub(super) fn fits(existing: &[Existing], table: &Table) -> bool {
     })
 }
 
+/// Whether columns of decimals hold values of these widths as they are.
+pub(super) fn has_room(table: &Table, widths: &[Option<Width>]) -> bool {
+    table.columns.iter().zip(widths).all(|(column, width)| match (column.ty, width) {
+        (ColumnType::Decimal(has), Some(width)) => has.scale() >= width.scale(),
+        _ => true,
+    })
+}
+
 /// Widens the columns of decimals to these widths.
 ///
 /// # Errors

@@ -108,7 +108,7 @@ impl Schema {
             }
             _ => None,
         };
-        let head = kept.map(|kept| kept.head).or(first.as_ref().map(First::head));
+        let head = progress::stored(kept, first.as_ref());
         let name = place.table(&target.table.name);
         let owned = ownership::check(target, &name, ownership::owners(heads));
         // A run that replaces the table brings its own types.

@@ -40,19 +40,30 @@ use self::ddl::{LOAD, Place, STAGE, ident};
 use self::layer::server_code;
 use self::merge::Upsert;
 use self::open::Opening;
-use self::progress::Provided;
+use self::progress::{First, Provided};
 use self::statement::Statement;
 use self::write::{File, Writer};
 use super::lifecycle::Head;
 use super::numbers::Numbers;
 use super::shards::Versions;
-use super::{Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
+use super::{Abilities, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry;
 
 /// Compressed bytes of all streams together that may wait in memory.
 const WAITING_BYTES_MAX: usize = 3 * write::FILE_BYTES_MAX;
+
+/// What Snowflake can do.
+const ABILITIES: Abilities = Abilities {
+    sink: "Snowflake",
+    durability: Durability::Together,
+    joins: Joins::Many(100),
+    replaces_by_key: true,
+    deletes: true,
+    swaps: true,
+    evolves: true,
+};
 
 /// A session with Snowflake that takes rows.
 pub struct SnowflakeSink {
@@ -124,6 +135,11 @@ impl SnowflakeSink {
         Ok(Self { numbers: config.numbers, ..Self::with(Box::new(session), place) })
     }
 
+    /// What it can do; see [`Sink::abilities`].
+    pub const fn able() -> Abilities {
+        ABILITIES
+    }
+
     async fn over(session: Box<dyn Warehouse>, place: Place, warehouse: &str) -> Result<Self> {
         place.prepare(session.as_ref(), warehouse).await?;
         Ok(Self::with(session, place))
@@ -189,6 +205,10 @@ impl SnowflakeSink {
         let stream = self.opened(id)?;
         let widths = stream.writer.as_ref().ok_or_else(broken)?.widths();
         let (session, table) = (self.session.as_ref(), &stream.target.table);
+        if !evolve::has_room(table, widths) {
+            // Whoever took the stream over may be loading into the columns.
+            progress::must_be_at(session, &stream.place, &stream.target, stream.head.version).await?;
+        }
         let held = evolve::make_room(session, &stream.place, &stream.name(), table, widths).await?;
         if let Some(held) = held {
             self.stream(id)?.target.table = Arc::new(held);
@@ -208,9 +228,10 @@ impl SnowflakeSink {
                 wide.push(portion);
                 continue;
             };
-            let error = error.in_stream(self.opened(portion.stream)?.target.name());
-            let is_its_own = error.kind() == ErrorKind::Table || server_code(&error).is_some();
-            if portions.len() == 1 || !is_its_own {
+            let is_of_stream = error.kind() == ErrorKind::Table || server_code(&error).is_some();
+            let error = self.unless_overtaken(Some(portion.stream), error).await;
+            let is_its_own = (is_of_stream && portions.len() > 1) || error.kind() == ErrorKind::Conflict;
+            if !is_its_own {
                 return Err(error);
             }
             refused.push((portion.stream, error));
@@ -266,7 +287,7 @@ impl SnowflakeSink {
         let shards = stream.versions.moving(&portion.moves);
         progress::move_shards(session, place, target, stream.is_staged, head.epoch, &shards).await?;
         if let Some(first) = &stream.first {
-            session.execute(progress::First::forget(first, &target.first_key())).await?;
+            session.execute(First::forget(first, &target.first_key())).await?;
         }
         Ok(())
     }
@@ -310,6 +331,22 @@ impl SnowflakeSink {
             return Err((stream, progress::rolled_back(self.session.as_ref(), error).await));
         }
         Err((stream, error))
+    }
+
+    /// Checks after COMMIT that it took place. Returns the streams that were taken over
+    /// since: what was committed of them is where the other one went on.
+    async fn read_back(&self, portions: &[&Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
+        let mut overtaken = Vec::new();
+        for portion in portions {
+            let Stream { target, place, head, .. } = self.opened(portion.stream)?;
+            match progress::must_be_at(self.session.as_ref(), place, target, head.version + 1).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    overtaken.push((portion.stream, error.in_stream(target.name())));
+                }
+                committed => committed?,
+            }
+        }
+        Ok(overtaken)
     }
 
     /// `failed`, unless the stream whose statement it was has been taken over. Where it is
@@ -363,6 +400,10 @@ fn next_table(target: &Target) -> String {
 
 #[async_trait]
 impl Sink for SnowflakeSink {
+    fn abilities(&self) -> Abilities {
+        ABILITIES
+    }
+
     async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
         let mut opening = Opening::new(self.session.as_ref(), &self.place, self.numbers);
         opening.begin().await?;
@@ -420,17 +461,21 @@ impl Sink for SnowflakeSink {
         }
         // What is refused of one stream takes the transaction of all with it: its files
         // stay where they are, and those of the others are taken again.
-        while let Err((stream, error)) = self.load_or_fall_back(&portions).await {
-            let is_its_own = portions.len() > 1 && server_code(&error).is_some();
+        while !portions.is_empty()
+            && let Err((stream, error)) = self.load_or_fall_back(&portions).await
+        {
+            let is_of_server = portions.len() > 1 && server_code(&error).is_some();
             let error = self.unless_overtaken(stream, error).await;
+            let is_its_own = is_of_server || error.kind() == ErrorKind::Conflict;
             let Some(stream) = stream.filter(|_| is_its_own) else { return Err(error) };
+            // A transaction that could not be undone would be the next one's beginning.
+            self.run("ROLLBACK").await?;
             portions.retain(|portion| portion.stream != stream);
             refused.push((stream, error));
         }
-        for portion in &portions {
-            let Stream { target, place, head, .. } = self.opened(portion.stream)?;
-            progress::must_be_at(self.session.as_ref(), place, target, head.version + 1).await?;
-        }
+        let overtaken = self.read_back(&portions).await?;
+        portions.retain(|portion| overtaken.iter().all(|(stream, _)| *stream != portion.stream));
+        refused.extend(overtaken);
         for portion in portions {
             let files = self.files_of(portion.stream)?;
             if self.opened(portion.stream)?.lines > 0 {
@@ -472,7 +517,7 @@ impl SnowflakeSink {
     /// Makes the rows that a run collected beside the table the table.
     async fn change_over(&mut self, id: StreamId) -> Result<()> {
         let session = self.session.as_ref();
-        let Stream { target, place, table, into, head, generation, .. } = self.opened(id)?;
+        let Stream { target, place, table, into, head, generation, first, .. } = self.opened(id)?;
         let name = &target.table.name;
         let existing = place.columns(session, name).await?;
         let retypes = !evolve::fits(&existing, &target.table);
@@ -493,7 +538,11 @@ impl SnowflakeSink {
             }
             let provided = Provided::Finished(merge::is_replaced(table, into, *generation));
             progress::advance(session, place, target, head.version, provided).await?;
-            progress::change_over(session, place, target).await
+            progress::change_over(session, place, target).await?;
+            match first {
+                Some(first) => session.execute(First::forget(first, &target.first_key())).await.map(drop),
+                None => Ok(()),
+            }
         };
         if let Err(error) = replaced.await {
             let error = progress::rolled_back(session, error).await;
@@ -507,6 +556,7 @@ impl SnowflakeSink {
         let open = self.stream(id)?;
         open.head = open.head.finished();
         open.is_staged = false;
+        open.first = None;
         open.into = open.table.clone();
         Ok(())
     }

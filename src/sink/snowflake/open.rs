@@ -88,7 +88,7 @@ impl<'a> Opening<'a> {
             Some(table) => First::read(self.session, table, &target.first_key()).await?,
             None => None,
         };
-        let stored = kept.map(|kept| kept.head).or(first.as_ref().map(First::head));
+        let stored = progress::stored(kept, first.as_ref());
         let next = next_table(target);
         let facts = self.facts(target, stored.as_ref(), place, tables, &next).await?;
         let takeover = lifecycle::takeover(target, stored.as_ref(), facts);
@@ -97,7 +97,7 @@ impl<'a> Opening<'a> {
             let existing = tables.columns(&target.table.name);
             evolve::check(self.session, place, existing, &target.table.name, &target.table).await?;
         }
-        if !facts.table {
+        if !facts.table && stored.is_none() {
             place.create(self.session, &target.table.name, Lifetime::Lasting, &target.table).await?;
         }
         let before = match kept {
@@ -128,6 +128,11 @@ impl<'a> Opening<'a> {
             shards = progress::shards(self.session, place, target, takeover.staged).await?;
         } else {
             self.claim_anew(&mut stream, before).await?;
+        }
+        if !facts.table && stored.is_some() {
+            // What is stored of a table that is gone is void before there is one again.
+            progress::forget(self.session, place, target, false).await?;
+            place.create(self.session, &target.table.name, Lifetime::Lasting, &target.table).await?;
         }
         self.fit(&mut stream, tables, takeover.keeps).await?;
         // A run that nobody goes on with, or one that died before it could drop its table.
@@ -186,6 +191,9 @@ impl<'a> Opening<'a> {
             self.session.execute(Statement::new("BEGIN TRANSACTION")).await?;
             progress::claim(self.session, place, target, before, first).await?;
             progress::forget(self.session, place, target, stream.is_staged).await?;
+            if let Some(table) = &stream.first {
+                self.session.execute(First::forget(table, &target.first_key())).await?;
+            }
             self.session.execute(Statement::new("COMMIT")).await.map(drop)
         };
         if let Err(error) = claimed.await {
@@ -198,6 +206,7 @@ impl<'a> Opening<'a> {
             progress::claim(self.session, place, target, first, second).await?;
             stream.head = second;
         }
+        stream.first = None;
         Ok(())
     }
 

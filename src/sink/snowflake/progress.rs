@@ -43,7 +43,14 @@ pub(super) fn conflict(stream: &str) -> Error {
 pub(super) async fn ensure(session: &dyn Warehouse, place: &Place, tables: &Tables) -> Result<()> {
     let run = async |sql: String| session.execute(Statement::new(sql)).await.map(drop);
     if tables.has_column(SHARDS, FIRST_KEY) {
-        run(format!("ALTER TABLE {} RENAME TO {}", place.table(SHARDS), place.table(FIRST))).await?;
+        let renamed =
+            run(format!("ALTER TABLE {} RENAME TO {}", place.table(SHARDS), place.table(FIRST))).await;
+        // Another process that begins at the same time may have been first.
+        if let Err(error) = renamed
+            && place.tables(session).await?.has_column(SHARDS, FIRST_KEY)
+        {
+            return Err(error);
+        }
     }
     let (text, number) = ("AS VARCHAR)", "AS NUMBER(38,0))");
     run(format!(
@@ -421,6 +428,13 @@ pub(super) async fn must_be_at(
             format!("snowflake gave up the transaction of {} before its commit", target.stream),
         )),
     }
+}
+
+/// What is stored of a stream: its row, unless it was only [added](add) and never
+/// [claimed](claim), else what version 1 stored.
+pub(super) fn stored(kept: Option<&Kept>, first: Option<&First>) -> Option<Head> {
+    let kept = kept.map(|kept| kept.head).filter(|head| head.epoch > 0);
+    kept.or(first.map(First::head))
 }
 
 /// What version 1 stored of one stream.

@@ -321,6 +321,32 @@ async fn parts_go_without_rows_in_their_place() {
     assert_eq!(added.matches("SELECT ?").count(), 1, "{added}");
 }
 
+/// What a commit says is about the shards that it moves, however many are stored.
+#[tokio::test]
+async fn a_commit_of_ten_shards_says_the_same_whatever_else_is_stored() {
+    let mut said = Vec::new();
+    for stored in [10, 1_000, 12_000] {
+        let shard = |number: usize| {
+            vec![Some(format!("T{number:05}")), Some("before".to_owned()), Some("4".to_owned())]
+        };
+        let shards = move || Ok((0..stored).map(shard).collect());
+        let (mut sink, stream, log) =
+            opened(WriteMode::AppendDedup, when("SELECT CAST(\"SHARD\"", shards)).await;
+        log.lock().unwrap().clear();
+        let to = |number: usize| crate::sink::Move {
+            shard: format!("T{number:05}").into(),
+            position: Some("after".to_owned()),
+        };
+        let (moves, text) = ((0..10).map(to).collect(), String::new);
+        sink.commit(&[Portion { stream, moves, text: &text }]).await.unwrap();
+        said.push(log.lock().unwrap().clone());
+    }
+    let [few, more, many] = &said[..] else { unreachable!("three were made") };
+    let added = few.iter().find(|sql| sql.starts_with("INSERT INTO")).expect("shards are moved");
+    assert_eq!(added.matches("SELECT ?").count(), 10, "{added}");
+    assert!(few == more && few == many, "{few:?}\n{many:?}");
+}
+
 /// A pipeline that began at the same time saw no owner either: the lock row's holder is first,
 /// and the other one is told whose the table is.
 #[tokio::test]

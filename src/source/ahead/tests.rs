@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures::StreamExt;
 use proptest::prelude::*;
 
 use super::*;
@@ -32,6 +33,23 @@ async fn many_small_pages_and_few_large_ones_are_under_way() {
         }
         assert!(expected.contains(&rooms.len()), "{} of {bytes}", rooms.len());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_wait_for_the_guess_go_when_a_page_is_known() {
+    let lane = Arc::new(Ahead::default()).lane();
+    let mut first = lane.room(0).await;
+    let mut waiting: futures::stream::FuturesUnordered<_> = (1..=48).map(|slice| lane.room(slice)).collect();
+    let mut rooms = Vec::new();
+    while let Some(Some(room)) = settled(waiting.next()).await {
+        rooms.push(room);
+    }
+    assert!(rooms.len() < 4, "{}", rooms.len());
+    first.fit(10 << 10);
+    while let Some(Some(room)) = settled(waiting.next()).await {
+        rooms.push(room);
+    }
+    assert_eq!(rooms.len(), 48);
 }
 
 #[tokio::test(start_paused = true)]

@@ -165,6 +165,49 @@ async fn a_refused_stream_leaves_the_others_their_rows() {
     }
 }
 
+/// Nor is a stream that somebody else took over.
+#[tokio::test]
+async fn a_stream_that_was_overtaken_leaves_the_others_alone() {
+    for (overtaken, ahead) in [(0, false), (1, false), (0, true), (1, true)] {
+        let file = File::new();
+        let tables = ["a", "b"].map(|name| Arc::new(Table { name: name.to_owned(), ..(*bars()).clone() }));
+        let modes = [WriteMode::Append, WriteMode::AppendDedup];
+        let targets = [0, 1].map(|index| target(&tables[index], modes[index]));
+        let mut sink = file.sink().await;
+        let opened = sink.open(&targets).await.unwrap();
+        let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        for (id, table) in ids.iter().zip(&tables) {
+            write(&mut sink, *id, table, &[bar("A", 1, 1)]).await;
+        }
+        assert!(commit_all(&mut sink, &ids, "1").await.is_empty());
+        let rows = [bar("A", 2, 1)];
+        if ahead {
+            let batch = Batch { ahead, ..batch(&tables[overtaken], &rows) };
+            sink.write(ids[overtaken], batch).await.unwrap();
+        }
+        let (theirs, progress) = sink.open_one(&targets[overtaken]).await.unwrap();
+        assert_eq!(progress.as_deref(), Some("1"));
+        for (index, id) in ids.iter().enumerate().filter(|(index, _)| *index != overtaken || !ahead) {
+            write(&mut sink, *id, &tables[index], &rows).await;
+        }
+        let refused = commit_all(&mut sink, &ids, "2").await;
+        let told: Vec<_> = refused.iter().map(|(id, error)| (*id, error.kind(), error.stream())).collect();
+        let name = tables[overtaken].name.as_str();
+        assert_eq!(told, [(ids[overtaken], ErrorKind::Conflict, Some(name))], "{ahead}");
+        // Both go on, each with what is its own.
+        let left = 1 - overtaken;
+        write(&mut sink, ids[left], &tables[left], &[bar("A", 3, 1)]).await;
+        write(&mut sink, theirs, &tables[overtaken], &[bar("A", 4, 1)]).await;
+        assert!(commit_all(&mut sink, &[ids[left], theirs], "3").await.is_empty());
+        drop(sink);
+        let minutes = |table: &Table| {
+            file.rows(&format!("SELECT minute(timestamp)::VARCHAR FROM polygon.{} ORDER BY 1", table.name))
+        };
+        assert_eq!(minutes(&tables[left]), ["1", "2", "3"], "{ahead}");
+        assert_eq!(minutes(&tables[overtaken]), ["1", "4"], "{ahead}");
+    }
+}
+
 #[tokio::test]
 async fn rows_that_could_not_be_decoded_are_not_committed_past() {
     let (file, table) = (File::new(), bars());

@@ -1,10 +1,12 @@
 //! The sink against the database itself, through its production path.
 
+mod ahead;
 mod crash;
 mod deletes;
 mod failures;
 mod look;
 mod modes;
+mod moments;
 mod numbers;
 mod runs;
 mod schema;
@@ -20,7 +22,7 @@ use super::{DuckDbConfig, DuckDbSink};
 use crate::batch::{Batch, Cause, ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table, Width};
 use crate::error::{Error, Result};
-use crate::sink::{OneStream, Sink, StreamId, Target, WriteMode};
+use crate::sink::{Move, OneStream, Portion, Sink, StreamId, Target, WriteMode};
 
 /// As wide as all numbers were before columns had widths of their own.
 const DECIMAL: ColumnType = ColumnType::Decimal(Width::new(38, 18));
@@ -121,6 +123,15 @@ async fn write(sink: &mut DuckDbSink, stream: StreamId, table: &Arc<Table>, line
 
 async fn commit(sink: &mut DuckDbSink, stream: StreamId, progress: &str) {
     sink.commit_one(stream, progress).await.expect("the commit succeeds");
+}
+
+/// Commits several streams with the same progress; returns those that were refused.
+async fn commit_all(sink: &mut DuckDbSink, streams: &[StreamId], progress: &str) -> Vec<(StreamId, Error)> {
+    let text = String::new;
+    let moves = || vec![Move { shard: "".into(), position: Some(progress.to_owned()) }];
+    let portion = |stream: &StreamId| Portion { stream: *stream, moves: moves(), text: &text };
+    let portions: Vec<Portion<'_>> = streams.iter().map(portion).collect();
+    sink.commit(&portions).await.expect("the commit succeeds")
 }
 
 /// One sink's life: opens, writes each batch, commits once, finishes, closes.

@@ -362,6 +362,42 @@ async fn a_shard_is_a_row_that_moves_by_compare_and_set() {
     assert_eq!(opened.progress.positions["T3'"], "3");
 }
 
+/// Commits of some of many shards, at random and beyond what one statement names: each
+/// changes the rows of those that it moves and no other.
+#[tokio::test]
+async fn a_commit_changes_the_rows_of_the_shards_that_it_moves_only() {
+    let mut random = fastrand::Rng::with_seed(11);
+    for stored in [1_usize, 10, 700] {
+        let (file, table) = (File::new(), bars());
+        let mut sink = file.sink().await;
+        let (stream, _) = sink.open_one(&target(&table, WriteMode::Append)).await.unwrap();
+        let text = String::new;
+        let mut moved = vec![(0, 0); stored];
+        for commit in 0..12 {
+            let some = if commit == 0 { stored } else { random.usize(0..=stored) };
+            let shards: Vec<usize> = random.choose_multiple(0..stored, some);
+            let to = |shard: &usize| Move {
+                shard: format!("T{shard:03}").into(),
+                position: Some(commit.to_string()),
+            };
+            let moves = shards.iter().map(to).collect();
+            sink.commit(&[Portion { stream, moves, text: &text }]).await.unwrap();
+            for shard in shards {
+                moved[shard] = (commit, moved[shard].1 + 1);
+            }
+        }
+        drop(sink);
+        let expected: Vec<String> =
+            moved.iter().map(|(commit, times)| format!("{commit}|{times}|1")).collect();
+        let query = "SELECT \"position\", version::VARCHAR, \
+                     (count(*) OVER (PARTITION BY shard))::VARCHAR FROM polygon._tapeline_progress ORDER BY shard";
+        assert_eq!(file.rows(query), expected);
+        // A transaction has one moment, which a row keeps until it is changed.
+        let moments = "SELECT (count(DISTINCT updated_at) - count(DISTINCT \"position\"))::VARCHAR FROM polygon._tapeline_progress";
+        assert_eq!(file.rows(moments), ["0"]);
+    }
+}
+
 #[tokio::test]
 async fn progress_of_a_table_that_was_dropped_is_void() {
     let (file, table) = (File::new(), bars());

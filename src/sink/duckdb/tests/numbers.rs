@@ -108,6 +108,31 @@ async fn room_that_another_stream_took_with_it_is_made_again() {
     }
 }
 
+/// DuckDB commits no transaction that alters a table after it deleted rows of it.
+#[tokio::test]
+async fn a_column_widens_after_rows_of_its_table_were_replaced() {
+    for (mode, ahead) in [
+        (WriteMode::AppendDedup, false),
+        (WriteMode::AppendDedup, true),
+        (WriteMode::OverwriteDedup, false),
+        (WriteMode::OverwriteDedup, true),
+    ] {
+        let (file, table) = (File::new(), of_numbers("v"));
+        let mut sink = file.sink().await;
+        let (stream, _) = sink.open_one(&target(&table, mode)).await.unwrap();
+        write(&mut sink, stream, &table, &rows(&[(1, "1.5"), (2, "2")])).await;
+        commit(&mut sink, stream, "1").await;
+        for row in [(1, "1.75"), (2, "12345678901"), (3, "3"), (1, "0.00000000000025")] {
+            sink.write(stream, Batch { ahead, ..batch(&table, &rows(&[row])) }).await.unwrap();
+        }
+        commit(&mut sink, stream, "2").await;
+        sink.finish(&[stream]).await.unwrap();
+        drop(sink);
+        let expected = ["1|0.00000000000025", "2|12345678901.00000000000000", "3|3.00000000000000"];
+        assert_eq!(file.rows(STORED), expected, "{mode:?} {ahead}");
+    }
+}
+
 /// Streams that share a table share its columns: what one of them widens is as wide for
 /// the others, also when theirs needs digits elsewhere.
 #[tokio::test]

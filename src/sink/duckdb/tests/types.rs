@@ -149,7 +149,7 @@ async fn a_time_beyond_nanoseconds_is_null_kept_and_noted() {
     let (file, table) = (File::new(), everything());
     let lines = [
         r#"{"seq":1,"w":"2300-01-01T00:00:00Z","additional_properties":{"q":1}}"#.to_owned(),
-        r#"{"seq":2,"w":"2024-01-01T00:00:00Z"}"#.to_owned(),
+        r#"{"seq":2,"w":"2024-01-01T00:00:00.000000001Z"}"#.to_owned(),
     ];
     load(&file, &table, WriteMode::AppendDedup, "1", &[&lines]).await;
     assert_eq!(
@@ -158,7 +158,7 @@ async fn a_time_beyond_nanoseconds_is_null_kept_and_noted() {
         ),
         [
             r#"NULL|{"q":1,"w":"2300-01-01T00:00:00Z"}|{"changes":[{"field":"w","change":"NULLED","reason":"DESTINATION_TYPECAST_ERROR"}]}"#,
-            r#"2024-01-01 00:00:00|NULL|{"changes":[]}"#,
+            r#"2024-01-01 00:00:00.000000001|NULL|{"changes":[]}"#,
         ]
     );
 }

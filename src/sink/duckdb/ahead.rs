@@ -1,0 +1,170 @@
+//! Rows ahead of what their source vouches for, and the connection that has them.
+//!
+//! They lie in a transaction of their stream's own. DuckDB loses it when somebody else
+//! alters the table meanwhile, and when it alters the table itself after it deleted rows of
+//! it. So where streams of the sink share a table, and where rows replace others, they
+//! wait beside the table, in one that only their connection sees, and go into the table once
+//! they are committed and no other transaction has rows of it. What they take away waits
+//! there too, as marks: a row that the table has may be what a delete is for.
+
+use std::sync::Arc;
+
+use duckdb::Connection;
+
+use super::client::{execute, failed, quoted};
+use super::ddl::Place;
+use super::evolve;
+use super::feed::{Feed, Load};
+use super::merge::{self, Deletes, Key};
+use super::write::Stream;
+use crate::batch::Extent;
+use crate::catalog::{ColumnType, Table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint;
+
+/// What holds the rows ahead of a stream until they are committed.
+pub(super) enum Own {
+    /// Its open transaction.
+    Transaction(Connection),
+    /// A table of this connection, without a transaction.
+    Beside(Connection, Beside),
+}
+
+/// A table that rows wait in, one a key at most, and marks: what has been of a key before,
+/// with the greatest version of those.
+pub(super) struct Beside {
+    place: Place,
+    /// With the types that its columns have.
+    held: Arc<Table>,
+    /// Parts of the real table that the rows are the whole of.
+    replaces: Vec<Extent>,
+}
+
+impl Own {
+    /// `is_beside` says that they cannot wait in the table itself.
+    pub fn begin(connection: Connection, stream: &Stream, is_beside: bool) -> Result<Self> {
+        if !is_beside {
+            begin(&connection)?;
+            return Ok(Self::Transaction(connection));
+        }
+        let place = Place::new("temp", "main", &stream.into.name);
+        let (name, deleted) = (quoted(&place.name), quoted(Feed::DELETED));
+        let into = stream.into.sql();
+        let sql = format!("CREATE TEMP TABLE {name} AS SELECT *, false AS {deleted} FROM {into} LIMIT 0");
+        execute(&connection, &sql, || format!("could not create a table beside {into}"))?;
+        let held = Arc::clone(&stream.committed);
+        Ok(Self::Beside(connection, Beside { place, held, replaces: Vec::new() }))
+    }
+
+    /// Adds rows. When they are refused, all of it is lost.
+    pub fn load(self, stream: &mut Stream, load: &Load) -> Result<Self> {
+        match self {
+            Self::Transaction(connection) => {
+                let Stream { into, held, .. } = stream;
+                evolve::make_room(&connection, into, held, |column, has| load.columns.needs(column, has))?;
+                stream.load_into(&connection, load)?;
+                Ok(Self::Transaction(connection))
+            }
+            Self::Beside(connection, mut beside) => {
+                beside.load(&connection, stream, load)?;
+                Ok(Self::Beside(connection, beside))
+            }
+        }
+    }
+
+    /// Makes the open transaction of the connection hold the rows in the stream's table.
+    pub fn unload(&mut self, stream: &mut Stream) -> Result<()> {
+        match self {
+            Self::Transaction(_) => Ok(()),
+            Self::Beside(connection, beside) => {
+                begin(connection)?;
+                beside.unload(connection, stream)
+            }
+        }
+    }
+
+    /// Where the rows are, of a stream that writes `into` a table.
+    pub fn place<'a>(&'a self, into: &'a Place) -> &'a Place {
+        match self {
+            Self::Transaction(_) => into,
+            Self::Beside(_, beside) => &beside.place,
+        }
+    }
+
+    /// The connection that they go with.
+    pub fn connection(&self) -> &Connection {
+        match self {
+            Self::Transaction(connection) | Self::Beside(connection, _) => connection,
+        }
+    }
+}
+
+/// Begins a transaction.
+pub(super) fn begin(connection: &Connection) -> Result<()> {
+    execute(connection, "BEGIN", || "could not begin a transaction".to_owned())
+}
+
+impl Beside {
+    /// Adds rows; `stream` is whose they are.
+    fn load(&mut self, connection: &Connection, stream: &Stream, load: &Load) -> Result<()> {
+        evolve::make_room(connection, &self.place, &mut self.held, |column, has| {
+            load.columns.needs(column, has)
+        })?;
+        let loaded = stream.load(connection, &self.place, load, Deletes::Kept);
+        loaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))?;
+        self.replaces.extend(load.replaces.iter().cloned());
+        Ok(())
+    }
+
+    /// Moves the rows into the stream's table, in the open transaction.
+    fn unload(&mut self, connection: &Connection, stream: &mut Stream) -> Result<()> {
+        self.take_micros(connection, stream)?;
+        let needs =
+            |column: usize, _| Some(self.held.columns[column].ty).filter(|ty| *ty != ColumnType::Timestamp);
+        evolve::make_room(connection, &stream.into, &mut stream.held, needs)?;
+        let unloaded = self.unload_rows(connection, stream);
+        unloaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))
+    }
+
+    /// The table may have microseconds by now, of another stream's rows. DuckDB compares
+    /// the two kinds only where nanoseconds reach, so the rows that wait get them first.
+    fn take_micros(&mut self, connection: &Connection, stream: &Stream) -> Result<()> {
+        for column in self.held.columns.iter().filter(|column| column.ty == ColumnType::Timestamp) {
+            if evolve::is_micros(&stream.held, &column.name)
+                && !evolve::can_have_micros(connection, &self.place, column)?
+            {
+                let message = format!(
+                    "the column {} of {} has microseconds now, and rows for it have nanoseconds",
+                    column.name,
+                    stream.into.sql()
+                );
+                return Err(Error::new(ErrorKind::Sink, message)
+                    .hint("run it again: what is finer is then kept beside the column"));
+            }
+        }
+        let needs = |column: usize, _| {
+            let is_micros = evolve::is_micros(&stream.held, &stream.target.table.columns[column].name);
+            is_micros.then_some(ColumnType::TimestampMicros)
+        };
+        evolve::make_room(connection, &self.place, &mut self.held, needs).map(drop)
+    }
+
+    fn unload_rows(&self, connection: &Connection, stream: &Stream) -> duckdb::Result<()> {
+        stream.delete_parts(connection, &stream.into, &self.replaces, Deletes::Made)?;
+        let (into, waiting) = (&stream.into, self.place.sql());
+        let mut unless_held = None;
+        if stream.target.replaces_by_key() {
+            let key = Key::of(&stream.target.table);
+            let delete = || key.delete(into, &waiting, merge::ANY);
+            if stream.delete_where(connection, into, merge::ANY, delete)? {
+                unless_held = key.unless_held(into, merge::ANY);
+            }
+        }
+        let (names, join) = (stream.columns().join(", "), unless_held.unwrap_or_default());
+        let (into, deleted) = (into.sql(), quoted(Feed::DELETED));
+        let sql =
+            format!("INSERT INTO {into} ({names}) SELECT {names} FROM {waiting}{join} WHERE NOT {deleted}");
+        failpoint::pass();
+        connection.execute(&sql, []).map(drop)
+    }
+}
