@@ -6,6 +6,7 @@
 
 mod crash;
 mod cut;
+mod deletes;
 mod evolve;
 mod joint;
 mod platform;
@@ -69,6 +70,7 @@ fn table() -> Table {
         ],
         key: vec!["ticker".to_owned(), "id".to_owned()],
         cursor: None,
+        version: None,
     }
 }
 

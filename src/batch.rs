@@ -15,6 +15,9 @@ use crate::catalog::Table;
 /// need not check it; text is UTF-8 without half a surrogate pair, no object has a key
 /// twice, and numbers within JSON are near a double; numbers are the text that the API sent (an exponent
 /// written out), so none was ever rounded.
+///
+/// A row can be a delete: where rows replace those with the same key, the one with its key
+/// goes and none comes; elsewhere it is a row as any other.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Rows {
     // In parts of one size but for the first, whatever the size of a page: they are free
@@ -23,6 +26,7 @@ pub struct Rows {
     len: usize,
     changes: Vec<Change>,
     notes: Vec<Note>,
+    deletes: Vec<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +189,7 @@ impl Rows {
     pub fn into_pieces(self) -> impl Iterator<Item = Self> {
         let mut changes = self.changes.into_iter().peekable();
         let mut notes = self.notes.into_iter().peekable();
+        let mut deletes = self.deletes.into_iter().peekable();
         let mut end = 0;
         self.parts.into_iter().map(move |part| {
             let (start, len) = (end, part.ends.len());
@@ -193,7 +198,9 @@ impl Rows {
             let changes = of_part.map(|change| Change { row: change.row - start, ..change }).collect();
             let of_part = std::iter::from_fn(|| notes.next_if(|note| note.row < end));
             let notes = of_part.map(|note| Note { row: note.row - start, ..note }).collect();
-            Self { parts: vec![part], len, changes, notes }
+            let of_part = std::iter::from_fn(|| deletes.next_if(|row| *row < end));
+            let deletes = of_part.map(|row| row - start).collect();
+            Self { parts: vec![part], len, changes, notes, deletes }
         })
     }
 
@@ -205,6 +212,11 @@ impl Rows {
     /// What foreign sources said of rows, in the order of the rows.
     pub fn notes(&self) -> &[Note] {
         &self.notes
+    }
+
+    /// The rows that are deletes, ascending.
+    pub fn deletes(&self) -> &[usize] {
+        &self.deletes
     }
 
     /// The buffer to append the next row's text to; call [`Rows::end_row`] after it.
@@ -241,6 +253,7 @@ impl Rows {
         }
         while self.changes.pop_if(|change| change.row >= self.len).is_some() {}
         while self.notes.pop_if(|note| note.row >= self.len).is_some() {}
+        while self.deletes.pop_if(|row| *row >= self.len).is_some() {}
     }
 
     /// Takes back the text of a row that began at `start` of [`Rows::buffer`], and what
@@ -276,6 +289,11 @@ impl Rows {
         self.notes.push(Note { row: self.len, changes: changes.into() });
     }
 
+    /// Makes the last whole row a delete.
+    pub fn delete_last(&mut self) {
+        self.deletes.extend(self.len.checked_sub(1));
+    }
+
     /// Takes off the rows from the `at`th on.
     pub fn split_off(&mut self, at: usize) -> Self {
         let mut rest = Self::default();
@@ -286,6 +304,7 @@ impl Rows {
         rest.changes.extend(changes.map(|change| Change { row: change.row - at, ..*change }));
         let notes = self.notes.iter().filter(|note| note.row >= at);
         rest.notes.extend(notes.map(|note| Note { row: note.row - at, ..note.clone() }));
+        rest.deletes.extend(self.deletes.iter().filter(|row| **row >= at).map(|row| row - at));
         while self.len > at {
             self.remove_last();
         }
@@ -306,6 +325,7 @@ impl Rows {
         self.changes
             .extend(more.changes.drain(..).map(|change| Change { row: before + change.row, ..change }));
         self.notes.extend(more.notes.drain(..).map(|note| Note { row: before + note.row, ..note }));
+        self.deletes.extend(more.deletes.drain(..).map(|row| before + row));
     }
 
     /// Appends one whole row given as text.
@@ -467,6 +487,9 @@ mod tests {
                 rows.note_change(index, Cause::Source);
             }
             rows.end_row();
+            if index != 3 {
+                rows.delete_last();
+            }
         }
         let pieces: Vec<Rows> = rows.into_pieces().collect();
         let told = |piece: &Rows| -> Vec<(usize, usize)> {
@@ -478,6 +501,8 @@ mod tests {
             [vec![(0, 0)], vec![(0, 1)], vec![(0, 3), (1, 4)], vec![]]
         );
         assert!(pieces.iter().flat_map(Rows::iter).all(|text| text == row));
+        let deletes: Vec<&[usize]> = pieces.iter().map(Rows::deletes).collect();
+        assert_eq!(deletes, [&[0][..], &[0, 1], &[1], &[]]);
     }
 
     #[test]
@@ -488,8 +513,10 @@ mod tests {
             rows.note_change(index, Cause::Destination);
             rows.note("{}");
             rows.end_row();
+            rows.delete_last();
         }
         let rest = rows.split_off(3);
+        assert_eq!((rows.deletes(), rest.deletes()), (&[0, 1, 2][..], &[0, 1][..]));
         assert!(rows.iter().eq([b"{\"n\":0}", b"{\"n\":1}", b"{\"n\":2}"]));
         assert!(rest.iter().eq([b"{\"n\":3}", b"{\"n\":4}"]));
         let told = |rows: &Rows| -> Vec<_> {
@@ -514,6 +541,7 @@ mod tests {
                 rows.note_change(index, Cause::Source);
                 rows.note("{}");
                 rows.end_row();
+                rows.delete_last();
             }
             rows
         };
@@ -527,7 +555,8 @@ mod tests {
         assert!(all.iter().map(<[u8]>::len).eq(sizes));
         let rows: Vec<usize> = all.changes().iter().map(|change| change.row).collect();
         assert_eq!(rows, (0..7).collect::<Vec<_>>());
-        assert!(all.notes().iter().map(|note| note.row).eq(rows));
+        assert!(all.notes().iter().map(|note| note.row).eq(rows.iter().copied()));
+        assert_eq!(all.deletes(), rows);
     }
 
     #[test]
@@ -552,7 +581,9 @@ mod tests {
         rows.buffer().extend_from_slice(b"begun");
         rows.abandon_row();
         assert_eq!((rows.len(), rows.changes().len()), (2, 0));
+        rows.delete_last();
         rows.remove_last();
+        assert_eq!(rows.deletes(), [] as [usize; 0]);
         rows.push(b"[]");
         assert!(rows.iter().eq([b"{}", b"[]"]));
         rows.remove_last();

@@ -15,6 +15,7 @@ fn table_of(name: &str, ty: ColumnType) -> Arc<Table> {
         ],
         key: vec!["id".to_owned()],
         cursor: None,
+        version: None,
     })
 }
 

@@ -79,6 +79,10 @@ impl AirbyteStream {
 /// neither JSON Schema nor Airbyte's protocol says such a thing.
 pub(crate) const NULL_IN_KEY: &str = "null_in_key";
 
+/// The keyword of a cursor that does not say which of two rows with one key is the later,
+/// our own as well: a day or moment that may be corrected to an earlier one.
+pub(crate) const IS_VERSION: &str = "is_version";
+
 fn json_schema(stream: &Stream) -> Value {
     let property = |column: &Column| {
         // What the request says is always there. Anything that the API says may be
@@ -90,6 +94,10 @@ fn json_schema(stream: &Stream) -> Value {
         let mut schema = column_schema(column, !always);
         if stream.spec.null_in_key.contains(&column.name.as_str()) {
             schema[NULL_IN_KEY] = true.into();
+        }
+        let is_cursor = stream.table.cursor.as_ref() == Some(&column.name);
+        if is_cursor && !stream.table.key.contains(&column.name) {
+            schema[IS_VERSION] = false.into();
         }
         (column.name.clone(), schema)
     };

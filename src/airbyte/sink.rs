@@ -16,7 +16,7 @@ use super::state;
 use super::status::Statuses;
 use crate::batch::{Batch, Change, ExtractedAt, Rows};
 use crate::catalog::Table;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{
     Abilities, Durability, Joins, Opened, Portion, Sink, Stored, StreamId, Target, change_text,
 };
@@ -139,6 +139,12 @@ impl Sink for AirbyteSink {
         let stream = &mut self.open[stream.0];
         self.statuses.running(&stream.descriptor.name);
         let Batch { table, rows, extracted_at, .. } = batch;
+        if !rows.deletes().is_empty() {
+            let message = "Airbyte's protocol has no deletes, and a row of the source is one";
+            return Err(Error::new(ErrorKind::StreamConfig, message)
+                .hint("write to a warehouse with `tapeline sync`")
+                .in_stream(&stream.descriptor.name));
+        }
         let count = rows.len() as u64;
         let mut first = 0;
         // What was written is freed while the rest waits for the reader.

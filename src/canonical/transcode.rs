@@ -44,8 +44,10 @@ pub(crate) struct Transcoder {
     superseded: Vec<usize>,
     has_superseded: bool,
     key_misfit: Option<usize>,
-    /// In which row each field of the key was filled last, as `seen`.
+    /// In which row each field of the key, and the one that is watched, was filled last, as `seen`.
     filled: Vec<u64>,
+    /// The field of which rows are told apart by whether they have a value.
+    watched: usize,
     /// For members that had to be written anew.
     scratch: Vec<u8>,
     /// The field that says which day a row is of.
@@ -96,6 +98,8 @@ struct FieldPlan {
     is_key: bool,
     /// Whether NULL would merge rows that are not the same.
     is_needed: bool,
+    /// Whether it is noted of a row that it has a value here: of keys, and where it is watched.
+    is_noted: bool,
 }
 
 /// The place of a key that is no field.
@@ -141,6 +145,7 @@ impl Transcoder {
                 nanos_label: label(&nanos),
                 is_key,
                 is_needed: is_key,
+                is_noted: is_key,
                 column: table.position(field.name).expect("every field has a column"),
             }
         };
@@ -150,6 +155,7 @@ impl Transcoder {
             by_source: sources.map(|(index, field)| (field.source.clone(), index)).collect(),
             seen: vec![0; fields.len()],
             filled: vec![0; fields.len()],
+            watched: UNKNOWN,
             fields,
             constants: Vec::new(),
             ignored: &[],
@@ -189,6 +195,20 @@ impl Transcoder {
             field.is_needed &= !columns.contains(&field.column);
         }
         self
+    }
+
+    /// Looks whether rows have a value in this column.
+    pub(crate) fn watching(mut self, column: usize) -> Self {
+        self.watched = self.fields.iter().position(|field| field.column == column).unwrap_or(UNKNOWN);
+        if let Some(field) = self.fields.get_mut(self.watched) {
+            field.is_noted = true;
+        }
+        self
+    }
+
+    /// Whether the last row had a value in the column that is watched, fitting or not.
+    pub(crate) fn has_watched(&self) -> bool {
+        self.filled.get(self.watched) == Some(&self.row_number)
     }
 
     /// The column of the primary key that the value in the last row did not fit, if
@@ -262,7 +282,7 @@ impl Transcoder {
                     if field == self.day_field && fit != Fit::Not {
                         self.day = self.day_of(value);
                     }
-                    if fit == Fit::Whole && self.fields[field].is_key && value != Value::Null {
+                    if fit == Fit::Whole && self.fields[field].is_noted && value != Value::Null {
                         self.filled[field] = self.row_number;
                     }
                     if fit != Fit::Whole {
@@ -287,6 +307,9 @@ impl Transcoder {
         let FieldPlan { column, is_key, .. } = self.fields[field];
         rows.note_change(column, if fit == Fit::Mended { Cause::Mended } else { self.cause });
         self.key_misfit = self.key_misfit.or(is_key.then_some(column));
+        if field == self.watched {
+            self.filled[field] = self.row_number;
+        }
         if fit == Fit::Not {
             self.keep_extra(key, text);
         }

@@ -18,6 +18,10 @@ pub struct Table {
     pub key: Vec<String>,
     /// The column that a reader orders by, where there is one.
     pub cursor: Option<String>,
+    /// The column that says which of two rows with one key wins where they replace each
+    /// other: the one with the greater value, NULL being the least, and of equal ones the
+    /// one that is written later, as all do without it. Of a type with an order.
+    pub version: Option<String>,
 }
 
 /// A column of a [`Table`].
@@ -82,7 +86,13 @@ impl Table {
             columns,
             key: spec.key.iter().map(|column| (*column).to_owned()).collect(),
             cursor: spec.cursor.map(str::to_owned),
+            version: None,
         }
+    }
+
+    /// The version column, unless rows with one key have the same value there anyhow.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref().filter(|version| !self.key.iter().any(|key| key == version))
     }
 
     /// The index of a column.

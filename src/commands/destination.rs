@@ -12,9 +12,10 @@ use crate::airbyte::messages::Message;
 use crate::airbyte::output::Output;
 use crate::airbyte::spec;
 use crate::airbyte::stdin::Blocks;
-use crate::config::destination::DestinationConfig;
+use crate::config::destination::{CdcDeletionMode, DestinationConfig};
 use crate::config::read_json;
-use crate::destination::{self, Destination, catalog};
+use crate::destination::catalog::{self, Configured};
+use crate::destination::{self, Destination};
 use crate::engine::CommitPolicy;
 use crate::error::{Error, Result};
 
@@ -95,7 +96,10 @@ async fn write(
     stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let config = DestinationConfig::from_json(read_json(config, "the configuration")?)?;
-    let streams = catalog::configured(protocol::load_catalog(catalog)?, config.schema())?;
+    let mut streams = catalog::configured(protocol::load_catalog(catalog)?, config.schema())?;
+    if config.cdc_deletion_mode == CdcDeletionMode::Soft {
+        streams.iter_mut().for_each(Configured::keep_deleted);
+    }
     names.extend(streams.iter().map(|stream| stream.descriptor.clone()));
     let mut sink = signals::unless_stopped(&stop, connect(&config.sink)).await?;
     let destination = Destination::open(&mut *sink, Arc::clone(output), streams).await?;

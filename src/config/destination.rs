@@ -1,8 +1,9 @@
 //! The configuration of the Airbyte destination.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -31,6 +32,38 @@ pub struct RawDestinationConfig {
     #[serde(default)]
     #[schemars(title = "Commits", extend("order" = 1))]
     commit: RawCommit,
+    /// What becomes of a row that is deleted at the source, in streams with a primary key
+    /// whose records have `_ab_cdc_deleted_at`: it goes, or it stays with the time of its deletion.
+    #[serde(default)]
+    #[schemars(title = "CDC deletion mode", extend("order" = 2))]
+    cdc_deletion_mode: CdcDeletionMode,
+}
+
+/// What a record that says of its row that it is deleted does, in Airbyte's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum CdcDeletionMode {
+    /// It takes the row away.
+    #[default]
+    #[serde(rename = "Hard delete")]
+    Hard,
+    /// It takes the row's place.
+    #[serde(rename = "Soft delete")]
+    Soft,
+}
+
+/// By hand, because platforms want a choice of words as one `enum`.
+impl JsonSchema for CdcDeletionMode {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("CdcDeletionMode")
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": ["Hard delete", "Soft delete"], "default": "Hard delete" })
+    }
 }
 
 /// A sink as in a pipeline; Airbyte wants the choice as a field.
@@ -59,6 +92,8 @@ pub struct DestinationConfig {
     pub commit_rows: u64,
     /// Time after which a commit follows.
     pub commit_interval: Duration,
+    /// What becomes of rows that are deleted at the source.
+    pub cdc_deletion_mode: CdcDeletionMode,
 }
 
 impl DestinationConfig {
@@ -77,9 +112,11 @@ impl DestinationConfig {
             sink: Map<String, Value>,
             #[serde(default)]
             commit: RawCommit,
+            #[serde(default)]
+            cdc_deletion_mode: CdcDeletionMode,
         }
         let value = super::without_platform_keys(value);
-        let Outer { sink, commit } = super::parse(value.clone(), WHAT)?;
+        let Outer { sink, commit, cdc_deletion_mode } = super::parse(value.clone(), WHAT)?;
         let mut sink = super::without_platform_keys(Value::Object(sink));
         let kind = sink.as_object_mut().and_then(|sink| sink.shift_remove("type"));
         let sink = match kind.as_ref().and_then(Value::as_str) {
@@ -108,7 +145,7 @@ impl DestinationConfig {
         super::secrets::assert_apart(&value, WHAT).map_err(|(_, error)| error)?;
         let commit_rows = commit.rows.unwrap_or(COMMIT_ROWS);
         let commit_interval = Duration::from_secs(commit.seconds.unwrap_or(COMMIT_SECONDS));
-        Ok(Self { sink, commit_rows, commit_interval })
+        Ok(Self { sink, commit_rows, commit_interval, cdc_deletion_mode })
     }
 
     /// The schema of streams without a namespace.
@@ -137,6 +174,13 @@ mod tests {
         );
         let SinkConfig::DuckDb(config) = config.unwrap().sink else { panic!("another sink") };
         assert_eq!((config.path.as_str(), config.schema.as_str()), ("a.duckdb", "polygon"));
+        let deletes = |more: Value| {
+            let mut config = json!({"sink": {"type": "duckdb", "path": "a"}});
+            config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            DestinationConfig::from_json(config).unwrap().cdc_deletion_mode
+        };
+        assert_eq!(deletes(json!({})), CdcDeletionMode::Hard);
+        assert_eq!(deletes(json!({"cdc_deletion_mode": "Soft delete"})), CdcDeletionMode::Soft);
         let snowflake = json!({"sink": {"type": "snowflake", "account": "a", "user": "u", "warehouse": "w",
             "database": "d", "schema": "s", "password": "hunter2-destination"}});
         DestinationConfig::from_json(snowflake).unwrap();
@@ -162,6 +206,10 @@ mod tests {
             (
                 json!({"sink": {"type": "duckdb", "pth": "a"}}),
                 "unknown field `pth` of `sink` of the destination's configuration (hint: did you mean `path`?)",
+            ),
+            (
+                json!({"sink": {"type": "duckdb", "path": "a"}, "cdc_deletion_mode": "soft_delete"}),
+                "`cdc_deletion_mode` of the destination's configuration",
             ),
             (
                 json!({"skin": {}}),

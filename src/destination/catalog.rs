@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::columns;
-use crate::airbyte::catalog::NULL_IN_KEY;
+use crate::airbyte::catalog::{IS_VERSION, NULL_IN_KEY};
 use crate::airbyte::descriptor::StreamDescriptor;
-use crate::catalog::Table;
+use crate::catalog::{ColumnType, Table};
 use crate::error::{Error, Result};
 use crate::sink::{AIRBYTE, Run, Target, WriteMode};
 
@@ -25,7 +25,23 @@ pub struct Configured {
     /// Columns in which NULL is a value, where they are of the key: the stream's schema
     /// says so by [`NULL_IN_KEY`].
     pub null_in_key: Vec<usize>,
+    /// The column whose value makes a record a delete, where deletes take rows away.
+    pub deleted_at: Option<usize>,
 }
+
+impl Configured {
+    /// Keeps records that are deletes as rows.
+    pub fn keep_deleted(&mut self) {
+        self.deleted_at = None;
+        self.target.deletes = false;
+    }
+}
+
+/// What the columns begin with that Airbyte's sources of change data add.
+const CDC: &str = "_ab_cdc_";
+
+/// The one that says of a record that its row is gone.
+const CDC_DELETED_AT: &str = "_ab_cdc_deleted_at";
 
 /// Every key may be null, unknown keys are ignored.
 #[derive(Debug, Deserialize)]
@@ -38,6 +54,7 @@ struct RawConfigured {
     stream: RawStream,
     destination_sync_mode: Option<String>,
     primary_key: Option<Vec<Vec<String>>>,
+    cursor_field: Option<Vec<String>>,
     generation_id: Option<i64>,
     minimum_generation_id: Option<i64>,
     sync_id: Option<i64>,
@@ -86,6 +103,7 @@ fn stream(raw: RawConfigured, default_schema: &str) -> Result<Configured> {
     let mode = mode(&raw)?;
     let table = table(&raw, mode)?;
     let null_in_key = null_in_key(&raw.stream, &table);
+    let deleted_at = table.position(CDC_DELETED_AT).filter(|_| mode.replaces_by_key());
     let run = raw.generation_id.filter(|generation| *generation > 0);
     // Where nobody counts, nobody goes on with an overwritten stream either: each run is one of its own.
     let run = run.or_else(|| mode.is_staged().then(|| Timestamp::now().as_millisecond()));
@@ -96,18 +114,17 @@ fn stream(raw: RawConfigured, default_schema: &str) -> Result<Configured> {
         target: Target {
             schema: namespace.clone(),
             run: run.map(|generation| Run { generation, sync: raw.sync_id }),
+            deletes: deleted_at.is_some(),
             ..Target::new(AIRBYTE, stored_name, Arc::new(table), mode)
         },
         descriptor: StreamDescriptor { name, namespace },
         null_in_key,
+        deleted_at,
     })
 }
 
 fn null_in_key(stream: &RawStream, table: &Table) -> Vec<usize> {
-    let is_value = |name: &str| {
-        let schema = stream.json_schema.as_ref();
-        schema.is_some_and(|schema| schema["properties"][name][NULL_IN_KEY] == Value::Bool(true))
-    };
+    let is_value = |name: &str| keyword(stream, name, NULL_IN_KEY) == Some(true);
     (0..table.columns.len()).filter(|column| is_value(&table.columns[*column].name)).collect()
 }
 
@@ -152,7 +169,33 @@ fn table(raw: &RawConfigured, mode: WriteMode) -> Result<Table> {
     } else {
         Vec::new()
     };
-    Ok(Table { key, ..table })
+    let version = if mode.replaces_by_key() { version(raw, &table) } else { None };
+    Ok(Table { key, version, ..table })
+}
+
+/// The cursor, where its order says which of two rows with one key is the later.
+fn version(raw: &RawConfigured, table: &Table) -> Option<String> {
+    let [cursor] = raw.cursor_field.as_deref()? else { return None };
+    let has_order = match table.columns[table.position(cursor)?].ty {
+        ColumnType::Text
+        | ColumnType::Integer
+        | ColumnType::Decimal(_)
+        | ColumnType::Double
+        | ColumnType::Date
+        | ColumnType::Timestamp
+        | ColumnType::TimestampMicros => true,
+        ColumnType::Boolean | ColumnType::Json => false,
+    };
+    // A source of change data sends in the order of its log, whatever cursor of the row's
+    // own was chosen, and a delete need not have that.
+    let is_of_log = table.position(CDC_DELETED_AT).is_none() || cursor.starts_with(CDC);
+    let is_denied = keyword(&raw.stream, cursor, IS_VERSION) == Some(false);
+    (has_order && is_of_log && !is_denied).then(|| cursor.clone())
+}
+
+/// What a property's schema says by a keyword of ours.
+fn keyword(stream: &RawStream, property: &str, keyword: &str) -> Option<bool> {
+    stream.json_schema.as_ref()?["properties"][property][keyword].as_bool()
 }
 
 /// Whether rows of earlier generations go when the stream is complete: as the
@@ -312,6 +355,53 @@ mod tests {
             .map(|(schema, table)| stored_name(schema, table));
         assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len(), "{keys:?}");
         assert_eq!(stored_name("Main", "Trades"), "main/trades");
+    }
+
+    #[test]
+    fn deletes_are_those_of_a_source_of_change_data_where_rows_replace_each_other() {
+        let text = json!({"type": ["null", "string"]});
+        let stream = |name: &str| json!({"name": "s", "json_schema": {"properties": {"id": {"type": "integer"}, name: text}}});
+        for (more, expected) in [
+            (json!({"stream": stream("_ab_cdc_deleted_at")}), Some(1)),
+            (json!({"stream": stream("_ab_cdc_deleted_at"), "minimum_generation_id": 3}), Some(1)),
+            (json!({"stream": stream("_ab_cdc_updated_at")}), None),
+            (json!({"stream": stream("_ab_cdc_deleted_at"), "destination_sync_mode": "append"}), None),
+            (json!({"stream": stream("_ab_cdc_deleted_at"), "destination_sync_mode": "overwrite"}), None),
+        ] {
+            let mut configured = one(more.clone()).unwrap();
+            assert_eq!(configured.deleted_at, expected, "{more}");
+            configured.keep_deleted();
+            assert_eq!(configured.deleted_at, None);
+        }
+    }
+
+    #[test]
+    fn the_cursor_is_the_version_where_it_has_an_order_and_is_meant_so() {
+        let properties = json!({
+            "id": {"type": "integer"}, "n": {"type": "integer"}, "price": {"type": "number"},
+            "day": {"type": "string", "format": "date"}, "at": {"type": "string", "format": "date-time"},
+            "text": {"type": "string"}, "flag": {"type": "boolean"}, "object": {"type": "object"},
+            "moved": {"type": "string", "format": "date", "is_version": false},
+            "_ab_cdc_lsn": {"type": "number"},
+        });
+        let version = |cursor: &[&str], mode: &str, is_cdc: bool| {
+            let mut properties = properties.clone();
+            if is_cdc {
+                properties["_ab_cdc_deleted_at"] = json!({"type": "string"});
+            }
+            let stream = json!({"name": "s", "json_schema": {"properties": properties}});
+            let more = json!({"stream": stream, "cursor_field": cursor, "destination_sync_mode": mode});
+            one(more).unwrap().target.table.version.clone()
+        };
+        for cursor in ["n", "price", "day", "at", "text", "_ab_cdc_lsn"] {
+            assert_eq!(version(&[cursor], "append_dedup", false).as_deref(), Some(cursor));
+            assert_eq!(version(&[cursor], "append", false), None);
+            let of_log = version(&[cursor], "append_dedup", true);
+            assert_eq!(of_log.is_some(), cursor == "_ab_cdc_lsn", "{cursor}");
+        }
+        for cursor in [&["flag"][..], &["object"], &["moved"], &["gone"], &["object", "n"], &[]] {
+            assert_eq!(version(cursor, "append_dedup", false), None, "{cursor:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value};
 
+use super::catalog::Configured;
 use crate::batch::Cause;
 use crate::canonical::{FieldForm, Transcoder};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Kind, Table, TimeUnit, Width};
@@ -42,7 +43,7 @@ pub(super) fn table(name: &str, schema: &Value, key: Vec<String>) -> Table {
         ty: ColumnType::Json,
         doc: "Fields that have no column, and values that did not fit their column.".to_owned(),
     });
-    Table { name: name.to_owned(), columns, key, cursor: None }
+    Table { name: name.to_owned(), columns, key, cursor: None, version: None }
 }
 
 /// A name as every warehouse may take it. Snowflake's are upper case, where ß is SS
@@ -51,8 +52,16 @@ pub(super) fn folded(name: &str) -> String {
     name.to_uppercase().to_lowercase()
 }
 
-/// What turns the stream's records into rows of its table.
-pub(super) fn transcoder(table: &Table) -> Transcoder {
+/// What turns the stream's records into rows of its table, and looks which are deletes.
+pub(super) fn transcoder(stream: &Configured) -> Transcoder {
+    let transcoder = of_table(&stream.target.table).null_in_key(&stream.null_in_key);
+    match stream.deleted_at {
+        Some(column) => transcoder.watching(column),
+        None => transcoder,
+    }
+}
+
+fn of_table(table: &Table) -> Transcoder {
     let form = |column: &Column| {
         let kind = match column.ty {
             ColumnType::Text => Kind::Text,
@@ -167,7 +176,7 @@ mod tests {
         assert_eq!(names, ["id", "say \"hi\"", EXTRA_COLUMN]);
         assert_eq!(table.columns[1].doc, "d");
         let mut rows = Rows::default();
-        let mut transcoder = transcoder(&table);
+        let mut transcoder = of_table(&table);
         for record in [
             r#"{"id": 1, "ID": "x", "say \"hi\"": "there", "_airbyte_meta": {}, "_tapeline_n": 5, "": null}"#,
             r#"{"additional_properties": {"a": [1, 2]}, "id": 9223372036854775808}"#,
@@ -205,7 +214,7 @@ mod tests {
         let schema = json!({"properties": {"at": {"type": "string", "format": "date-time"}, "price": {"type": "number"}}});
         let table = table("s", &schema, Vec::new());
         let mut rows = Rows::default();
-        let mut transcoder = transcoder(&table);
+        let mut transcoder = of_table(&table);
         for record in [
             r#"{"at":"2024-01-02T09:30:00+01:00","price":101.50}"#,
             r#"{"at":"2024-01-02T09:30:00.123456789","price":"101.500000000"}"#,

@@ -9,9 +9,10 @@
 //! the protocol has it, and so does a refresh without a key; `append_dedup`, and a
 //! refresh that goes on with a key, hold them once.
 //!
-//! In `append_dedup` the record that comes last wins. Sources send records in the
-//! order of their cursor; nothing is compared here, so that a correction whose
-//! cursor did not move is not lost.
+//! In `append_dedup` the record with the greatest cursor wins, and of those with the
+//! same one the last, so that a correction whose cursor did not move is not lost. Without
+//! a cursor that has an order the last wins. A record that says that its row was deleted
+//! takes it away.
 
 pub mod catalog;
 mod columns;
@@ -133,7 +134,7 @@ impl<'a> Destination<'a> {
 pub fn assert_able(abilities: &Abilities) -> Result<()> {
     use WriteMode::{Append, AppendDedup, Overwrite, OverwriteDedup};
     let (name, key) = ("<any>".to_owned(), vec!["id".to_owned()]);
-    let table = Arc::new(Table { name, columns: Vec::new(), key, cursor: None });
+    let table = Arc::new(Table { name, columns: Vec::new(), key, cursor: None, version: None });
     [Append, AppendDedup, Overwrite, OverwriteDedup]
         .into_iter()
         .try_for_each(|mode| refuse(abilities, &Target::new(AIRBYTE, "<any>", Arc::clone(&table), mode)))

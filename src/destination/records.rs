@@ -106,8 +106,7 @@ impl Records {
         };
         let routing = Routing::of(configured.iter().map(|stream| stream.descriptor.clone()));
         let stream = |configured: Configured| Stream {
-            transcoder: super::columns::transcoder(&configured.target.table)
-                .null_in_key(&configured.null_in_key),
+            transcoder: super::columns::transcoder(&configured),
             rejects: rejects_of(&configured),
             configured,
             rows: Rows::default(),
@@ -439,6 +438,9 @@ impl Stream {
             if let Some(column) = self.transcoder.key_missing() {
                 return Ok(Some(format!("`{}` of the primary key is absent or null", name(column))));
             }
+        }
+        if self.transcoder.has_watched() {
+            self.rows.delete_last();
         }
         self.emitted_at.push(record.emitted_at);
         self.records += 1;

@@ -38,7 +38,7 @@ pub(super) fn targets(configured: &[Configured]) -> Vec<Target> {
 
 /// Whether a stream's records need a key.
 pub(super) fn needs(configured: &Configured) -> bool {
-    configured.target.mode.replaces_by_key() && !configured.target.table.key.is_empty()
+    configured.target.replaces_by_key()
 }
 
 fn table() -> Arc<Table> {
@@ -52,6 +52,7 @@ fn table() -> Arc<Table> {
         ],
         key: Vec::new(),
         cursor: None,
+        version: None,
     })
 }
 

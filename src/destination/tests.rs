@@ -304,6 +304,59 @@ async fn records_without_a_key_are_kept_apart() {
     }
 }
 
+/// A source of change data: `_ab_cdc_deleted_at` is anything but null in a delete.
+#[tokio::test]
+async fn a_record_that_says_when_its_row_was_deleted_is_a_delete() {
+    let properties = json!({"n": {"type": "integer"}, "v": {"type": "string"},
+        "_ab_cdc_deleted_at": {"type": ["null", "string"], "format": "date-time"}});
+    let keyed = json!({"stream": {"name": "a", "json_schema": {"properties": properties}},
+        "destination_sync_mode": "append_dedup", "primary_key": [["n"]]});
+    let data = |data: &str| {
+        let data: Box<serde_json::value::RawValue> = serde_json::from_str(data).unwrap();
+        format!(r#"{{"type":"RECORD","record":{{"stream":"a","data":{data},"emitted_at":{EPOCH}}}}}"#) + "\n"
+    };
+    let day = r#""_ab_cdc_deleted_at":"2024-01-02T00:00:00Z""#;
+    let input: String = [
+        r#"{"n":1,"v":"a","_ab_cdc_deleted_at":null}"#.to_owned(),
+        format!(r#"{{"n":1,{day}}}"#),
+        r#"{"n":1,"v":"b"}"#.to_owned(),
+        r#"{"_ab_cdc_deleted_at":"no moment","n":2}"#.to_owned(),
+        // Whose row, nobody can tell.
+        format!("{{{day}}}"),
+        r#"{"n":3,"_ab_cdc_deleted_at":"twice","_ab_cdc_deleted_at":null}"#.to_owned(),
+        format!(r#"{{"n":3,"_ab_cdc_deleted_at":null,{day}}}"#),
+    ]
+    .iter()
+    .map(|row| data(row))
+    .collect();
+    for is_kept in [false, true] {
+        let mut sink = Memory::default();
+        let (output, _) = Captured::output();
+        let mut configured = catalog::configured(json!({"streams": [keyed]}), "main").unwrap();
+        if is_kept {
+            configured[0].keep_deleted();
+        }
+        let destination = Destination::open(&mut sink, Arc::clone(&output), configured).await.unwrap();
+        let (_keep, stop) = watch::channel(false);
+        let policy = CommitPolicy { rows: 1, interval: Duration::from_secs(3600) };
+        let whole = [input.clone().into_bytes(), text(&[status(0, "COMPLETE")])].concat();
+        destination.run(Blocks::of(Cursor::new(whole)).unwrap(), policy, stop).await.unwrap();
+        let sign = if is_kept { "" } else { "-" };
+        assert_eq!(
+            sink.streams[0].durable,
+            [
+                r#"{"n":1,"v":"a"}"#.to_owned(),
+                format!(r#"{sign}{{"n":1,{day}}}"#),
+                r#"{"n":1,"v":"b"}"#.to_owned(),
+                format!(r#"{sign}{{"n":2,"additional_properties":{{"_ab_cdc_deleted_at":"no moment"}}}}"#),
+                r#"{"n":3}"#.to_owned(),
+                format!(r#"{sign}{{"n":3,{day}}}"#),
+            ]
+        );
+        assert_eq!(sink.streams[1].durable.len(), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_stop_keeps_what_states_cover() {
     let mut sink = Memory::default();

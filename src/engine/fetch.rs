@@ -14,7 +14,7 @@ use crate::source::{Ahead, Lane, Page, PageReceiver, Pages, Plan, Room, Slice};
 /// What comes of the current slice.
 pub(super) enum Fetched {
     /// More rows, and the room that they take until the engine has them.
-    Page(Page, Room),
+    Page(Box<Page>, Room),
     /// Its end, and what it covers.
     End(Cover),
 }
@@ -140,7 +140,7 @@ impl Fetcher {
     pub(super) async fn next(&mut self) -> Result<Fetched> {
         let current = self.current.as_mut().expect("called between start_next and the slice's end");
         if let Some((page, room)) = current.pages.next().await {
-            return Ok(Fetched::Page(page, room));
+            return Ok(Fetched::Page(Box::new(page), room));
         }
         let outcome = (&mut current.task).await;
         // A finished task must not be awaited again.

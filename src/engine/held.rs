@@ -154,7 +154,13 @@ mod tests {
     use crate::batch::Bound;
 
     fn table() -> Arc<Table> {
-        Arc::new(Table { name: "t".to_owned(), columns: Vec::new(), key: Vec::new(), cursor: None })
+        Arc::new(Table {
+            name: "t".to_owned(),
+            columns: Vec::new(),
+            key: Vec::new(),
+            cursor: None,
+            version: None,
+        })
     }
 
     fn shard() -> Arc<str> {

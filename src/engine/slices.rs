@@ -82,7 +82,7 @@ async fn read(
         loop {
             match fetcher.next().await {
                 Ok(Fetched::Page(page, room)) => {
-                    let arrival = Arrival::of(Arc::clone(&partition), page);
+                    let arrival = Arrival::of(Arc::clone(&partition), *page);
                     events.send((index, Event::Rows(arrival))).await.ok()?;
                     // The engine bounds what it holds itself.
                     drop(room);

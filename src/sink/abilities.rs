@@ -76,6 +76,9 @@ fn lack(abilities: &Abilities, target: &Target) -> Option<&'static str> {
     if mode == WriteMode::AppendDedup && !abilities.deletes {
         return Some("cannot take out the rows that the source has no more");
     }
+    if target.deletes && !abilities.deletes {
+        return Some("cannot take out the rows that the source says are gone");
+    }
     if mode.is_staged() && !abilities.swaps {
         return Some("cannot put the rows of a run in the place of a table");
     }
@@ -109,7 +112,7 @@ pub(crate) mod tests {
 
     fn target(mode: WriteMode, key: &[&str]) -> Target {
         let key = key.iter().map(|name| (*name).to_owned()).collect();
-        let table = Table { name: "t".to_owned(), columns: Vec::new(), key, cursor: None };
+        let table = Table { name: "t".to_owned(), columns: Vec::new(), key, cursor: None, version: None };
         Target::new("p", "s", Arc::new(table), mode)
     }
 
@@ -147,6 +150,8 @@ pub(crate) mod tests {
         ]
         .concat();
         assert_eq!(refused(Abilities { durability: Durability::RowsFirst, ..ALL }), twice);
+        let gone = Target { deletes: true, ..target(WriteMode::OverwriteDedup, &["k"]) };
+        assert!(refuse(&ALL, &gone).is_ok() && refuse(&Abilities { deletes: false, ..ALL }, &gone).is_err());
         let grows = Target { grows: true, ..target(WriteMode::Append, &[]) };
         assert!(
             refuse(&ALL, &grows).is_ok() && refuse(&Abilities { evolves: false, ..ALL }, &grows).is_err()

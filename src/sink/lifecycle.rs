@@ -149,7 +149,7 @@ mod tests {
 
     fn target(mode: WriteMode, run: Option<i64>) -> Target {
         let key = vec!["k".to_owned()];
-        let table = Table { name: "t".to_owned(), columns: Vec::new(), key, cursor: None };
+        let table = Table { name: "t".to_owned(), columns: Vec::new(), key, cursor: None, version: None };
         let run = run.map(|generation| Run { generation, sync: None });
         Target { run, ..Target::new("p", "t", Arc::new(table), mode) }
     }

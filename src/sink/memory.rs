@@ -51,6 +51,7 @@ impl Default for Memory {
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) name: String,
+    /// With a minus before those that are deletes.
     pub(crate) durable: Vec<String>,
     /// Each as [`ExtractedAt`](crate::batch::ExtractedAt) says of it.
     pub(crate) extracted_at: Vec<i64>,
@@ -115,7 +116,9 @@ impl Sink for Memory {
         assert!(of_units || batch.rows.is_empty(), "rows of no unit");
         let stream = &mut self.streams[stream.0];
         let rows = batch.rows.iter().enumerate().map(|(index, row)| {
-            (String::from_utf8(row.to_vec()).expect("text"), batch.extracted_at.of(index))
+            let sign = if batch.rows.deletes().contains(&index) { "-" } else { "" };
+            let text = std::str::from_utf8(row).expect("text");
+            (format!("{sign}{text}"), batch.extracted_at.of(index))
         });
         if batch.ahead {
             assert!(stream.open.is_empty(), "rows ahead of others that are not committed");

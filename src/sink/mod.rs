@@ -30,6 +30,8 @@ mod lifecycle;
 mod look;
 #[cfg(test)]
 pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod model;
 pub mod numbers;
 mod one;
 mod ownership;
@@ -56,6 +58,8 @@ pub struct Target {
     pub shared: bool,
     /// Whether the source may say on the way that the table has grown.
     pub grows: bool,
+    /// Whether the source may say of a row that it is a delete.
+    pub deletes: bool,
 }
 
 impl Target {
@@ -67,7 +71,22 @@ impl Target {
         mode: WriteMode,
     ) -> Self {
         let (pipeline, stream) = (pipeline.into(), stream.into());
-        Self { pipeline, stream, table, mode, schema: None, run: None, shared: false, grows: false }
+        Self {
+            pipeline,
+            stream,
+            table,
+            mode,
+            schema: None,
+            run: None,
+            shared: false,
+            grows: false,
+            deletes: false,
+        }
+    }
+
+    /// Whether a row takes the place of the one with its key, and a delete takes that away.
+    pub(crate) fn replaces_by_key(&self) -> bool {
+        self.mode.replaces_by_key() && !self.table.key.is_empty()
     }
 
     /// What messages call the stream. A platform does by its table's name.

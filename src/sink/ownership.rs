@@ -83,8 +83,13 @@ mod tests {
     use crate::catalog::Table;
 
     fn target(mode: WriteMode, shared: bool) -> Target {
-        let table =
-            Table { name: "T".to_owned(), columns: Vec::new(), key: vec!["k".to_owned()], cursor: None };
+        let table = Table {
+            name: "T".to_owned(),
+            columns: Vec::new(),
+            key: vec!["k".to_owned()],
+            cursor: None,
+            version: None,
+        };
         Target { shared, ..Target::new("mine", "s", Arc::new(table), mode) }
     }
 

@@ -104,6 +104,8 @@ class Destination:
     numbers: str | None = None
     # Rows after which a commit follows; the default is more than tests write.
     commit_rows: int | None = None
+    # What becomes of rows that are deleted at the source; none leaves it to the program.
+    cdc_deletion_mode: str | None = None
 
     @property
     def config(self) -> Path:
@@ -111,7 +113,8 @@ class Destination:
         if self.numbers:
             sink["numbers"] = self.numbers
         commit = {"commit": {"rows": self.commit_rows}} if self.commit_rows else {}
-        return self.workspace.input("destination.json", {"sink": sink, **commit})
+        deletes = {"cdc_deletion_mode": self.cdc_deletion_mode} if self.cdc_deletion_mode else {}
+        return self.workspace.input("destination.json", {"sink": sink, **commit, **deletes})
 
     def write(self, catalog: Catalog, lines: Iterable[str], **more: Any) -> Outcome:
         """`write` of these lines."""

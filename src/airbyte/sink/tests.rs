@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::*;
+use crate::airbyte::output::tests::Captured;
 use crate::airbyte::stdout::Lines;
 use crate::batch::{Cause, Rows};
 use crate::catalog::{Stream, streams};
@@ -115,4 +116,17 @@ async fn records_a_second() {
     let to_pipe = records_per_second(writer).await;
     drain.join().unwrap();
     println!("records a second: {to_null:.0} to /dev/null, {to_pipe:.0} to a pipe");
+}
+
+#[tokio::test]
+async fn a_delete_is_refused_because_no_record_says_so() {
+    let (output, captured) = Captured::output();
+    let (mut sink, id) = opened(Arc::clone(&output), None).await;
+    let mut rows = Rows::default();
+    rows.push(br#"{"ticker":"A"}"#);
+    rows.delete_last();
+    let error = sink.write(id, batch(rows)).await.unwrap_err();
+    assert_eq!(error.stream(), Some(bars().name.as_str()));
+    assert!(error.user_message().contains("no deletes"), "{}", error.user_message());
+    assert!(captured.lines(&output).iter().all(|line| line["type"] != "RECORD"));
 }

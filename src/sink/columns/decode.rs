@@ -293,8 +293,9 @@ impl Decoder {
             changes.push(change);
         }
         changes.sort_by_key(|change| (change.row, change.column));
-        let notes = rows.notes().to_vec();
-        Ok(Columns { rows: rows.len(), columns: work.columns, validity: work.validity, changes, notes })
+        let (notes, deletes) = (rows.notes().to_vec(), rows.deletes().to_vec());
+        let Work { columns, validity, .. } = work;
+        Ok(Columns { rows: rows.len(), columns, validity, changes, notes, deletes })
     }
 
     /// Says of the first value of a column that it is kept beside it.

@@ -17,9 +17,10 @@ pub struct Extremes {
 }
 
 impl Columns {
-    /// Keeps of each key's rows only the last. `key` holds column indices; NULL
-    /// equals NULL. Returns which rows were kept, unless all were.
-    pub fn keep_last(&mut self, key: &[usize]) -> Option<Vec<u32>> {
+    /// Keeps of each key's rows only the last, or of those the last with the greatest
+    /// value in the column `version`. `key` holds column indices; NULL equals NULL and is
+    /// the least. Returns which rows were kept, unless all were.
+    pub fn keep_last(&mut self, key: &[usize], version: Option<usize>) -> Option<Vec<u32>> {
         if self.ascends(key) {
             return None;
         }
@@ -27,7 +28,11 @@ impl Columns {
         let mut last = HashMap::with_capacity(self.rows);
         let mut start = 0;
         for (row, end) in ends.iter().enumerate() {
-            last.insert(&bytes[start..*end], row as u32);
+            let kept = last.entry(&bytes[start..*end]).or_insert(row as u32);
+            let is_older = |version| self.compare(version, row, *kept as usize) == Ordering::Less;
+            if !version.is_some_and(is_older) {
+                *kept = row as u32;
+            }
             start = *end;
         }
         if last.len() == self.rows {

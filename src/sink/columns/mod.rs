@@ -30,6 +30,7 @@ pub struct Columns {
     validity: Vec<Validity>,
     changes: Vec<Change>,
     notes: Vec<Note>,
+    deletes: Vec<usize>,
 }
 
 /// The values of a column. A row that is NULL holds a zero.
@@ -173,6 +174,11 @@ impl Columns {
         &self.notes
     }
 
+    /// The rows that are deletes, ascending.
+    pub fn deletes(&self) -> &[usize] {
+        &self.deletes
+    }
+
     /// Keeps the rows whose indices `keep` lists in ascending order.
     fn retain(&mut self, keep: &[u32]) {
         fn pick<T: Copy>(values: &mut Vec<T>, keep: &[u32]) {
@@ -203,6 +209,7 @@ impl Columns {
         };
         self.changes.retain_mut(|change| moved(&mut change.row));
         self.notes.retain_mut(|note| moved(&mut note.row));
+        self.deletes.retain_mut(moved);
         self.rows = keep.len();
     }
 }

@@ -13,6 +13,7 @@ fn table(columns: &[(&str, ColumnType)], key: &[&str]) -> Table {
         columns: columns.iter().map(column).collect(),
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         cursor: None,
+        version: None,
     }
 }
 
@@ -454,7 +455,7 @@ fn the_last_row_of_a_key_stays() {
         Change { row: 0, column: 1, cause: Cause::Source },
         Change { row: 4, column: 1, cause: Cause::Source },
     ];
-    assert_eq!(columns.keep_last(&[0, 1]), Some(vec![2, 4, 5, 6]));
+    assert_eq!(columns.keep_last(&[0, 1], None), Some(vec![2, 4, 5, 6]));
     let Values::Integer(values) = columns.values(2) else { panic!("not an integer column") };
     assert_eq!(values, &[3, 5, 6, 7]);
     assert_eq!(columns.len(), 4);
@@ -550,7 +551,7 @@ proptest! {
         };
         let lines: Vec<String> = rows.iter().enumerate().map(line).collect();
         let mut columns = decode_as(&table, &lines.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
-        columns.keep_last(&[0, 1]);
+        columns.keep_last(&[0, 1], None);
         let last: std::collections::BTreeMap<_, _> =
             rows.iter().enumerate().map(|(index, (a, b, null))| ((*a, (!null).then_some(*b)), index as i64)).collect();
         let mut expected: Vec<i64> = last.into_values().collect();

@@ -4,7 +4,8 @@
 //! alters the table meanwhile, and when it alters the table itself after it deleted rows of
 //! it. So where streams of the sink share a table, and where rows replace others, they
 //! wait beside the table, in one that only their connection sees, and go into the table once
-//! they are committed and no other transaction has rows of it.
+//! they are committed and no other transaction has rows of it. What they take away waits
+//! there too, as marks: a row that the table has may be what a delete is for.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use duckdb::Connection;
 use super::client::{execute, failed, quoted};
 use super::ddl::Place;
 use super::evolve;
-use super::feed::Load;
-use super::merge::{self, Key};
+use super::feed::{Feed, Load};
+use super::merge::{self, Deletes, Key};
 use super::write::Stream;
 use crate::batch::Extent;
 use crate::catalog::{ColumnType, Table};
@@ -29,7 +30,8 @@ pub(super) enum Own {
     Beside(Connection, Beside),
 }
 
-/// A table that rows wait in.
+/// A table that rows wait in, one a key at most, and marks: what has been of a key before,
+/// with the greatest version of those.
 pub(super) struct Beside {
     place: Place,
     /// With the types that its columns have.
@@ -46,8 +48,10 @@ impl Own {
             return Ok(Self::Transaction(connection));
         }
         let place = Place::new("temp", "main", &stream.into.name);
-        let sql = format!("CREATE TEMP TABLE {} AS FROM {} LIMIT 0", quoted(&place.name), stream.into.sql());
-        execute(&connection, &sql, || format!("could not create a table beside {}", stream.into.sql()))?;
+        let (name, deleted) = (quoted(&place.name), quoted(Feed::DELETED));
+        let into = stream.into.sql();
+        let sql = format!("CREATE TEMP TABLE {name} AS SELECT *, false AS {deleted} FROM {into} LIMIT 0");
+        execute(&connection, &sql, || format!("could not create a table beside {into}"))?;
         let held = Arc::clone(&stream.committed);
         Ok(Self::Beside(connection, Beside { place, held, replaces: Vec::new() }))
     }
@@ -69,7 +73,7 @@ impl Own {
     }
 
     /// Makes the open transaction of the connection hold the rows in the stream's table.
-    pub fn unload(&self, stream: &mut Stream) -> Result<()> {
+    pub fn unload(&mut self, stream: &mut Stream) -> Result<()> {
         match self {
             Self::Transaction(_) => Ok(()),
             Self::Beside(connection, beside) => {
@@ -106,7 +110,7 @@ impl Beside {
         evolve::make_room(connection, &self.place, &mut self.held, |column, has| {
             load.columns.needs(column, has)
         })?;
-        let loaded = stream.load(connection, &self.place, load);
+        let loaded = stream.load(connection, &self.place, load, Deletes::Kept);
         loaded.map_err(|error| {
             failed(&format!("could not load {} into {}", load.told(), stream.into.sql()), error)
         })?;
@@ -115,8 +119,8 @@ impl Beside {
     }
 
     /// Moves the rows into the stream's table, in the open transaction.
-    fn unload(&self, connection: &Connection, stream: &mut Stream) -> Result<()> {
-        self.fits_micros(connection, stream)?;
+    fn unload(&mut self, connection: &Connection, stream: &mut Stream) -> Result<()> {
+        self.take_micros(connection, stream)?;
         let needs =
             |column: usize, _| Some(self.held.columns[column].ty).filter(|ty| *ty != ColumnType::Timestamp);
         evolve::make_room(connection, &stream.into, &mut stream.held, needs)?;
@@ -124,8 +128,9 @@ impl Beside {
         unloaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))
     }
 
-    /// The table may have microseconds by now, of another stream's rows.
-    fn fits_micros(&self, connection: &Connection, stream: &Stream) -> Result<()> {
+    /// The table may have microseconds by now, of another stream's rows. DuckDB compares
+    /// the two kinds only where nanoseconds reach, so the rows that wait get them first.
+    fn take_micros(&mut self, connection: &Connection, stream: &Stream) -> Result<()> {
         for column in self.held.columns.iter().filter(|column| column.ty == ColumnType::Timestamp) {
             if evolve::is_micros(&stream.held, &column.name)
                 && !evolve::can_have_micros(connection, &self.place, column)?
@@ -139,19 +144,28 @@ impl Beside {
                     .hint("run it again: what is finer is then kept beside the column"));
             }
         }
-        Ok(())
+        let needs = |column: usize, _| {
+            let is_micros = evolve::is_micros(&stream.held, &stream.target.table.columns[column].name);
+            is_micros.then_some(ColumnType::TimestampMicros)
+        };
+        evolve::make_room(connection, &self.place, &mut self.held, needs).map(drop)
     }
 
     fn unload_rows(&self, connection: &Connection, stream: &Stream) -> duckdb::Result<()> {
-        stream.delete_parts(connection, &stream.into, &self.replaces)?;
-        if stream.replaces_by_key() {
+        stream.delete_parts(connection, &stream.into, &self.replaces, Deletes::Made)?;
+        let (into, waiting) = (&stream.into, self.place.sql());
+        let mut unless_held = None;
+        if stream.target.replaces_by_key() {
             let key = Key::of(&stream.target.table);
-            let delete = || key.delete(&stream.into, &self.place.sql(), merge::ANY);
-            stream.delete_where(connection, &stream.into, merge::ANY, delete)?;
+            let delete = || key.delete(into, &waiting, merge::ANY);
+            if stream.delete_where(connection, into, merge::ANY, delete)? {
+                unless_held = key.unless_held(into, merge::ANY);
+            }
         }
-        let names = stream.columns().join(", ");
+        let (names, join) = (stream.columns().join(", "), unless_held.unwrap_or_default());
+        let (into, deleted) = (into.sql(), quoted(Feed::DELETED));
         let sql =
-            format!("INSERT INTO {} ({names}) SELECT {names} FROM {}", stream.into.sql(), self.place.sql());
+            format!("INSERT INTO {into} ({names}) SELECT {names} FROM {waiting}{join} WHERE NOT {deleted}");
         failpoint::pass();
         connection.execute(&sql, []).map(drop)
     }

@@ -42,6 +42,8 @@ pub(super) struct Load {
     units: Vec<Unit>,
     /// Bytes of the rows' text.
     pub bytes: usize,
+    /// Of each row whether it is a delete; empty when none is.
+    deletes: Vec<bool>,
     /// Whose rows these are.
     table: Arc<Table>,
 }
@@ -62,9 +64,9 @@ impl Load {
         let replaces = std::mem::take(&mut batch.replaces);
         let table = Arc::clone(&batch.table);
         let bytes = batch.rows.bytes();
-        let units = std::mem::take(&mut batch.units);
-        let first_id = first_id(first);
-        Self { columns, extracted_at, first_id, meta, plain_meta, replaces, units, bytes, table }
+        let deletes = if target.replaces_by_key() { deletes(&columns) } else { Vec::new() };
+        let (units, first_id) = (std::mem::take(&mut batch.units), first_id(first));
+        Self { columns, extracted_at, first_id, meta, plain_meta, replaces, units, bytes, deletes, table }
     }
 
     /// What messages call the rows: by the partitions that they are of.
@@ -94,6 +96,11 @@ impl Load {
         !self.meta.is_empty()
     }
 
+    /// Whether a row is a delete.
+    pub fn has_deletes(&self) -> bool {
+        !self.deletes.is_empty()
+    }
+
     /// Microseconds since 1970-01-01T00:00:00Z.
     fn extracted_at_us(&self, rows: std::ops::Range<usize>) -> Vec<i64> {
         rows.map(|row| self.extracted_at.of(row).saturating_mul(1000)).collect()
@@ -114,6 +121,15 @@ fn first_id(extracted_at_ms: i64) -> u128 {
     // that are counted through is cleared, so that counting never reaches the variant.
     let random = Uuid::new_v4().as_u128() & !(0xF << 76) & !(1 << 61);
     (random & ((1 << 80) - 1)) | millis << 80 | 7 << 76
+}
+
+fn deletes(columns: &Columns) -> Vec<bool> {
+    if columns.deletes().is_empty() {
+        return Vec::new();
+    }
+    let mut deletes = vec![false; columns.len()];
+    columns.deletes().iter().for_each(|row| deletes[*row] = true);
+    deletes
 }
 
 /// The text of `_airbyte_meta` by row.
@@ -138,6 +154,9 @@ pub(super) struct Feed {
 impl Feed {
     /// The function's call in SQL.
     pub const SQL: &str = "tapeline_feed()";
+
+    /// The column that says which rows are deletes, of batches that have any.
+    pub const DELETED: &str = "_tapeline_deleted";
 
     /// Registers the table function.
     pub fn register(connection: &Connection) -> duckdb::Result<Arc<Self>> {
@@ -196,6 +215,9 @@ impl VTab for Function {
         bind.add_result_column(RAW_ID, LogicalTypeId::Uuid.into());
         bind.add_result_column(EXTRACTED_AT, LogicalTypeId::TimestampTZ.into());
         bind.add_result_column(META, LogicalTypeId::Varchar.into());
+        if load.has_deletes() {
+            bind.add_result_column(Feed::DELETED, LogicalTypeId::Boolean.into());
+        }
         bind.set_cardinality(load.columns.len() as u64, false);
         Ok(types)
     }
@@ -232,6 +254,7 @@ impl VTab for Function {
                 Some(0) => chunk.ids(scan.load.first_id),
                 Some(1) => chunk.copy(&scan.load.extracted_at_us(rows.clone())),
                 Some(2) => chunk.meta(&scan.load),
+                Some(3) if scan.load.has_deletes() => chunk.copy(&scan.load.deletes[rows.clone()]),
                 // A query that needs no column, such as count(*), asks for the row's number.
                 Some(_) => {}
             }

@@ -9,39 +9,59 @@ use std::collections::BTreeMap;
 
 use super::client::{literal, quoted};
 use super::ddl::Place;
+use super::feed::Feed;
 use crate::batch::{Bound, Extent};
 use crate::catalog::Table;
 use crate::sink::columns::{Columns, Values};
 
-/// The key columns of a table: index and name.
+/// The key columns of a table: index and name; and what its rows are told apart by
+/// within a key, if by more than their order.
 #[derive(Debug)]
-pub(super) struct Key(Vec<(usize, String)>);
+pub(super) struct Key {
+    columns: Vec<(usize, String)>,
+    version: Option<String>,
+}
 
 impl Key {
     pub fn of(table: &Table) -> Self {
         let column = |name: &String| table.position(name).map(|index| (index, name.clone()));
-        Self(table.key.iter().filter_map(column).collect())
+        let columns = table.key.iter().filter_map(column).collect();
+        Self { columns, version: table.version().map(quoted) }
     }
 
-    /// A statement that deletes the rows of the table whose keys are in the feed,
-    /// all of which are in `range`.
-    pub fn delete(&self, table: &Place, feed: &str, range: &str) -> String {
+    fn equal(&self) -> String {
         let equal = |(_, name): &(usize, String)| {
             let name = quoted(name);
             format!("held.{name} IS NOT DISTINCT FROM fed.{name}")
         };
-        let equal: Vec<String> = self.0.iter().map(equal).collect();
+        let equal: Vec<String> = self.columns.iter().map(equal).collect();
+        equal.join(" AND ")
+    }
+
+    /// A statement that deletes the rows of the table whose keys are in the feed,
+    /// all of which are in `range`, but not those of a greater version.
+    pub fn delete(&self, table: &Place, feed: &str, range: &str) -> String {
+        let version = self.version.as_ref();
+        let newer = version.map(|name| format!(" AND (held.{name} IS NULL OR held.{name} <= fed.{name})"));
         format!(
-            "DELETE FROM {} AS held USING {feed} AS fed WHERE {range} AND {}",
+            "DELETE FROM {} AS held USING {feed} AS fed WHERE {range} AND {}{}",
             table.sql(),
-            equal.join(" AND ")
+            self.equal(),
+            newer.unwrap_or_default()
         )
+    }
+
+    /// A join that leaves of the feed what of the table was deleted for; none where that
+    /// is everything.
+    pub fn unless_held(&self, table: &Place, range: &str) -> Option<String> {
+        self.version.as_ref()?;
+        Some(format!(" AS fed ANTI JOIN {} AS held ON {range} AND {}", table.sql(), self.equal()))
     }
 
     /// A condition that all keys of the batch fulfil.
     pub fn range(&self, batch: &Columns) -> String {
         let conditions: Vec<String> =
-            self.0.iter().filter_map(|(column, name)| range(batch, *column, &quoted(name))).collect();
+            self.columns.iter().filter_map(|(column, name)| range(batch, *column, &quoted(name))).collect();
         if conditions.is_empty() { ANY.to_owned() } else { conditions.join(" AND ") }
     }
 }
@@ -54,9 +74,35 @@ pub(super) fn probe(table: &Place, condition: &str) -> String {
     format!("SELECT 1 FROM {} AS held WHERE {condition} LIMIT 1", table.sql())
 }
 
-/// A statement that deletes the rows of the table that fulfil the condition.
-pub(super) fn delete(table: &Place, condition: &str) -> String {
-    format!("DELETE FROM {} AS held WHERE {condition}", table.sql())
+/// What becomes of deletes in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deletes {
+    /// They are made.
+    Made,
+    /// They are kept beside its rows, marked in [`Feed::DELETED`], because another table
+    /// may hold what they delete.
+    Kept,
+}
+
+impl Deletes {
+    /// A statement that deletes the rows of the table that fulfil the condition.
+    pub fn of(self, table: &Place, condition: &str) -> String {
+        let table = table.sql();
+        match self {
+            Self::Made => format!("DELETE FROM {table} AS held WHERE {condition}"),
+            Self::Kept => {
+                format!("UPDATE {table} AS held SET {} = true WHERE {condition}", quoted(Feed::DELETED))
+            }
+        }
+    }
+
+    /// The condition for those of the table's rows that are no deletes.
+    pub fn live(self, condition: &str) -> String {
+        match self {
+            Self::Made => condition.to_owned(),
+            Self::Kept => format!("{condition} AND NOT held.{}", quoted(Feed::DELETED)),
+        }
+    }
 }
 
 /// Partitions that one condition names.

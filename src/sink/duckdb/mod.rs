@@ -233,7 +233,8 @@ fn decoded(
     match decoder.decode(&batch.rows)? {
         Decoded::Unsettled(columns) => Ok(Err((batch, columns))),
         Decoded::Columns(mut columns) => {
-            let kept = if key.is_empty() { None } else { columns.keep_last(key) };
+            let version = target.table.version().and_then(|name| target.table.position(name));
+            let kept = if key.is_empty() { None } else { columns.keep_last(key, version) };
             Ok(Ok(Load::new(columns, kept.as_deref(), target, &mut batch)))
         }
     }

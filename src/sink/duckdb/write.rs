@@ -17,7 +17,7 @@ use super::client::{Database, execute, failed, literal, quoted};
 use super::ddl::{self, Place};
 use super::evolve;
 use super::feed::{self, Feed, Load};
-use super::merge::{self, Key};
+use super::merge::{self, Deletes, Key};
 use super::open;
 use super::progress::{First, Ledger};
 use super::worker::OpenedStream;
@@ -268,7 +268,7 @@ impl Writer {
             Some(own) => own,
             None => {
                 let stream = &self.streams[index];
-                let is_beside = stream.replaces_by_key() || self.shares_table(index);
+                let is_beside = stream.target.replaces_by_key() || self.shares_table(index);
                 Own::begin(self.database.connect()?, stream, is_beside)?
             }
         };
@@ -404,32 +404,40 @@ impl Stream {
         self.held = Arc::clone(&self.committed);
     }
 
-    /// Whether rows replace those with the same key.
-    pub fn replaces_by_key(&self) -> bool {
-        self.target.mode.replaces_by_key() && !self.target.table.key.is_empty()
-    }
-
     /// Adds rows to the stream's table.
     pub fn load_into(&self, connection: &Connection, load: &Load) -> Result<()> {
-        let loaded = self.load(connection, &self.into, load);
+        let loaded = self.load(connection, &self.into, load, Deletes::Made);
         loaded.map_err(|error| {
             failed(&format!("could not load {} into {}", load.told(), self.into.sql()), error)
         })
     }
 
     /// Adds rows to a table with the stream's columns.
-    pub fn load(&self, connection: &Connection, table: &Place, load: &Load) -> duckdb::Result<()> {
-        self.delete_parts(connection, table, &load.replaces)?;
+    pub fn load(
+        &self,
+        connection: &Connection,
+        table: &Place,
+        load: &Load,
+        deletes: Deletes,
+    ) -> duckdb::Result<()> {
+        self.delete_parts(connection, table, &load.replaces, deletes)?;
         if load.columns.is_empty() {
             return Ok(());
         }
-        if self.replaces_by_key() {
+        let mut unless_held = None;
+        if self.target.replaces_by_key() {
             let key = Key::of(&self.target.table);
             let range = key.range(&load.columns);
-            self.delete_where(connection, table, &range, || key.delete(table, Feed::SQL, &range))?;
+            if self.delete_where(connection, table, &range, || key.delete(table, Feed::SQL, &range))? {
+                unless_held = key.unless_held(table, &deletes.live(&range));
+            }
         }
         failpoint::pass();
-        connection.prepare_cached(&self.insert(table, load))?.execute([])?;
+        match unless_held {
+            // A statement with the keys of a batch in it comes once.
+            Some(join) => connection.execute(&self.insert(table, load, deletes, &join), [])?,
+            None => connection.prepare_cached(&self.insert(table, load, deletes, ""))?.execute([])?,
+        };
         Ok(())
     }
 
@@ -439,31 +447,33 @@ impl Stream {
         connection: &Connection,
         table: &Place,
         parts: &[Extent],
+        deletes: Deletes,
     ) -> duckdb::Result<()> {
         if self.target.mode == WriteMode::AppendDedup {
             let is_micros = |cursor: &str| evolve::is_micros(&self.held, cursor);
             for part in merge::within(parts, is_micros) {
-                self.delete_where(connection, table, &part, || merge::delete(table, &part))?;
+                self.delete_where(connection, table, &part, || deletes.of(table, &part))?;
             }
         }
         Ok(())
     }
 
-    /// Runs the statement if the table has rows that fulfil the condition: looking
-    /// costs next to nothing, and there are none in nearly all batches.
+    /// Runs the statement if the table has rows that fulfil the condition, and returns
+    /// whether: looking costs next to nothing, and there are none in nearly all batches.
     pub fn delete_where(
         &self,
         connection: &Connection,
         table: &Place,
         condition: &str,
         statement: impl FnOnce() -> String,
-    ) -> duckdb::Result<()> {
+    ) -> duckdb::Result<bool> {
         let probe = merge::probe(table, condition);
-        if connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some() {
+        let has_some = connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some();
+        if has_some {
             failpoint::pass();
             connection.execute(&statement(), [])?;
         }
-        Ok(())
+        Ok(has_some)
     }
 
     /// The names of its columns, in quotes.
@@ -472,7 +482,9 @@ impl Stream {
         own.chain([RAW_ID, EXTRACTED_AT, META, GENERATION].map(quoted)).collect()
     }
 
-    fn insert(&self, table: &Place, load: &Load) -> String {
+    /// A statement that inserts the rows of the feed that `join` leaves, and of those the
+    /// deletes only where they are kept.
+    fn insert(&self, table: &Place, load: &Load, deletes: Deletes, join: &str) -> String {
         let columns = &self.target.table.columns;
         let json = self.json;
         let mut values: Vec<String> = columns
@@ -489,10 +501,20 @@ impl Stream {
             format!("{meta}::{json}"),
             self.generation.to_string(),
         ]);
+        let (mut names, mut live) = (self.columns(), String::new());
+        let deleted = quoted(Feed::DELETED);
+        match (deletes, load.has_deletes()) {
+            (Deletes::Made, true) => live = format!(" WHERE NOT {deleted}"),
+            (Deletes::Made, false) => {}
+            (Deletes::Kept, has_deletes) => {
+                values.push(if has_deletes { deleted.clone() } else { "false".to_owned() });
+                names.push(deleted);
+            }
+        }
         format!(
-            "INSERT INTO {} ({}) SELECT {} FROM {}",
+            "INSERT INTO {} ({}) SELECT {} FROM {}{join}{live}",
             table.sql(),
-            self.columns().join(", "),
+            names.join(", "),
             values.join(", "),
             Feed::sql_of(&load.columns)
         )

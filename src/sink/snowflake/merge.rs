@@ -12,8 +12,12 @@ use crate::sink::GENERATION;
 pub(super) const LINE_NUMBER: &str = "_tapeline_n";
 pub(super) const LINE_EXTRACTED_AT: &str = "_tapeline_at";
 pub(super) const LINE_META: &str = "_tapeline_meta";
+/// Only there in a line that is a delete.
+pub(super) const LINE_DELETED: &str = "_tapeline_deleted";
 /// The line's number as a column.
 const ORDER: &str = "_TAPELINE_N";
+/// And whether it is a delete, where one is.
+const DELETED: &str = "_TAPELINE_DELETED";
 
 /// How rows replace those with the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +37,7 @@ pub(super) fn columns(table: &Table) -> impl Iterator<Item = &str> {
 ///
 /// Values travel as JSON: text as JSON strings, decimals as JSON strings too, so
 /// that no JSON parser on the way makes a double of them.
-fn typed(table: &Table, generation: i64) -> String {
+fn typed(table: &Table, generation: i64, has_deletes: bool) -> String {
     let path = |key: &str| format!("l.{}:\"{}\"", ident(LOAD_COLUMN), key.replace('"', "\"\""));
     let mut columns: Vec<String> = table
         .columns
@@ -53,14 +57,19 @@ fn typed(table: &Table, generation: i64) -> String {
         METADATA.iter().zip(metadata).map(|((name, _), value)| format!("{value} AS {}", ident(name))),
     );
     columns.push(format!("{}::NUMBER(38,0) AS {}", path(LINE_NUMBER), ident(ORDER)));
+    if has_deletes {
+        columns.push(format!("COALESCE({}::BOOLEAN, FALSE) AS {}", path(LINE_DELETED), ident(DELETED)));
+    }
     format!("SELECT {} FROM {} AS l", columns.join(", "), ident(LOAD))
 }
 
-/// The typed lines, of those with the same key only the last.
-fn latest(table: &Table, generation: i64) -> String {
+/// The typed lines, of those with the same key only the last, by version first.
+fn latest(table: &Table, generation: i64, has_deletes: bool) -> String {
+    let version = table.version().map(|name| format!("{} DESC NULLS LAST, ", ident(name)));
+    let version = version.unwrap_or_default();
     format!(
-        "SELECT * FROM ({}) AS r QUALIFY ROW_NUMBER() OVER (PARTITION BY {} ORDER BY {} DESC) = 1",
-        typed(table, generation),
+        "SELECT * FROM ({}) AS r QUALIFY ROW_NUMBER() OVER (PARTITION BY {} ORDER BY {version}{} DESC) = 1",
+        typed(table, generation, has_deletes),
         idents(table.key.iter().map(String::as_str)),
         ident(ORDER)
     )
@@ -77,19 +86,25 @@ pub(super) fn append(target: &str, table: &Table, generation: i64) -> Vec<String
     let columns = idents(columns(table));
     vec![format!(
         "INSERT INTO {target} ({columns}) SELECT {columns} FROM ({}) AS r",
-        typed(table, generation)
+        typed(table, generation, false)
     )]
 }
 
-/// Adds the last line of each key in place of the row with that key. A table
-/// without a key has nothing to replace by.
-pub(super) fn upsert(how: Upsert, target: &str, table: &Table, generation: i64) -> Vec<String> {
-    if table.key.is_empty() {
-        return append(target, table, generation);
-    }
+/// Adds the last line of each key in place of the row with that key, or takes that away
+/// where the line is a delete; not where that row has a greater version.
+pub(super) fn upsert(
+    how: Upsert,
+    target: &str,
+    table: &Table,
+    generation: i64,
+    has_deletes: bool,
+) -> Vec<String> {
     let names = idents(columns(table));
-    let source = latest(table, generation);
+    let source = latest(table, generation, has_deletes);
     let on = same_key(table);
+    let newer = table.version().map(ident).map(|name| format!("(t.{name} IS NULL OR t.{name} <= s.{name})"));
+    let and_newer = newer.map(|newer| format!(" AND {newer}")).unwrap_or_default();
+    let deleted = format!("s.{}", ident(DELETED));
     match how {
         Upsert::Merge => {
             let set: Vec<String> = columns(table)
@@ -97,18 +112,40 @@ pub(super) fn upsert(how: Upsert, target: &str, table: &Table, generation: i64) 
                 .map(|name| format!("t.{0} = s.{0}", ident(name)))
                 .collect();
             let values: Vec<String> = columns(table).map(|name| format!("s.{}", ident(name))).collect();
+            let (delete, live) = match has_deletes {
+                true => (
+                    format!(" WHEN MATCHED AND {deleted}{and_newer} THEN DELETE"),
+                    format!(" AND NOT {deleted}"),
+                ),
+                false => (String::new(), String::new()),
+            };
+            // A delete that is older than the row does nothing.
+            let update = if and_newer.is_empty() { String::new() } else { format!("{live}{and_newer}") };
             vec![format!(
-                "MERGE INTO {target} AS t USING ({source}) AS s ON {on} \
-                 WHEN MATCHED THEN UPDATE SET {} \
-                 WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({})",
+                "MERGE INTO {target} AS t USING ({source}) AS s ON {on}{delete} \
+                 WHEN MATCHED{update} THEN UPDATE SET {} \
+                 WHEN NOT MATCHED{live} THEN INSERT ({names}) VALUES ({})",
                 set.join(", "),
                 values.join(", ")
             )]
         }
-        Upsert::DeleteInsert => vec![
-            format!("DELETE FROM {target} AS t USING ({source}) AS s WHERE {on}"),
-            format!("INSERT INTO {target} ({names}) SELECT {names} FROM ({source}) AS s"),
-        ],
+        Upsert::DeleteInsert => {
+            let mut conditions = Vec::new();
+            if has_deletes {
+                conditions.push(format!("NOT {deleted}"));
+            }
+            if !and_newer.is_empty() {
+                conditions.push(format!("NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {on})"));
+            }
+            let place = if conditions.is_empty() { "" } else { " WHERE " };
+            let conditions = conditions.join(" AND ");
+            vec![
+                format!("DELETE FROM {target} AS t USING ({source}) AS s WHERE {on}{and_newer}"),
+                format!(
+                    "INSERT INTO {target} ({names}) SELECT {names} FROM ({source}) AS s{place}{conditions}"
+                ),
+            ]
+        }
     }
 }
 
@@ -227,18 +264,40 @@ mod tests {
             ],
             key: vec!["ticker".to_owned()],
             cursor: None,
+            version: None,
         }
     }
 
     #[test]
     fn merge_is_null_safe_and_takes_the_last_of_a_key() {
-        let sql = upsert(Upsert::Merge, "\"T\"", &table(), 3).remove(0);
+        let sql = upsert(Upsert::Merge, "\"T\"", &table(), 3, false).remove(0);
         assert!(sql.contains("ON t.\"TICKER\" IS NOT DISTINCT FROM s.\"TICKER\""), "{sql}");
         assert!(sql.contains("PARTITION BY \"TICKER\" ORDER BY \"_TAPELINE_N\" DESC) = 1"), "{sql}");
         assert!(sql.contains("l.\"_TAPELINE_ROW\":\"price\"::NUMBER(38,9) AS \"PRICE\""), "{sql}");
         assert!(sql.contains("l.\"_TAPELINE_ROW\":\"extra\" AS \"EXTRA\""), "{sql}");
         assert!(!sql.contains("t.\"TICKER\" = s"), "{sql}");
         assert!(sql.contains("3 AS \"_AIRBYTE_GENERATION_ID\""), "{sql}");
+    }
+
+    /// What is nobody's concern who has neither deletes nor versions is in no statement.
+    #[test]
+    fn deletes_and_versions_are_asked_for_where_they_are() {
+        let plain = upsert(Upsert::Merge, "\"T\"", &table(), 3, false).remove(0);
+        assert!(plain.contains("\"TICKER\" WHEN MATCHED THEN UPDATE"), "{plain}");
+        assert!(plain.contains(" WHEN NOT MATCHED THEN INSERT"), "{plain}");
+        let deletes = upsert(Upsert::Merge, "\"T\"", &table(), 3, true).remove(0);
+        assert!(deletes.contains(" WHEN MATCHED AND s.\"_TAPELINE_DELETED\" THEN DELETE WHEN MATCHED THEN"));
+        assert!(deletes.contains(" WHEN NOT MATCHED AND NOT s.\"_TAPELINE_DELETED\" THEN"), "{deletes}");
+        let versions = Table { version: Some("price".to_owned()), ..table() };
+        let sql = upsert(Upsert::Merge, "\"T\"", &versions, 3, false).remove(0);
+        assert!(sql.contains("ORDER BY \"PRICE\" DESC NULLS LAST, \"_TAPELINE_N\" DESC"), "{sql}");
+        assert!(
+            sql.contains(" WHEN MATCHED AND (t.\"PRICE\" IS NULL OR t.\"PRICE\" <= s.\"PRICE\") THEN UPDATE")
+        );
+        for how in [Upsert::Merge, Upsert::DeleteInsert] {
+            let of_key = Table { version: Some("ticker".to_owned()), ..table() };
+            assert_eq!(upsert(how, "\"T\"", &of_key, 3, true), upsert(how, "\"T\"", &table(), 3, true));
+        }
     }
 
     #[test]
@@ -263,11 +322,5 @@ mod tests {
         assert_eq!(statements[0].binds, Statement::new("").text("A").text("O'B").binds);
         let many: Vec<_> = (0..=PARTITIONS_PER_STATEMENT).map(|n| extent(Some(&n.to_string()), 8)).collect();
         assert_eq!(clear("\"T\"", &many).len(), 2);
-    }
-
-    #[test]
-    fn without_a_key_rows_are_added() {
-        let table = Table { key: Vec::new(), ..table() };
-        assert_eq!(upsert(Upsert::Merge, "\"T\"", &table, 0), append("\"T\"", &table, 0));
     }
 }

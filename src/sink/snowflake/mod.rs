@@ -295,8 +295,9 @@ impl SnowflakeSink {
     /// From the stage into the stream's table.
     async fn move_rows(&self, id: StreamId, stream: &Stream) -> Result<()> {
         let table = &stream.target.table;
-        let move_rows = match stream.target.mode.replaces_by_key() {
-            true => merge::upsert(self.upsert, &stream.into, table, stream.generation),
+        let has_deletes = stream.writer.as_ref().is_some_and(Writer::has_deletes);
+        let move_rows = match stream.target.replaces_by_key() {
+            true => merge::upsert(self.upsert, &stream.into, table, stream.generation, has_deletes),
             false => merge::append(&stream.into, table, stream.generation),
         };
         self.run(format!(

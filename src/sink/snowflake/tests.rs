@@ -57,6 +57,7 @@ fn table() -> Arc<Table> {
         columns: vec![Column { name: "k".to_owned(), ty: ColumnType::Integer, doc: String::new() }],
         key: vec!["k".to_owned()],
         cursor: None,
+        version: None,
     })
 }
 

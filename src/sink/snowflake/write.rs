@@ -10,7 +10,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::merge::{LINE_EXTRACTED_AT, LINE_META, LINE_NUMBER};
+use super::merge::{LINE_DELETED, LINE_EXTRACTED_AT, LINE_META, LINE_NUMBER};
 use crate::batch::{Batch, Cause, Change};
 use crate::canonical::{Malformed, Scanner, Value, mended};
 use crate::catalog::{Column, ColumnType, Need, Table, Width};
@@ -37,6 +37,9 @@ pub(super) struct Writer {
     lines: u64,
     /// Lines since the last commit, over all files: the order of writing.
     number: u64,
+    /// Whether rows can be deletes, and whether one of those since the last commit is.
+    takes_deletes: bool,
+    has_deletes: bool,
     line: Vec<u8>,
     /// The members of the line's row.
     members: Vec<u8>,
@@ -110,6 +113,8 @@ impl Writer {
             file: encoder(),
             lines: 0,
             number: 0,
+            takes_deletes: target.replaces_by_key(),
+            has_deletes: false,
             line: Vec::new(),
             members: Vec::new(),
             file_bytes_max,
@@ -119,6 +124,11 @@ impl Writer {
     /// How wide columns of decimals have to be for what was written.
     pub fn widths(&self) -> &[Option<Width>] {
         &self.numbers.widths
+    }
+
+    /// Whether one of the lines since the last commit is a delete.
+    pub fn has_deletes(&self) -> bool {
+        self.has_deletes
     }
 
     /// Compressed bytes that wait.
@@ -140,6 +150,9 @@ impl Writer {
         let mut extracted_at = None;
         let mut changes = batch.rows.changes().iter().peekable();
         let mut notes = batch.rows.notes().iter().peekable();
+        let deletes = if self.takes_deletes { batch.rows.deletes() } else { &[] };
+        self.has_deletes |= !deletes.is_empty();
+        let mut deletes = deletes.iter().peekable();
         let mut full = Vec::new();
         for (index, row) in batch.rows.iter().enumerate() {
             let at_ms = batch.extracted_at.of(index);
@@ -168,6 +181,9 @@ impl Writer {
                 push_item(line, head, &change_text(&batch.table, &change));
             }
             line.extend_from_slice(META_TAIL.as_bytes());
+            if deletes.next_if_eq(&&index).is_some() {
+                line.extend_from_slice(format!(",\"{LINE_DELETED}\":true").as_bytes());
+            }
             line.extend_from_slice(&self.members);
             line.extend_from_slice(b"}\n");
             self.file.write_all(line).or_fail(ErrorKind::Bug, || "cannot compress".to_owned())?;
@@ -196,6 +212,7 @@ impl Writer {
         self.file = encoder();
         self.lines = 0;
         self.number = 0;
+        self.has_deletes = false;
     }
 }
 

@@ -1,12 +1,10 @@
 //! Rows ahead of a stream whose table other streams write to as well.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
-use proptest::sample::select;
 
 use super::*;
 use crate::batch::{Bound, Extent};
+use crate::sink::model::{self, Held, Row};
 
 const STREAMS: [&str; 2] = ["first", "second"];
 
@@ -17,16 +15,22 @@ const NUMBERS: [&str; 5] = ["1.5", "2", "12345678901", "0.00000000000025", "9876
 const KEPT: &str = "SELECT id::VARCHAR, rtrim(rtrim(v::VARCHAR, '0'), '.') FROM polygon.numbers ORDER BY id";
 
 fn numbers() -> Arc<Table> {
+    versioned(None)
+}
+
+fn versioned(version: Option<&str>) -> Arc<Table> {
     Arc::new(Table {
         name: "numbers".to_owned(),
         columns: vec![
             column("id", ColumnType::Integer),
             column("day", ColumnType::Date),
+            column("at", ColumnType::Integer),
             column("v", ColumnType::Decimal(Width::PRICE)),
             column(EXTRA_COLUMN, ColumnType::Json),
         ],
         key: vec!["id".to_owned()],
         cursor: Some("day".to_owned()),
+        version: version.map(str::to_owned),
     })
 }
 
@@ -106,13 +110,134 @@ async fn parts_that_are_replaced_ahead_go_with_the_commit() {
     assert_eq!(file.rows(KEPT), ["3|3", "4|4"]);
 }
 
+/// A row of a key, or a delete, with its version.
+fn change(id: u8, at: Option<u8>, v: Option<&str>) -> (String, bool) {
+    let at = at.map_or("null".to_owned(), |at| at.to_string());
+    match v {
+        Some(v) => (format!(r#"{{"id":{id},"day":"2024-06-28","at":{at},"v":{v}}}"#), false),
+        None => (format!(r#"{{"id":{id},"at":{at}}}"#), true),
+    }
+}
+
+/// Rows and deletes as a batch.
+fn changes(table: &Arc<Table>, changes: &[(String, bool)], ahead: bool) -> Batch {
+    let mut all = Batch { ahead, ..batch(table, &[]) };
+    for (row, is_delete) in changes {
+        all.rows.push(row.as_bytes());
+        if *is_delete {
+            all.rows.delete_last();
+        }
+    }
+    all
+}
+
+/// Of rows that only the table has.
+#[tokio::test]
+async fn deletes_ahead_take_rows_of_the_table_with_the_commit() {
+    for kept in [false, true] {
+        let (file, table) = (File::new(), numbers());
+        let mut sink = file.sink().await;
+        let streams = opened(&mut sink, &table).await;
+        add(&mut sink, streams[0], &table, &[1, 2, 3, 4].map(|id| number(id, "1")), false).await;
+        assert!(commit_all(&mut sink, &streams[..1], "1").await.is_empty());
+        for batch in [
+            &[change(1, None, None), change(2, None, Some("2"))][..],
+            // What came ahead goes too, and what was deleted may come back.
+            &[change(2, None, None), change(5, None, Some("2"))],
+            &[change(3, None, None), change(5, None, None)],
+            &[change(3, None, Some("3"))],
+        ] {
+            sink.write(streams[0], changes(&table, batch, true)).await.unwrap();
+        }
+        match kept {
+            true => assert!(commit_all(&mut sink, &streams[..1], "2").await.is_empty()),
+            false => sink.rollback(streams[0]).await.unwrap(),
+        }
+        drop(sink);
+        let expected = if kept { &["3|3", "4|1"][..] } else { &["1|1", "2|1", "3|1", "4|1"] };
+        assert_eq!(file.rows(KEPT), expected);
+    }
+}
+
+/// Neither a row nor a delete takes one that is newer, wherever that is.
+#[tokio::test]
+async fn rows_ahead_that_are_older_than_the_table_has_them_do_nothing() {
+    let (file, table) = (File::new(), versioned(Some("at")));
+    let mut sink = file.sink().await;
+    let streams = opened(&mut sink, &table).await;
+    let before = [1, 2, 3, 4].map(|id| change(id, Some(5), Some("1")));
+    sink.write(streams[0], changes(&table, &before, false)).await.unwrap();
+    assert!(commit_all(&mut sink, &streams[..1], "1").await.is_empty());
+    let first = [
+        change(1, Some(4), Some("2")),
+        change(2, Some(4), None),
+        change(3, Some(6), None),
+        change(4, Some(6), None),
+        change(5, Some(4), Some("2")),
+    ];
+    // The delete that came before goes on taking away what it is for.
+    let second = [change(3, Some(4), Some("3")), change(5, Some(3), None), change(6, Some(1), None)];
+    for batch in [&first[..], &second] {
+        sink.write(streams[0], changes(&table, batch, true)).await.unwrap();
+    }
+    assert!(commit_all(&mut sink, &streams[..1], "2").await.is_empty());
+    drop(sink);
+    assert_eq!(file.rows(KEPT), ["1|1", "2|1", "3|3", "5|2"]);
+}
+
+/// A row ahead took the place of one of another day, and went with its own.
+#[tokio::test]
+async fn a_part_that_is_replaced_ahead_brings_back_no_row_of_the_table() {
+    let (file, table) = (File::new(), numbers());
+    let mut sink = file.sink().await;
+    let streams = opened(&mut sink, &table).await;
+    let of_day = |id: u8, day: u8| format!(r#"{{"id":{id},"day":"2024-06-{day}","v":{day}}}"#);
+    add(&mut sink, streams[0], &table, &[of_day(1, 10), of_day(2, 10)], false).await;
+    assert!(commit_all(&mut sink, &streams[..1], "1").await.is_empty());
+    add(&mut sink, streams[0], &table, &[of_day(1, 20), of_day(3, 20)], true).await;
+    let part = Extent {
+        partition: None,
+        cursor: "day".to_owned(),
+        from: Bound::Day(jiff::civil::date(2024, 6, 20)),
+        until: None,
+    };
+    let again = Batch { ahead: true, replaces: vec![part], ..batch(&table, &[of_day(3, 21)]) };
+    sink.write(streams[0], again).await.unwrap();
+    assert!(commit_all(&mut sink, &streams[..1], "2").await.is_empty());
+    drop(sink);
+    assert_eq!(
+        file.rows("SELECT id::VARCHAR, day::VARCHAR FROM polygon.numbers ORDER BY id"),
+        ["2|2024-06-10", "3|2024-06-21"]
+    );
+}
+
+/// DuckDB compares microseconds with nanoseconds only where those reach.
+#[tokio::test]
+async fn rows_ahead_get_the_microseconds_that_another_stream_gave_their_key() {
+    let (file, table) = (File::new(), bars());
+    let table = Arc::new(Table { name: "numbers".to_owned(), ..(*table).clone() });
+    let mut sink = file.sink().await;
+    let streams = opened(&mut sink, &table).await;
+    let quote = |ticker: &str, time: &str| format!(r#"{{"ticker":"{ticker}","timestamp":"{time}"}}"#);
+    let soon = "2024-06-28T13:30:00Z";
+    add(&mut sink, streams[0], &table, &[quote("A", soon)], false).await;
+    assert!(commit_all(&mut sink, &streams[..1], "1").await.is_empty());
+    add(&mut sink, streams[0], &table, &[quote("A", soon), quote("C", soon)], true).await;
+    add(&mut sink, streams[1], &table, &[quote("B", "9999-01-01T00:00:00Z")], false).await;
+    assert!(commit_all(&mut sink, &streams[1..2], "1").await.is_empty());
+    let refused = commit_all(&mut sink, &streams[..1], "2").await;
+    assert!(refused.is_empty(), "{}", refused[0].1.report());
+    drop(sink);
+    assert_eq!(file.rows("SELECT ticker FROM polygon.numbers ORDER BY 1"), ["A", "B", "C"]);
+}
+
 /// What may happen to the two streams.
 #[derive(Debug, Clone)]
 enum Step {
+    /// The number is an index in [`NUMBERS`].
     Rows {
         stream: usize,
-        id: u8,
-        number: &'static str,
+        row: Row,
         ahead: bool,
     },
     /// Also what this stream has ahead.
@@ -127,9 +252,11 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let rows = (0..2_usize, 0..4_u8, select(&NUMBERS[..]), any::<bool>());
+    let row = (0..4_u8, prop::option::weighted(0.9, 0..4_u8), 0..NUMBERS.len(), prop::bool::weighted(0.3))
+        .prop_map(|(k, at, n, is_delete)| Row { k, at, n, is_delete });
+    let rows = (0..2_usize, row, any::<bool>());
     let step = prop_oneof![
-        6 => rows.prop_map(|(stream, id, number, ahead)| Step::Rows { stream, id, number, ahead }),
+        6 => rows.prop_map(|(stream, row, ahead)| Step::Rows { stream, row, ahead }),
         2 => (0..3_usize).prop_map(|ahead_of| Step::Commit { ahead_of }),
         1 => (0..2_usize).prop_map(|stream| Step::Rollback { stream }),
         1 => Just(Step::Refusal),
@@ -140,26 +267,28 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Rows that a stream wrote since its last commit, and whether they are ahead.
 #[derive(Default)]
 struct Open {
-    rows: BTreeMap<u8, &'static str>,
+    rows: Vec<Row>,
     ahead: bool,
 }
 
-async fn check(steps: Vec<Step>) {
-    let (file, table) = (File::new(), numbers());
+async fn check(steps: Vec<Step>, is_versioned: bool) {
+    let (file, table) = (File::new(), versioned(is_versioned.then_some("at")));
     let mut sink = file.sink().await;
     let streams = opened(&mut sink, &table).await;
-    let mut durable: BTreeMap<u8, &str> = BTreeMap::new();
+    let mut durable = Held::new();
     let mut open: [Open; 2] = Default::default();
     for step in steps {
         match step {
-            Step::Rows { stream, id, number: v, ahead } => {
+            Step::Rows { stream, mut row, ahead } => {
                 let open = &mut open[stream];
                 // Rows of one kind only are open.
                 open.ahead = if open.rows.is_empty() { ahead } else { open.ahead };
                 // Each stream has keys of its own.
-                let id = id + 10 * u8::try_from(stream).unwrap();
-                add(&mut sink, streams[stream], &table, &[number(id, v)], open.ahead).await;
-                open.rows.insert(id, v);
+                row.k += 10 * u8::try_from(stream).unwrap();
+                row.at = row.at.filter(|_| is_versioned);
+                let all = [change(row.k, row.at, (!row.is_delete).then_some(NUMBERS[row.n]))];
+                sink.write(streams[stream], changes(&table, &all, open.ahead)).await.unwrap();
+                open.rows.push(row);
             }
             Step::Commit { ahead_of } => {
                 let named: Vec<usize> =
@@ -168,7 +297,8 @@ async fn check(steps: Vec<Step>) {
                 let refused = commit_all(&mut sink, &ids, "1").await;
                 assert!(refused.is_empty(), "{}", refused[0].1.report());
                 for stream in named {
-                    durable.extend(std::mem::take(&mut open[stream]).rows);
+                    let rows = std::mem::take(&mut open[stream]).rows;
+                    rows.iter().for_each(|row| model::write(&mut durable, [row]));
                 }
             }
             Step::Rollback { stream } => {
@@ -185,15 +315,18 @@ async fn check(steps: Vec<Step>) {
         }
     }
     drop(sink);
-    let expected: Vec<String> = durable.iter().map(|(id, v)| format!("{id}|{v}")).collect();
+    let expected: Vec<String> = durable.iter().map(|(id, (_, n))| format!("{id}|{}", NUMBERS[*n])).collect();
     assert_eq!(file.rows(KEPT), expected);
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn rows_of_streams_that_share_a_table_are_durable_when_they_are_committed(steps in steps()) {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(check(steps));
+    fn rows_of_streams_that_share_a_table_are_durable_when_they_are_committed(
+        steps in steps(), is_versioned: bool,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(check(steps, is_versioned));
     }
 }

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod crash;
+mod deletes;
 mod failures;
 mod look;
 mod modes;
@@ -88,6 +89,7 @@ fn bars() -> Arc<Table> {
         ],
         key: vec!["ticker".to_owned(), "timestamp".to_owned()],
         cursor: Some("timestamp".to_owned()),
+        version: None,
     })
 }
 

@@ -18,6 +18,7 @@ fn contracts() -> Arc<Table> {
         ],
         key: vec!["id".to_owned()],
         cursor: None,
+        version: None,
     })
 }
 

@@ -14,6 +14,7 @@ fn of_numbers(name: &str) -> Arc<Table> {
         ],
         key: vec!["id".to_owned()],
         cursor: None,
+        version: None,
     })
 }
 

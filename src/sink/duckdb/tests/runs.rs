@@ -138,6 +138,7 @@ async fn columns_have_the_names_that_they_have() {
             .collect(),
         key: vec!["Two Words".to_owned()],
         cursor: None,
+        version: None,
     });
     let row = |names: &[&str]| {
         let members: Vec<String> =

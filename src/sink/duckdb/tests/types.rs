@@ -22,6 +22,7 @@ fn everything() -> Arc<Table> {
         columns: columns.into_iter().chain(more).collect(),
         key: vec!["seq".to_owned()],
         cursor: None,
+        version: None,
     })
 }
 

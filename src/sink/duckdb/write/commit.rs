@@ -57,7 +57,7 @@ impl Writer {
     /// Commits the rows that a stream has ahead.
     fn commit_own(&mut self, portion: &OwnedPortion) -> Result<()> {
         let index = portion.stream;
-        let own = self.streams[index].own.take().ok_or_else(|| Error::bug("rows ahead are gone"))?;
+        let mut own = self.streams[index].own.take().ok_or_else(|| Error::bug("rows ahead are gone"))?;
         let moved =
             own.unload(&mut self.streams[index]).and_then(|()| self.advance(own.connection(), &[portion]));
         if let Err(error) = moved {

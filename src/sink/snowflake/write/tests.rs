@@ -22,6 +22,7 @@ fn table() -> Arc<Table> {
         ],
         key: vec!["ticker".to_owned()],
         cursor: None,
+        version: None,
     })
 }
 
@@ -41,6 +42,29 @@ fn text(file: &File) -> String {
     let mut text = String::new();
     flate2::read::GzDecoder::new(file.bytes.as_slice()).read_to_string(&mut text).unwrap();
     text
+}
+
+#[test]
+fn a_line_says_that_it_is_a_delete() {
+    let mut rows = batch(&[r#"{"ticker":"A"}"#, r#"{"ticker":"B"}"#, r#"{"ticker":"C"}"#]);
+    rows.rows = rows.rows.iter().enumerate().fold(Rows::default(), |mut all, (index, row)| {
+        all.push(row);
+        if index != 1 {
+            all.delete_last();
+        }
+        all
+    });
+    for (target, expected) in
+        [(target(), [true, false, true]), (Target { mode: WriteMode::Append, ..target() }, [false; 3])]
+    {
+        let mut writer = Writer::new(&target);
+        writer.push(&rows).unwrap();
+        assert_eq!(writer.has_deletes(), expected[0]);
+        let text = text(&writer.take().unwrap().unwrap());
+        assert!(text.lines().map(|line| line.contains(r#""_tapeline_deleted":true,"#)).eq(expected));
+        writer.reset();
+        assert!(!writer.has_deletes());
+    }
 }
 
 fn lines(rows: &[&str]) -> Vec<String> {
