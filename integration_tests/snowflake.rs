@@ -7,6 +7,7 @@
 mod crash;
 mod cut;
 mod deletes;
+mod derived;
 mod evolve;
 mod joint;
 mod platform;

@@ -128,6 +128,7 @@ impl Sink for AirbyteSink {
             deletes: false,
             swaps: false,
             evolves: false,
+            derives: false,
         }
     }
 

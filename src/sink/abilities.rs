@@ -22,6 +22,8 @@ pub struct Abilities {
     pub swaps: bool,
     /// Whether a table can learn columns, and its columns other types, while its rows come.
     pub evolves: bool,
+    /// Whether statements can run over the rows of a transaction, in it.
+    pub derives: bool,
 }
 
 /// How rows become durable, and the progress past them.
@@ -82,6 +84,9 @@ fn lack(abilities: &Abilities, target: &Target) -> Option<&'static str> {
     if mode.is_staged() && !abilities.swaps {
         return Some("cannot put the rows of a run in the place of a table");
     }
+    if !target.derived.is_empty() && !abilities.derives {
+        return Some("cannot run statements over the rows of a transaction in it");
+    }
     if target.grows && !abilities.evolves {
         return Some("cannot give a table the columns that the source learns of on the way");
     }
@@ -108,6 +113,7 @@ pub(crate) mod tests {
         deletes: true,
         swaps: true,
         evolves: true,
+        derives: true,
     };
 
     fn target(mode: WriteMode, key: &[&str]) -> Target {

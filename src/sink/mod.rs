@@ -60,6 +60,9 @@ pub struct Target {
     pub grows: bool,
     /// Whether the source may say of a row that it is a delete.
     pub deletes: bool,
+    /// Statements that a commit with rows of the stream runs behind them in their
+    /// transaction, in this order; [`BATCH`] in one stands for the rows.
+    pub derived: Vec<Arc<str>>,
 }
 
 impl Target {
@@ -81,6 +84,7 @@ impl Target {
             shared: false,
             grows: false,
             deletes: false,
+            derived: Vec::new(),
         }
     }
 
@@ -102,6 +106,15 @@ impl Target {
         }
     }
 }
+
+/// In a [derived](Target::derived) statement: a subquery of the rows that the transaction
+/// brings, to be named by whoever uses it (`FROM {batch} AS b`).
+///
+/// It has the table's columns and `_airbyte_extracted_at`. Where rows replace others by
+/// key it has one row a key, as it came last, and none for a key whose last row is a
+/// delete. It may have rows that lose in the table to what has a greater version there,
+/// and it does not tell what was replaced.
+pub const BATCH: &str = "{batch}";
 
 /// Who writes when an Airbyte platform does, which does not say for which connection.
 pub const AIRBYTE: &str = "airbyte";
@@ -266,7 +279,8 @@ pub trait Sink: Send {
     /// Nothing of the open transaction is durable then; roll back or drop the sink.
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()>;
 
-    /// Makes durable, together, the rows written so far and the moves of the streams
+    /// Makes durable, together, the rows written so far, what is
+    /// [derived](Target::derived) of them, and the moves of the streams
     /// that are named: of one alone, if the sink [joins](Joins) no more. Rows ahead are part
     /// of it where their stream is named, and stay where it is not. Returns the streams that
     /// the warehouse refuses or that somebody else took over: of them nothing is durable but

@@ -21,6 +21,7 @@ use crate::batch::Extent;
 use crate::catalog::{ColumnType, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
+use crate::sink::{BATCH, EXTRACTED_AT};
 
 /// What holds the rows ahead of a stream until they are committed.
 pub(super) enum Own {
@@ -47,13 +48,8 @@ impl Own {
             begin(&connection)?;
             return Ok(Self::Transaction(connection));
         }
-        let place = Place::new("temp", "main", &stream.into.name);
-        let (name, deleted) = (quoted(&place.name), quoted(Feed::DELETED));
-        let into = stream.into.sql();
-        let sql = format!("CREATE TEMP TABLE {name} AS SELECT *, false AS {deleted} FROM {into} LIMIT 0");
-        execute(&connection, &sql, || format!("could not create a table beside {into}"))?;
-        let held = Arc::clone(&stream.committed);
-        Ok(Self::Beside(connection, Beside { place, held, replaces: Vec::new() }))
+        let beside = Beside::create(&connection, &stream.into.name, stream, &stream.committed)?;
+        Ok(Self::Beside(connection, beside))
     }
 
     /// Adds rows. When they are refused, all of it is lost.
@@ -66,6 +62,7 @@ impl Own {
                 Ok(Self::Transaction(connection))
             }
             Self::Beside(connection, mut beside) => {
+                beside.make_room(&connection, load)?;
                 beside.load(&connection, stream, load)?;
                 Ok(Self::Beside(connection, beside))
             }
@@ -78,7 +75,8 @@ impl Own {
             Self::Transaction(_) => Ok(()),
             Self::Beside(connection, beside) => {
                 begin(connection)?;
-                beside.unload(connection, stream)
+                beside.unload(connection, stream)?;
+                beside.derive(connection, stream)
             }
         }
     }
@@ -105,11 +103,43 @@ pub(super) fn begin(connection: &Connection) -> Result<()> {
 }
 
 impl Beside {
+    /// Creates one of this name for the rows of a stream, whose columns have these types.
+    pub fn create(connection: &Connection, name: &str, stream: &Stream, held: &Arc<Table>) -> Result<Self> {
+        let place = Place::new("temp", "main", name);
+        let (name, deleted, into) = (quoted(name), quoted(Feed::DELETED), stream.into.sql());
+        let sql = format!("CREATE TEMP TABLE {name} AS SELECT *, false AS {deleted} FROM {into} LIMIT 0");
+        execute(connection, &sql, || format!("could not create a table beside {into}"))?;
+        Ok(Self { place, held: Arc::clone(held), replaces: Vec::new() })
+    }
+
+    /// Widens its columns as rows need it.
+    pub fn make_room(&mut self, connection: &Connection, load: &Load) -> Result<()> {
+        let needs = |column, has| load.columns.needs(column, has);
+        evolve::make_room(connection, &self.place, &mut self.held, needs).map(drop)
+    }
+
+    /// Runs what is derived of the rows in the open transaction of the stream's table.
+    pub fn derive(&self, connection: &Connection, stream: &Stream) -> Result<()> {
+        let own = stream.target.table.columns.iter().map(|column| quoted(&column.name));
+        let columns: Vec<String> = own.chain([quoted(EXTRACTED_AT)]).collect();
+        let (place, deleted) = (self.place.sql(), quoted(Feed::DELETED));
+        let rows = format!("(SELECT {} FROM {place} WHERE NOT {deleted})", columns.join(", "));
+        for statement in &stream.target.derived {
+            let what = || format!("could not run a statement over new rows of {}", stream.into.sql());
+            failpoint::pass();
+            execute(connection, &statement.replace(BATCH, &rows), what)?;
+        }
+        Ok(())
+    }
+
+    /// Drops it.
+    pub fn drop(self, connection: &Connection) -> Result<()> {
+        let place = self.place.sql();
+        execute(connection, &format!("DROP TABLE {place}"), || format!("could not drop {place}"))
+    }
+
     /// Adds rows; `stream` is whose they are.
-    fn load(&mut self, connection: &Connection, stream: &Stream, load: &Load) -> Result<()> {
-        evolve::make_room(connection, &self.place, &mut self.held, |column, has| {
-            load.columns.needs(column, has)
-        })?;
+    pub fn load(&mut self, connection: &Connection, stream: &Stream, load: &Load) -> Result<()> {
         let loaded = stream.load(connection, &self.place, load, Deletes::Kept);
         loaded.map_err(|error| {
             failed(&format!("could not load {} into {}", load.told(), stream.into.sql()), error)

@@ -127,6 +127,7 @@ const ABILITIES: Abilities = Abilities {
     deletes: true,
     swaps: true,
     evolves: true,
+    derives: true,
 };
 
 /// What this side of the channel knows of a stream.

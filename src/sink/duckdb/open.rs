@@ -166,6 +166,7 @@ impl<'a> Opening<'a> {
             committed: Arc::clone(&held),
             held,
             own: None,
+            batch: None,
         };
         Ok((stream, Stored { positions: shards::positions(shards), text }))
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use duckdb::{Connection, OptionalExt};
 
-use super::ahead::{self, Own};
+use super::ahead::{self, Beside, Own};
 use super::client::{Database, execute, failed, literal, quoted};
 use super::ddl::{self, Place};
 use super::evolve;
@@ -58,6 +58,9 @@ pub(super) struct Stream {
     pub json: &'static str,
     /// Its rows ahead, while it has some.
     pub own: Option<Own>,
+    /// Its rows of the transaction of all streams once more, where something is derived of
+    /// them.
+    pub batch: Option<Beside>,
 }
 
 /// What is committed of a stream, as the worker takes it.
@@ -244,7 +247,12 @@ impl Writer {
         self.make_room(stream, load)?;
         self.in_shared.insert(stream);
         self.feed.set(Some(Arc::clone(load)));
-        let loaded = self.streams[stream].load_into(&self.shared, load);
+        let (connection, stream) = (&self.shared, &mut self.streams[stream]);
+        let mut loaded = stream.load_into(connection, load);
+        if let Some(mut batch) = stream.batch.take().filter(|_| loaded.is_ok()) {
+            loaded = batch.load(connection, stream, load);
+            stream.batch = Some(batch);
+        }
         self.feed.set(None);
         loaded
     }
@@ -252,10 +260,26 @@ impl Writer {
     /// Widens columns in the transaction of all streams.
     fn make_room(&mut self, stream: usize, load: &Load) -> Result<()> {
         self.begin_shared()?;
+        self.make_room_in_batch(stream, load)?;
         let Stream { into, held, .. } = &mut self.streams[stream];
         if evolve::make_room(&self.shared, into, held, |column, has| load.columns.needs(column, has))? {
             self.tell_widths(stream);
         }
+        Ok(())
+    }
+
+    /// The same where its rows are once more.
+    fn make_room_in_batch(&mut self, index: usize, load: &Load) -> Result<()> {
+        let stream = &mut self.streams[index];
+        if stream.target.derived.is_empty() {
+            return Ok(());
+        }
+        let mut batch = match stream.batch.take() {
+            Some(batch) => batch,
+            None => Beside::create(&self.shared, &format!("_tapeline_batch_{index}"), stream, &stream.held)?,
+        };
+        batch.make_room(&self.shared, load)?;
+        stream.batch = Some(batch);
         Ok(())
     }
 
@@ -268,7 +292,9 @@ impl Writer {
             Some(own) => own,
             None => {
                 let stream = &self.streams[index];
-                let is_beside = stream.target.replaces_by_key() || self.shares_table(index);
+                let is_beside = stream.target.replaces_by_key()
+                    || self.shares_table(index)
+                    || !stream.target.derived.is_empty();
                 Own::begin(self.database.connect()?, stream, is_beside)?
             }
         };
@@ -309,9 +335,11 @@ impl Writer {
         }
     }
 
-    /// With the rows of the transaction of all streams went the room that was made for them.
+    /// With the rows of the transaction of all streams went the room that was made for them,
+    /// and where they were once more.
     fn narrow_shared(&mut self) {
         self.streams.iter_mut().filter(|stream| !stream.is_apart()).for_each(Stream::narrow);
+        self.streams.iter_mut().for_each(|stream| stream.batch = None);
     }
 
     fn begin_shared(&mut self) -> Result<()> {

@@ -6,7 +6,7 @@ use super::ddl::{LOAD, LOAD_COLUMN, METADATA, ident, idents, sql_type};
 use super::statement::Statement;
 use crate::batch::{Bound, Extent};
 use crate::catalog::{ColumnType, Table};
-use crate::sink::GENERATION;
+use crate::sink::{EXTRACTED_AT, GENERATION};
 
 /// Keys of a loaded line beside those of the row. No column begins so.
 pub(super) const LINE_NUMBER: &str = "_tapeline_n";
@@ -73,6 +73,18 @@ fn latest(table: &Table, generation: i64, has_deletes: bool) -> String {
         idents(table.key.iter().map(String::as_str)),
         ident(ORDER)
     )
+}
+
+/// A subquery for [`BATCH`](crate::sink::BATCH).
+pub(super) fn batch(table: &Table, is_by_key: bool, has_deletes: bool) -> String {
+    let own = table.columns.iter().map(|column| column.name.as_str());
+    let columns = idents(own.chain([EXTRACTED_AT]));
+    let (rows, live) = match is_by_key {
+        true => (latest(table, 0, has_deletes), has_deletes),
+        false => (typed(table, 0, false), false),
+    };
+    let live = if live { format!(" WHERE NOT {}", ident(DELETED)) } else { String::new() };
+    format!("(SELECT {columns} FROM ({rows}) AS r{live})")
 }
 
 fn same_key(table: &Table) -> String {

@@ -46,7 +46,7 @@ use self::write::{File, Writer};
 use super::lifecycle::Head;
 use super::numbers::Numbers;
 use super::shards::Versions;
-use super::{Abilities, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
+use super::{Abilities, BATCH, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry;
@@ -63,6 +63,7 @@ const ABILITIES: Abilities = Abilities {
     deletes: true,
     swaps: true,
     evolves: true,
+    derives: true,
 };
 
 /// A session with Snowflake that takes rows.
@@ -311,6 +312,12 @@ impl SnowflakeSink {
         }
         for sql in move_rows {
             self.run(sql).await?;
+        }
+        if !stream.target.derived.is_empty() {
+            let batch = merge::batch(table, stream.target.replaces_by_key(), has_deletes);
+            for statement in &stream.target.derived {
+                self.run(statement.replace(BATCH, &batch)).await?;
+            }
         }
         Ok(())
     }

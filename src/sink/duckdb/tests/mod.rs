@@ -3,6 +3,7 @@
 mod ahead;
 mod crash;
 mod deletes;
+mod derived;
 mod failures;
 mod look;
 mod modes;

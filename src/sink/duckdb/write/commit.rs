@@ -80,16 +80,23 @@ impl Writer {
 
     fn commit_shared(&mut self, mut portions: Vec<&OwnedPortion>) -> Result<()> {
         self.begin_shared()?;
-        while let Err(error) = self.advance(&self.shared, &portions) {
-            if error.kind() != ErrorKind::Conflict || self.kept_bytes > KEPT_BYTES_MAX {
+        while let Err((refused, error)) = self.derive_and_advance(&portions) {
+            if self.kept_bytes > KEPT_BYTES_MAX {
                 return Err(error);
             }
             self.undo_shared();
-            let overtaken = self.overtaken(&portions)?;
-            if overtaken.is_empty() {
-                return Err(error);
-            }
-            for (stream, error) in overtaken {
+            let refused = match refused {
+                Some(stream) => vec![(stream, error)],
+                None if error.kind() != ErrorKind::Conflict => return Err(error),
+                None => {
+                    let overtaken = self.overtaken(&portions)?;
+                    if overtaken.is_empty() {
+                        return Err(error);
+                    }
+                    overtaken
+                }
+            };
+            for (stream, error) in refused {
                 self.refuse(stream, error);
             }
             self.load_again();
@@ -105,6 +112,23 @@ impl Writer {
         }
         portions.into_iter().for_each(|portion| self.advanced(portion));
         self.checkpoint()
+    }
+
+    /// The last statements of the transaction of all streams. An error is of the stream
+    /// that it comes with, or of the transaction.
+    fn derive_and_advance(&mut self, portions: &[&OwnedPortion]) -> Result<(), (Option<usize>, Error)> {
+        for portion in portions {
+            self.derive(portion.stream).map_err(|error| (Some(portion.stream), error))?;
+        }
+        self.advance(&self.shared, portions).map_err(|error| (None, error))
+    }
+
+    /// Runs what is derived of the rows that a stream has in the transaction of all streams.
+    fn derive(&mut self, index: usize) -> Result<()> {
+        let stream = &mut self.streams[index];
+        let Some(batch) = stream.batch.take() else { return Ok(()) };
+        batch.derive(&self.shared, stream)?;
+        batch.drop(&self.shared)
     }
 
     /// Those of the streams whose rows are not where this sink left them.
