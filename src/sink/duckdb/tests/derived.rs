@@ -145,7 +145,7 @@ async fn run(steps: &[Step], mode: WriteMode) -> (Vec<String>, Vec<String>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn each_row_of_a_transaction_is_seen_once(steps in steps(), is_by_key in any::<bool>()) {
         let mode = if is_by_key { WriteMode::AppendDedup } else { WriteMode::Append };
