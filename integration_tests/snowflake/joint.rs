@@ -92,6 +92,39 @@ async fn a_stream_that_was_overtaken_leaves_the_others_alone() {
     }
 }
 
+/// Also when the commit is tried again without one of them.
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn each_stream_has_its_deletes_in_a_commit_of_several() {
+    for overtaken in [None, Some(0), Some(1)] {
+        let schema = schema();
+        let mut sink = connect(&schema).await;
+        let streams = opened(&mut sink).await;
+        for stream in &streams {
+            write(&mut sink, *stream, &[row("A", 1, "1"), row("A", 2, "1"), row("A", 3, "1")]).await;
+        }
+        assert!(commit_all(&mut sink, &streams, "p1").await.is_empty());
+        let mut other = connect(&schema).await;
+        if let Some(index) = overtaken {
+            other.open_one(&targets()[index]).await.unwrap();
+        }
+        for (gone, stream) in (1..).zip(&streams) {
+            let mut batch = batch(&[row("A", gone, "1")]);
+            batch.rows.delete_last();
+            sink.write(*stream, batch).await.unwrap();
+            write(&mut sink, *stream, &[row("A", 4, "1")]).await;
+        }
+        let refused = commit_all(&mut sink, &streams, "p2").await;
+        assert_eq!(refused.len(), usize::from(overtaken.is_some()));
+        let left = [["A/2/1.0", "A/3/1.0", "A/4/1.0"], ["A/1/1.0", "A/3/1.0", "A/4/1.0"]];
+        for (index, left) in left.into_iter().enumerate() {
+            let before = ["A/1/1.0", "A/2/1.0", "A/3/1.0"];
+            let expected = if overtaken == Some(index) { before } else { left };
+            assert_eq!(prices_of(&sink, &schema, STREAMS[index]).await, expected);
+        }
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
 async fn a_stream_of_a_commit_widens_its_columns_alone() {

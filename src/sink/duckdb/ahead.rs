@@ -31,8 +31,9 @@ pub(super) enum Own {
     Beside(Connection, Beside),
 }
 
-/// A table that rows wait in, one a key at most, and marks: what has been of a key before,
-/// with the greatest version of those.
+/// A table that rows wait in, one a key at most where rows replace each other, and marks:
+/// deletes, and rows that went with their part. The real table's row of a mark's key goes
+/// too, unless it is newer; a row that comes later does not mind marks.
 pub(super) struct Beside {
     place: Place,
     /// With the types that its columns have.
