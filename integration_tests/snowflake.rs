@@ -4,11 +4,13 @@
 //! `TAPELINE_FAKESNOW_MENDED` where `fakesnow_mended.py` does. Each test has a
 //! schema of its own.
 
+mod change;
 mod crash;
 mod cut;
 mod deletes;
 mod derived;
 mod evolve;
+mod gate;
 mod joint;
 mod platform;
 mod version_1;
@@ -35,8 +37,15 @@ pub(crate) fn config(schema: &str) -> SnowflakeConfig {
 }
 
 fn config_at(variable: &str, schema: &str) -> SnowflakeConfig {
-    let host =
-        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} names the URL of a running server"));
+    config_to(&server(variable), schema)
+}
+
+/// The URL of a server.
+fn server(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} names the URL of a running server"))
+}
+
+fn config_to(host: &str, schema: &str) -> SnowflakeConfig {
     serde_json::from_value(serde_json::json!({
         "account": "fakesnow",
         "user": "tester",

@@ -5,7 +5,7 @@ use super::*;
 use tapeline::sink::Run;
 
 /// `id` and `v` of this type, under this name.
-fn table_of(name: &str, ty: ColumnType) -> Arc<Table> {
+pub(super) fn table_of(name: &str, ty: ColumnType) -> Arc<Table> {
     Arc::new(Table {
         name: "trades".to_owned(),
         columns: vec![
@@ -23,23 +23,23 @@ fn target_of(ty: ColumnType, mode: WriteMode) -> Target {
     Target::new("pipeline", "trades", table_of("v", ty), mode)
 }
 
-fn value(id: i64, v: &str) -> String {
+pub(super) fn value(id: i64, v: &str) -> String {
     format!(r#"{{"id":{id},"v":{v}}}"#)
 }
 
-fn full(schema: &str) -> String {
+pub(super) fn full(schema: &str) -> String {
     format!("\"INTEGRATION\".\"{}\".\"TRADES\"", schema.to_uppercase())
 }
 
 /// The values of `v` by id.
-async fn values(sink: &SnowflakeSink, schema: &str) -> Vec<String> {
+pub(super) async fn values(sink: &SnowflakeSink, schema: &str) -> Vec<String> {
     let sql =
         format!("SELECT COALESCE(CAST(\"V\" AS VARCHAR), 'NULL') FROM {} ORDER BY \"ID\"", full(schema));
     sink.query(&sql).await.unwrap().into_iter().map(|row| row[0].clone().unwrap()).collect()
 }
 
 /// The table's columns, sorted, with the type of `v`.
-async fn columns(sink: &SnowflakeSink, schema: &str) -> (Vec<String>, String) {
+pub(super) async fn columns(sink: &SnowflakeSink, schema: &str) -> (Vec<String>, String) {
     let sql = format!(
         "SELECT CAST(COLUMN_NAME AS VARCHAR), CAST(DATA_TYPE AS VARCHAR), CAST(NUMERIC_SCALE AS VARCHAR) \
          FROM \"INTEGRATION\".INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = '{}' AND TABLE_NAME = 'TRADES' ORDER BY 1",
@@ -52,7 +52,7 @@ async fn columns(sink: &SnowflakeSink, schema: &str) -> (Vec<String>, String) {
     (names.collect(), ty)
 }
 
-const PRICE: ColumnType = ColumnType::Decimal(Width::PRICE);
+pub(super) const PRICE: ColumnType = ColumnType::Decimal(Width::PRICE);
 
 #[tokio::test]
 #[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]

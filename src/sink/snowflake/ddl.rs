@@ -62,17 +62,28 @@ pub(super) fn held_name(name: &str) -> String {
         // Also those that begin so already: no two names become one.
         return format!("_{upper}");
     }
-    if upper.chars().count() <= NAME_MAX {
-        return upper;
+    cut(&upper, NAME_MAX)
+}
+
+/// A name of at most `max` characters, more than 17: with a hash of the whole at its end
+/// where it is cut.
+pub(super) fn cut(name: &str, max: usize) -> String {
+    if name.chars().count() <= max {
+        return name.to_owned();
     }
-    let hash: String = Sha256::digest(&upper).iter().take(8).map(|byte| format!("{byte:02X}")).collect();
-    let kept: String = upper.chars().take(NAME_MAX - hash.len() - 1).collect();
+    let hash: String = Sha256::digest(name).iter().take(8).map(|byte| format!("{byte:02X}")).collect();
+    let kept: String = name.chars().take(max - hash.len() - 1).collect();
     format!("{kept}_{hash}")
 }
 
-/// A name as SQL: as it is held, quoted. The one place that does it.
+/// A name as it is held, in quotes. The one place that does it.
+pub(super) fn quoted(held: &str) -> String {
+    format!("\"{}\"", held.replace('"', "\"\""))
+}
+
+/// A name as SQL: as it is held, quoted.
 pub(super) fn ident(name: &str) -> String {
-    format!("\"{}\"", held_name(name).replace('"', "\"\""))
+    quoted(&held_name(name))
 }
 
 /// Says which names are others in Snowflake: of a table and of its columns.

@@ -1,21 +1,20 @@
 //! Tables that are there already, and what rows need of them.
 //!
-//! Snowflake cannot change a column's scale or type in place: a column that has to
-//! change is copied to a new one, dropped, and the new one takes its name. Each of
-//! these statements commits by itself [Snowflake: DDL], so all of it happens before
-//! a transaction begins, loses nothing wherever it is cut, and is taken up by the
-//! next run. Readers miss the column for as long as two statements take.
+//! DDL commits by itself [Snowflake: DDL], so all of it happens before a transaction
+//! begins. What Snowflake cannot do in place is a [`change`](super::change).
 
+use super::change::{Claim, change};
 use super::client::Warehouse;
-use super::ddl::{Existing, Place, definition, held_name, ident, idents, sql_type};
-use super::merge;
+use super::ddl::{Existing, Place, definition, held_name, ident, idents, quoted, sql_type};
+use super::layer::is_about_a_name;
 use super::statement::Statement;
+use super::{leftovers, merge, progress};
 use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What becomes of a column that is there.
 #[derive(Debug, PartialEq)]
-enum Step {
+pub(super) enum Step {
     /// It takes the rows, as a column of this type.
     Keep(ColumnType),
     /// It gets more digits before the point.
@@ -27,44 +26,60 @@ enum Step {
     Refuse,
 }
 
-/// The beginning of the name of a column that will take another one's place.
-const NEXT: &str = "_TAPELINE_NEXT_";
+/// Times that a table is looked at until it is as it should be: more than the two that it
+/// takes where nobody else changes it.
+const LOOKS_MAX: usize = 4;
 
 /// Makes an existing table take rows of `table`. Returns the table with the types that
-/// its columns have from then on.
+/// its columns have from then on: as they were looked at, by a process that holds the claim,
+/// after the last of them was changed. Somebody else may have added a column, too.
 ///
 /// # Errors
-/// [`ErrorKind::Table`] when a column has a type that cannot become what the rows need.
-pub(super) async fn fit(
-    session: &dyn Warehouse,
-    place: &Place,
-    existing: &[Existing],
-    name: &str,
-    table: &Table,
-) -> Result<Table> {
-    let existing = taken_up(session, place, existing, name).await?;
-    let steps = steps(session, place, &existing, name, table).await?;
-    let mut held = table.clone();
-    for (column, step) in held.columns.iter_mut().zip(steps) {
-        column.ty = match step {
-            Some(Step::Keep(ty)) => ty,
-            Some(Step::Lengthen(ty)) => {
-                lengthen(session, place, name, &column.name, ty).await?;
-                ty
-            }
-            Some(Step::Change(ty, values, _)) => {
-                let changed = Column { ty, ..column.clone() };
-                copy(session, place, name, &changed, &values).await?;
-                ty
-            }
-            None | Some(Step::Refuse) => {
-                place.add_column(session, name, &column.name, &definition(column)).await?;
-                column.ty
-            }
-        };
+/// [`ErrorKind::Table`] when a column has a type that cannot become what the rows need;
+/// [`ErrorKind::Conflict`] when another process changes the same column.
+pub(super) async fn fit(claim: &Claim<'_>, table: &Table) -> Result<Table> {
+    let mut failed = None;
+    for _ in 0..LOOKS_MAX {
+        match fit_once(claim, table).await {
+            Ok(Some(held)) => return Ok(held),
+            Ok(None) => {}
+            Err(error) if is_about_a_name(&error) => failed = Some(error),
+            Err(error) => return Err(error),
+        }
     }
-    place.add_metadata(session, name, &existing).await?;
-    Ok(held)
+    match failed {
+        Some(error) => Err(claim.unless_changing(error).await),
+        None => Err(progress::changing(&claim.table())),
+    }
+}
+
+/// Makes what there is take rows of `table`. Returns the table with its types if it does so
+/// as it is.
+async fn fit_once(claim: &Claim<'_>, table: &Table) -> Result<Option<Table>> {
+    let Claim { session, place, name, .. } = *claim;
+    let existing = &leftovers::taken_up(claim).await?;
+    let mut held = table.clone();
+    let mut is_as_it_was = true;
+    for (column, step) in held.columns.iter_mut().zip(steps(session, place, existing, name, table).await?) {
+        match step {
+            Some((_, Step::Keep(ty))) => {
+                column.ty = ty;
+                continue;
+            }
+            Some((found, Step::Lengthen(ty))) => {
+                let to = sql_type(ty);
+                claim.alter(&format!("ALTER COLUMN {} SET DATA TYPE {to}", quoted(&found.name))).await?;
+            }
+            Some((found, Step::Change(ty, values, _))) => {
+                change(claim, found, &Column { ty, ..column.clone() }, &values).await?;
+            }
+            Some((found, Step::Refuse)) => return Err(refused(place, name, found, column.ty)),
+            None => place.add_column(session, name, &column.name, &definition(column)).await?,
+        }
+        is_as_it_was = false;
+    }
+    place.add_metadata(session, name, existing).await?;
+    Ok(is_as_it_was.then_some(held))
 }
 
 /// Refuses what [`fit`] would refuse, and changes nothing.
@@ -78,27 +93,33 @@ pub(super) async fn check(
     name: &str,
     table: &Table,
 ) -> Result<()> {
-    steps(session, place, existing, name, table).await.map(drop)
+    match steps(session, place, existing, name, table).await {
+        Err(error) if is_about_a_name(&error) && place.columns(session, name).await? != existing => {
+            Err(progress::changing(&place.table(name)).caused_by(error))
+        }
+        steps => steps.map(drop),
+    }
 }
 
-/// What becomes of each column; none for one that is not there.
-async fn steps(
+/// What becomes of each column, with the column as it is; none for one that is not there.
+async fn steps<'a>(
     session: &dyn Warehouse,
     place: &Place,
-    existing: &[Existing],
+    existing: &'a [Existing],
     name: &str,
     table: &Table,
-) -> Result<Vec<Option<Step>>> {
+) -> Result<Vec<Option<(&'a Existing, Step)>>> {
     let mut steps = Vec::new();
     for column in &table.columns {
-        let found = existing.iter().find(|found| found.name == held_name(&column.name));
-        let step = found.map(|found| plan(found, column.ty));
-        if let Some(found) = found
-            && !is_possible(session, place, name, step.as_ref()).await?
-        {
+        let Some(found) = existing.iter().find(|found| found.name == held_name(&column.name)) else {
+            steps.push(None);
+            continue;
+        };
+        let step = plan(found, column.ty);
+        if !is_possible(session, place, name, &step).await? {
             return Err(refused(place, name, found, column.ty));
         }
-        steps.push(step);
+        steps.push(Some((found, step)));
     }
     Ok(steps)
 }
@@ -125,24 +146,23 @@ pub(super) fn has_room(table: &Table, widths: &[Option<Width>]) -> bool {
 /// [`ErrorKind::Table`] when what a column holds has so many digits before the point
 /// that no decimal holds it together with those after it that the rows have.
 pub(super) async fn make_room(
-    session: &dyn Warehouse,
-    place: &Place,
-    name: &str,
+    claim: &Claim<'_>,
     table: &Table,
     widths: &[Option<Width>],
 ) -> Result<Option<Table>> {
+    let Claim { session, place, name, .. } = *claim;
     let mut held = table.clone();
     for (column, width) in held.columns.iter_mut().zip(widths) {
         let (ColumnType::Decimal(has), Some(width)) = (column.ty, *width) else { continue };
         if width.scale() > has.scale() {
             let existing = Existing::number(&column.name, 38, has.scale());
             let step = plan(&existing, ColumnType::Decimal(width));
-            if !is_possible(session, place, name, Some(&step)).await? {
+            if !is_possible(session, place, name, &step).await? {
                 return Err(refused(place, name, &existing, ColumnType::Decimal(width)));
             }
             column.ty = ColumnType::Decimal(width);
             if let Step::Change(_, values, _) = step {
-                copy(session, place, name, column, &values).await?;
+                change(claim, &existing, column, &values).await?;
             }
         }
     }
@@ -168,90 +188,27 @@ pub(super) fn comments(target: &str, table: &Table) -> Vec<String> {
     documented.map(comment).collect()
 }
 
-/// The columns of a table, after what a run left behind that died while it changed one.
-async fn taken_up(
-    session: &dyn Warehouse,
-    place: &Place,
-    existing: &[Existing],
-    name: &str,
-) -> Result<Vec<Existing>> {
-    let is_there = |name: &str| existing.iter().any(|column| column.name == name);
-    let table = place.table(name);
-    let mut changed = false;
-    for next in existing.iter().map(|column| column.name.as_str()).filter(|name| name.starts_with(NEXT)) {
-        let old = &next[NEXT.len()..];
-        let sql = match is_there(old) {
-            true => format!("ALTER TABLE {table} DROP COLUMN {}", quoted(next)),
-            false => format!("ALTER TABLE {table} RENAME COLUMN {} TO {}", quoted(next), quoted(old)),
-        };
-        session.execute(Statement::new(sql)).await?;
-        changed = true;
-    }
-    if changed { place.columns(session, name).await } else { Ok(existing.to_vec()) }
-}
-
-/// A name as it is held, in quotes.
-fn quoted(held: &str) -> String {
-    format!("\"{}\"", held.replace('"', "\"\""))
-}
-
-async fn lengthen(
+/// Whether no value that is there stands in the way of a step.
+pub(super) async fn is_possible(
     session: &dyn Warehouse,
     place: &Place,
     name: &str,
-    column: &str,
-    ty: ColumnType,
-) -> Result<()> {
-    let sql = format!(
-        "ALTER TABLE {} ALTER COLUMN {} SET DATA TYPE {}",
-        place.table(name),
-        ident(column),
-        sql_type(ty)
-    );
-    session.execute(Statement::new(sql)).await.map(|_| ())
-}
-
-async fn copy(
-    session: &dyn Warehouse,
-    place: &Place,
-    name: &str,
-    column: &Column,
-    values: &str,
-) -> Result<()> {
-    tracing::info!("making {} of the column {} of {name}", sql_type(column.ty), column.name);
-    let (table, old) = (place.table(name), ident(&column.name));
-    let next = quoted(&format!("{NEXT}{}", held_name(&column.name)));
-    for sql in [
-        format!("ALTER TABLE {table} ADD COLUMN {next} {}", definition(column)),
-        format!("UPDATE {table} SET {next} = {values}"),
-        format!("ALTER TABLE {table} DROP COLUMN {old}"),
-        format!("ALTER TABLE {table} RENAME COLUMN {next} TO {old}"),
-    ] {
-        session.execute(Statement::new(sql)).await?;
-    }
-    Ok(())
-}
-
-async fn is_possible(
-    session: &dyn Warehouse,
-    place: &Place,
-    name: &str,
-    step: Option<&Step>,
+    step: &Step,
 ) -> Result<bool> {
     match step {
-        Some(Step::Change(_, _, Some(condition))) => {
+        Step::Change(_, _, Some(condition)) => {
             let sql =
                 format!("SELECT CAST(COUNT(*) AS VARCHAR) FROM {} WHERE {condition}", place.table(name));
             let rows = session.execute(Statement::new(sql)).await?;
             Ok(matches!(rows.first().map(Vec::as_slice), Some([Some(count)]) if count == "0"))
         }
-        Some(Step::Refuse) => Ok(false),
+        Step::Refuse => Ok(false),
         _ => Ok(true),
     }
 }
 
 /// How a column that is there takes values of a type.
-fn plan(found: &Existing, want: ColumnType) -> Step {
+pub(super) fn plan(found: &Existing, want: ColumnType) -> Step {
     let name = quoted(&found.name);
     let change = |values: String| Step::Change(want, values, None);
     let is_number = found.ty == "NUMBER" || found.ty == "DECIMAL";
@@ -319,14 +276,14 @@ fn text(found: &Existing, name: &str) -> Option<String> {
     })
 }
 
-fn refused(place: &Place, name: &str, found: &Existing, want: ColumnType) -> Error {
+pub(super) fn refused(place: &Place, name: &str, found: &Existing, want: ColumnType) -> Error {
     let (table, need) = (place.table(name), sql_type(want));
     let (old, next) = (quoted(&found.name), quoted(&format!("{}_NEW", found.name)));
     let cast = if matches!(found.ty.as_str(), "TEXT" | "VARCHAR") { "TRY_CAST" } else { "CAST" };
     let message =
         format!("column {} of table {} is {found}, the rows need {need}", found.name, held_name(name));
     Error::new(ErrorKind::Table, message).hint(format!(
-        "convert it with: ALTER TABLE {table} ADD COLUMN {next} {need}; UPDATE {table} SET {next} = {cast}({old} AS {need}); \
+        "while nothing is loaded, convert it with: ALTER TABLE {table} ADD COLUMN {next} {need}; UPDATE {table} SET {next} = {cast}({old} AS {need}); \
          ALTER TABLE {table} DROP COLUMN {old}; ALTER TABLE {table} RENAME COLUMN {next} TO {old}; \
          or rename the table to have it loaded anew, or choose another `schema`"
     ))

@@ -14,12 +14,14 @@
 //! the stream, and only while the loaded rows are in the same transaction; after
 //! COMMIT it is read back. See [`progress`].
 
+mod change;
 mod check;
 mod client;
 mod config;
 mod ddl;
 mod evolve;
 mod layer;
+mod leftovers;
 mod look;
 mod merge;
 mod open;
@@ -34,6 +36,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use self::change::Claim;
 use self::client::{Client, Warehouse};
 pub use self::config::SnowflakeConfig;
 use self::ddl::{LOAD, Place, STAGE, ident};
@@ -205,12 +208,13 @@ impl SnowflakeSink {
     async fn widen(&mut self, id: StreamId) -> Result<()> {
         let stream = self.opened(id)?;
         let widths = stream.writer.as_ref().ok_or_else(broken)?.widths();
-        let (session, table) = (self.session.as_ref(), &stream.target.table);
+        let (name, table) = (stream.name(), &stream.target.table);
+        let claim = stream.claim(self.session.as_ref(), &name);
         if !evolve::has_room(table, widths) {
             // Whoever took the stream over may be loading into the columns.
-            progress::must_be_at(session, &stream.place, &stream.target, stream.head.version).await?;
+            claim.must_hold().await?;
         }
-        let held = evolve::make_room(session, &stream.place, &stream.name(), table, widths).await?;
+        let held = evolve::make_room(&claim, table, widths).await?;
         if let Some(held) = held {
             self.stream(id)?.target.table = Arc::new(held);
         }
@@ -281,7 +285,7 @@ impl SnowflakeSink {
             let lines = i64::try_from(stream.lines).or_fail(ErrorKind::Bug, || "too many rows".to_owned())?;
             provided = Provided::Loaded(lines);
         }
-        progress::advance(session, place, target, head.version, provided).await?;
+        progress::advance(session, place, target, *head, provided).await?;
         if stream.lines > 0 {
             self.run(format!("DELETE FROM {}", ident(LOAD))).await?;
         }
@@ -346,7 +350,8 @@ impl SnowflakeSink {
         let mut overtaken = Vec::new();
         for portion in portions {
             let Stream { target, place, head, .. } = self.opened(portion.stream)?;
-            match progress::must_be_at(self.session.as_ref(), place, target, head.version + 1).await {
+            let committed = Head { version: head.version + 1, ..*head };
+            match progress::must_be_at(self.session.as_ref(), place, target, committed).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     overtaken.push((portion.stream, error.in_stream(target.name())));
                 }
@@ -359,13 +364,11 @@ impl SnowflakeSink {
     /// `failed`, unless the stream whose statement it was has been taken over. Where it is
     /// no stream's, as of a COMMIT, the row may have moved because of this very sink.
     async fn unless_overtaken(&self, stream: Option<StreamId>, failed: Error) -> Error {
-        let Some(Stream { target, place, head, .. }) = stream.and_then(|id| self.streams.get(id.0)) else {
-            return failed;
-        };
+        let Some(stream) = stream.and_then(|id| self.streams.get(id.0)) else { return failed };
         let session = self.session.as_ref();
-        progress::unless_overtaken(session, place, target, head.version, failed)
-            .await
-            .in_stream(target.name())
+        let (name, Stream { target, place, head, .. }) = (stream.name(), stream);
+        let failed = stream.claim(session, &name).unless_changing(failed).await;
+        progress::unless_overtaken(session, place, target, *head, failed).await.in_stream(target.name())
     }
 
     fn opened(&self, id: StreamId) -> Result<&Stream> {
@@ -398,11 +401,14 @@ fn broken() -> Error {
     Error::bug("a stream is used after its rows failed to be written")
 }
 
+/// A stream of a pipeline, for the names of what is its own.
+fn mark(target: &Target) -> String {
+    Sha256::digest(target.first_key()).iter().take(4).map(|byte| format!("{byte:02X}")).collect()
+}
+
 /// The table that an overwritten stream is collected in, one for each pipeline.
 fn next_table(target: &Target) -> String {
-    let pipeline: String =
-        Sha256::digest(target.first_key()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("_TAPELINE_NEXT_{}_{pipeline}", target.table.name)
+    format!("_TAPELINE_NEXT_{}_{}", target.table.name, mark(target))
 }
 
 #[async_trait]
@@ -530,13 +536,14 @@ impl SnowflakeSink {
         let retypes = !evolve::fits(&existing, &target.table);
         if retypes {
             // Nobody else's: what follows is no part of the transaction that would tell.
-            progress::must_be_at(session, place, target, head.version).await?;
+            progress::must_be_at(session, place, target, *head).await?;
             self.run(evolve::republish(table, into, &target.table)).await?;
             for comment in evolve::comments(table, &target.table) {
                 self.run(comment).await?;
             }
         } else {
-            evolve::fit(session, place, &existing, name, &target.table).await?;
+            let claim = Claim { session, place, name, target, head: *head };
+            evolve::fit(&claim, &target.table).await?;
         }
         let replaced = async {
             self.run("BEGIN TRANSACTION").await?;
@@ -544,7 +551,7 @@ impl SnowflakeSink {
                 self.run(merge::replace(table, into, &target.table)).await?;
             }
             let provided = Provided::Finished(merge::is_replaced(table, into, *generation));
-            progress::advance(session, place, target, head.version, provided).await?;
+            progress::advance(session, place, target, *head, provided).await?;
             progress::change_over(session, place, target).await?;
             match first {
                 Some(first) => session.execute(First::forget(first, &target.first_key())).await.map(drop),
@@ -558,7 +565,7 @@ impl SnowflakeSink {
         if let Err(error) = self.run("COMMIT").await {
             return Err(progress::rolled_back(session, error).await);
         }
-        progress::must_be_at(session, place, target, head.version + 1).await?;
+        progress::must_be_at(session, place, target, head.finished()).await?;
         discard(session, into).await;
         let open = self.stream(id)?;
         open.head = open.head.finished();
@@ -573,6 +580,11 @@ impl Stream {
     /// The name of the table that rows go to.
     fn name(&self) -> String {
         if self.is_staged { next_table(&self.target) } else { self.target.table.name.clone() }
+    }
+
+    /// Its table called `name`, to be changed.
+    fn claim<'a>(&'a self, session: &'a dyn Warehouse, name: &'a str) -> Claim<'a> {
+        Claim { session, place: &self.place, name, target: &self.target, head: self.head }
     }
 
     /// What was committed is where the next commit begins.

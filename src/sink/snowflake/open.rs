@@ -199,7 +199,7 @@ impl<'a> Opening<'a> {
         if let Err(error) = claimed.await {
             return Err(progress::rolled_back(self.session, error).await);
         }
-        progress::must_be_at(self.session, place, target, first.version).await?;
+        progress::must_be_at(self.session, place, target, first).await?;
         if stream.is_staged {
             place.create(self.session, &next_table(target), Lifetime::OneRun, &target.table).await?;
             let second = Head { version: begun.version + 1, ..begun };
@@ -214,8 +214,7 @@ impl<'a> Opening<'a> {
     async fn fit(&self, stream: &mut Stream, tables: &Tables, keeps: bool) -> Result<()> {
         let name = stream.name();
         if tables.has(&name) && (keeps || !stream.is_staged) {
-            let Stream { place, target, .. } = &*stream;
-            let held = evolve::fit(self.session, place, tables.columns(&name), &name, &target.table).await?;
+            let held = evolve::fit(&stream.claim(self.session, &name), &stream.target.table).await?;
             stream.target.table = Arc::new(held);
             stream.writer = Some(Writer::new(&stream.target));
         }

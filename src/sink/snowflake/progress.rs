@@ -33,9 +33,24 @@ const LOCK_ROW: &str = "";
 const SHARDS_PER_STATEMENT: usize = 500;
 
 /// A stream that another process took over.
-pub(super) fn conflict(stream: &str) -> Error {
+fn conflict(stream: &str) -> Error {
     Error::new(ErrorKind::Conflict, format!("another process moved the progress of {stream} in Snowflake"))
         .hint("let only one process at a time write a stream; the other one's rows and progress are complete")
+}
+
+/// A stream whose table another process changed while this one had it open.
+pub(super) fn changing(table: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("another process is changing a column of the table {table}"))
+        .hint("run it again: it goes on from the stored progress, with the column as it is then")
+}
+
+/// Whose row it is that is not as it `was`: opening a stream counts an epoch, fencing it off
+/// does not.
+fn overtaken(place: &Place, target: &Target, was: Head, is: Option<Head>) -> Error {
+    match is {
+        Some(is) if is.epoch == was.epoch => changing(&place.table(&target.table.name)),
+        _ => conflict(&target.stream),
+    }
 }
 
 /// Creates the tables unless they exist, with the lock row in the same statement. Those
@@ -259,7 +274,19 @@ pub(super) async fn claim(
         .text(&target.pipeline)
         .text(&target.stream)
         .integer(before.version);
-    moved(session, place, target, before.version, statement).await
+    moved(session, place, target, before, statement).await
+}
+
+/// Fences off every other stream that writes to the table of `target`: what it has open
+/// cannot commit any more. Whoever opens it from then on is left alone.
+pub(super) async fn fence_others(session: &dyn Warehouse, place: &Place, target: &Target) -> Result<()> {
+    let sql = format!(
+        "UPDATE {} SET \"VERSION\" = \"VERSION\" + 1 WHERE \"TABLE_NAME\" = ? \
+         AND NOT (\"PIPELINE\" = ? AND \"STREAM\" = ?)",
+        place.table(STREAMS)
+    );
+    let statement = Statement::new(sql).text(target.table.name.to_lowercase());
+    session.execute(statement.text(&target.pipeline).text(&target.stream)).await.map(drop)
 }
 
 /// Forgets a stream's shards.
@@ -301,7 +328,7 @@ pub(super) async fn advance(
     session: &dyn Warehouse,
     place: &Place,
     target: &Target,
-    version: i64,
+    head: Head,
     provided: Provided,
 ) -> Result<()> {
     let (finished, condition) = match &provided {
@@ -317,13 +344,13 @@ pub(super) async fn advance(
          WHERE \"PIPELINE\" = ? AND \"STREAM\" = ? AND \"VERSION\" = ?{condition}",
         place.table(STREAMS)
     );
-    let mut statement = Statement::new(sql).text(&target.pipeline).text(&target.stream).integer(version);
+    let mut statement = Statement::new(sql).text(&target.pipeline).text(&target.stream).integer(head.version);
     match provided {
         Provided::Loaded(lines) => statement = statement.integer(lines),
         Provided::Cleared(_, values) => statement = values.into_iter().fold(statement, Statement::text),
         Provided::Nothing | Provided::Finished(_) => {}
     }
-    moved(session, place, target, version, statement).await
+    moved(session, place, target, head, statement).await
 }
 
 /// Moves shards of a stream whose row was moved in the same transaction.
@@ -369,7 +396,7 @@ async fn moved(
     session: &dyn Warehouse,
     place: &Place,
     target: &Target,
-    version: i64,
+    head: Head,
     statement: Statement,
 ) -> Result<()> {
     let stream = &target.stream;
@@ -381,25 +408,25 @@ async fn moved(
     }
     // Whether the row is where it was decides between "overtaken" and a failure.
     let failed = rolled_back(session, outcome.err().unwrap_or_else(|| incomplete(stream))).await;
-    Err(unless_overtaken(session, place, target, version, failed).await)
+    Err(unless_overtaken(session, place, target, head, failed).await)
 }
 
 /// What a statement of a transaction that was rolled back failed with: a conflict if the
-/// stream's row is not at `version` any more. Whoever took the stream over may have
+/// stream's row is not as it `was` any more. Whoever took the stream over may have
 /// dropped the table that the statement was about.
 pub(super) async fn unless_overtaken(
     session: &dyn Warehouse,
     place: &Place,
     target: &Target,
-    version: i64,
+    was: Head,
     failed: Error,
 ) -> Error {
     if failed.kind() == ErrorKind::Conflict {
         return failed;
     }
     match head(session, place, target).await {
-        Ok(head) if head.is_none_or(|head| head.version != version) => {
-            conflict(&target.stream).caused_by(failed)
+        Ok(is) if is.is_none_or(|is| is.version != was.version) => {
+            overtaken(place, target, was, is).caused_by(failed)
         }
         _ => failed,
     }
@@ -418,11 +445,11 @@ pub(super) async fn must_be_at(
     session: &dyn Warehouse,
     place: &Place,
     target: &Target,
-    version: i64,
+    was: Head,
 ) -> Result<()> {
     match head(session, place, target).await? {
-        Some(head) if head.version == version => Ok(()),
-        Some(head) if head.version > version => Err(conflict(&target.stream)),
+        Some(is) if is.version == was.version => Ok(()),
+        Some(is) if is.version > was.version => Err(overtaken(place, target, was, Some(is))),
         _ => Err(Error::new(
             ErrorKind::SinkUnavailable,
             format!("snowflake gave up the transaction of {} before its commit", target.stream),

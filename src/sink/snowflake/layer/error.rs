@@ -27,6 +27,12 @@ pub(in crate::sink::snowflake) fn server_code(error: &Error) -> Option<&str> {
     source.downcast_ref::<ServerError>().map(|error| error.code.as_str())
 }
 
+/// Whether the server refused a statement because a name is not there, or is there already: as
+/// when somebody else changes a table meanwhile.
+pub(in crate::sink::snowflake) fn is_about_a_name(error: &Error) -> bool {
+    matches!(server_code(error), Some("000904" | "002002" | "002003" | "002025" | "002043"))
+}
+
 /// The code in an answer: at the top, or for a statement also in its data.
 pub(super) fn code_of(answer: &Value) -> Option<String> {
     [&answer["code"], &answer["data"]["errorCode"]].into_iter().find_map(|code| match code {

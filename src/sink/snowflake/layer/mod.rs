@@ -35,7 +35,7 @@ use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
 use url::Url;
 
-pub(super) use self::error::server_code;
+pub(super) use self::error::{is_about_a_name, server_code};
 use self::exchange::Exchange;
 use self::session::Session;
 use super::SnowflakeConfig;
