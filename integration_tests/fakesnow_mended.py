@@ -7,8 +7,9 @@
 2. A client that was killed does not block the others for ever. Snowflake makes
    them wait for the lock and gives up the transaction of a client that is gone;
    fakesnow fails at once and keeps the transaction until it is stopped itself.
-   Here a conflict gives up every transaction that was idle for a while, and the
-   statement is tried again where that is possible.
+   Here a conflict gives up every transaction of its schema that was idle for a
+   while, and those of others after longer: who works in another schema is more
+   likely slow than gone. The statement is tried again where that is possible.
 3. What does not exist cannot be used. fakesnow takes any warehouse and creates
    any database at sign-in; with `--warehouse` only the named ones exist, and only
    databases that were created. Signing in succeeds all the same, as Snowflake has
@@ -41,6 +42,8 @@ from starlette.responses import JSONResponse, Response
 
 # How long a statement waits for other transactions to end or to be given up.
 LOCK_SECONDS = 20.0
+# How much longer a transaction of another schema may be idle.
+ELSEWHERE = 8
 
 _insert_table_comment = info_schema.insert_table_comment_sql
 _execute = FakeSnowflakeCursor.execute
@@ -81,12 +84,16 @@ class Transactions:
             idle = [
                 connection
                 for connection, (_, last) in self._open.items()
-                if connection is not but and now - last > self._idle_seconds
+                if connection is not but and now - last > self._patience(connection, but)
             ]
             for connection in idle:
                 del self._open[connection]
         for connection in idle:
             connection._duck_conn.rollback()
+
+    def _patience(self, connection: Any, other: Any) -> float:
+        is_elsewhere = connection.schema != other.schema
+        return self._idle_seconds * (ELSEWHERE if is_elsewhere else 1)
 
 
 USE_WAREHOUSE = re.compile(r'\s*USE\s+WAREHOUSE\s+"?([^"\s;]+)"?', re.IGNORECASE)

@@ -262,7 +262,8 @@ impl Warehouse for Session {
 fn target(pipeline: &str, scale: u8) -> Target {
     let ty = ColumnType::Decimal(Width::new(18, scale));
     let columns = vec![Column { name: "v".to_owned(), ty, doc: String::new() }];
-    let table = Table { name: "t".to_owned(), columns, key: vec!["k".to_owned()], cursor: None };
+    let table =
+        Table { name: "t".to_owned(), columns, key: vec!["k".to_owned()], cursor: None, version: None };
     Target { shared: true, ..Target::new(pipeline, "s", Arc::new(table), WriteMode::AppendDedup) }
 }
 
