@@ -2,10 +2,11 @@
 //!
 //! They lie in a transaction of their stream's own. DuckDB loses it when somebody else
 //! alters the table meanwhile, and when it alters the table itself after it deleted rows of
-//! it. So where streams of the sink share a table, and where rows replace others, they
-//! wait beside the table, in one that only their connection sees, and go into the table once
-//! they are committed and no other transaction has rows of it. What they take away waits
-//! there too, as marks: a row that the table has may be what a delete is for.
+//! it, which has to be made anew then. So where streams of the sink share a table, and
+//! where rows replace others, they wait beside the table, in one that only their connection
+//! sees, and go into the table once they are committed and no other transaction has rows of
+//! it. What they take away waits there too, as marks: a row that the table has may be what a
+//! delete is for.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use duckdb::Connection;
 
 use super::client::{execute, failed, quoted};
 use super::ddl::Place;
-use super::evolve;
+use super::evolve::{self, Way};
 use super::feed::{Feed, Load};
 use super::merge::{self, Deletes, Key};
 use super::write::Stream;
@@ -57,8 +58,10 @@ impl Own {
     pub fn load(self, stream: &mut Stream, load: &Load) -> Result<Self> {
         match self {
             Self::Transaction(connection) => {
+                let way = if stream.has_deleted.get() { Way::Anew } else { Way::InPlace };
                 let Stream { into, held, .. } = stream;
-                evolve::make_room(&connection, into, held, |column, has| load.columns.needs(column, has))?;
+                let needs = |column, has| load.columns.needs(column, has);
+                evolve::make_room(&connection, into, held, way, needs)?;
                 stream.load_into(&connection, load)?;
                 Ok(Self::Transaction(connection))
             }
@@ -116,7 +119,7 @@ impl Beside {
     /// Widens its columns as rows need it.
     pub fn make_room(&mut self, connection: &Connection, load: &Load) -> Result<()> {
         let needs = |column, has| load.columns.needs(column, has);
-        evolve::make_room(connection, &self.place, &mut self.held, needs).map(drop)
+        evolve::make_room(connection, &self.place, &mut self.held, Way::InPlace, needs).map(drop)
     }
 
     /// Runs what is derived of the rows in the open transaction of the stream's table.
@@ -154,7 +157,7 @@ impl Beside {
         self.take_micros(connection, stream)?;
         let needs =
             |column: usize, _| Some(self.held.columns[column].ty).filter(|ty| *ty != ColumnType::Timestamp);
-        evolve::make_room(connection, &stream.into, &mut stream.held, needs)?;
+        evolve::make_room(connection, &stream.into, &mut stream.held, Way::InPlace, needs)?;
         let unloaded = self.unload_rows(connection, stream);
         unloaded.map_err(|error| failed(&format!("could not load rows into {}", stream.into.sql()), error))
     }
@@ -179,7 +182,7 @@ impl Beside {
             let is_micros = evolve::is_micros(&stream.held, &stream.target.table.columns[column].name);
             is_micros.then_some(ColumnType::TimestampMicros)
         };
-        evolve::make_room(connection, &self.place, &mut self.held, needs).map(drop)
+        evolve::make_room(connection, &self.place, &mut self.held, Way::InPlace, needs).map(drop)
     }
 
     fn unload_rows(&self, connection: &Connection, stream: &Stream) -> duckdb::Result<()> {

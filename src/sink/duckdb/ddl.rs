@@ -12,7 +12,7 @@ use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
 
 /// A table's place. It is named in full wherever it is named: a schema may be called
 /// like the file, or `temp`, and would be ambiguous alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     /// DuckDB's name of the file.
     pub catalog: String,
@@ -185,6 +185,11 @@ pub(super) fn check_metadata(place: &Place, tables: &Tables, json: &'static str)
         }
     }
     Ok(())
+}
+
+/// Whether an existing table has all of our own columns.
+pub(super) fn has_metadata(place: &Place, tables: &Tables, json: &'static str) -> bool {
+    metadata(json).into_iter().all(|(name, _)| tables.has_column(place, name))
 }
 
 /// Adds those of our own columns that an existing table lacks.

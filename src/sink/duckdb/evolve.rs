@@ -4,8 +4,7 @@
 //!
 //! All of it happens in the open transaction, with rows in it or not: DuckDB's ALTER
 //! is undone by a rollback, and comments stay. It fails whoever else has rows of the
-//! table in a transaction of their own, and the commit of a transaction that deleted rows
-//! of the table before.
+//! table in a transaction of their own. What it cannot do is a [`rewrite`].
 
 use std::sync::Arc;
 
@@ -13,8 +12,17 @@ use duckdb::{Connection, OptionalExt};
 
 use super::client::{execute, failed, quoted};
 use super::ddl::{self, Place, Tables, sql_type};
+use super::rewrite::{self, Conversion};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
+
+/// How the columns of a table change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    InPlace,
+    /// Because the open transaction deleted rows of the table, and could not commit.
+    Anew,
+}
 
 /// What becomes of a column.
 #[derive(Debug, PartialEq)]
@@ -23,10 +31,12 @@ enum Step {
     Keep(ColumnType),
     /// It is not there.
     Add(ColumnType),
-    /// It changes to this type; its values by this expression, or by a cast.
-    Change(ColumnType, Option<String>),
+    /// It changes to this type; its values by a cast.
+    Change(ColumnType),
     /// As `Change`, if all of its values fulfil the condition.
-    ChangeIf(String, ColumnType, Option<String>),
+    ChangeIf(String, ColumnType),
+    /// It changes to this type; its values by this expression.
+    Convert(ColumnType, String),
     /// It cannot take the rows.
     Refuse,
 }
@@ -46,22 +56,22 @@ pub(super) fn fit(
 ) -> Result<Table> {
     let steps = steps(connection, tables, place, table, json)?;
     let mut held = table.clone();
-    for (own, (column, step)) in held.columns.iter_mut().zip(steps) {
+    for (own, (column, step)) in held.columns.iter_mut().zip(&steps) {
         own.ty = match step {
-            Step::Keep(ty) => ty,
+            Step::Keep(ty) | Step::Convert(ty, _) => *ty,
             Step::Add(ty) => {
-                ddl::add_column(connection, place, &column.name, sql_type(ty, json).as_ref())?;
-                ty
+                ddl::add_column(connection, place, &column.name, sql_type(*ty, json).as_ref())?;
+                *ty
             }
-            Step::Change(ty, using) | Step::ChangeIf(_, ty, using) => {
-                let to = sql_type(ty, json);
-                change(connection, place, &column.name, to.as_ref(), using.as_deref())?;
-                ty
+            Step::Change(ty) | Step::ChangeIf(_, ty) => {
+                change(connection, place, &column.name, sql_type(*ty, json).as_ref())?;
+                *ty
             }
             Step::Refuse => column.ty,
         };
     }
     ddl::add_metadata(connection, place, tables, json)?;
+    rewrite::rewrite(connection, place, &conversions(&steps, json))?;
     Ok(held)
 }
 
@@ -107,7 +117,28 @@ fn steps<'a>(
         steps.push((column, step(connection, place, tables, column, json)?));
     }
     ddl::check_metadata(place, tables, json)?;
+    let is_kept = |(_, step): &(&Column, Step)| matches!(step, Step::Keep(_));
+    if !steps.iter().all(is_kept) || !ddl::has_metadata(place, tables, json) {
+        rewrite::must_be_alterable(connection, place)?;
+    }
+    let conversions = conversions(&steps, json);
+    if !conversions.is_empty() {
+        rewrite::must_be_plain(connection, place, &conversions)?;
+    }
     Ok(steps)
+}
+
+/// What ALTER cannot do of it.
+fn conversions<'a>(steps: &[(&'a Column, Step)], json: &'static str) -> Vec<Conversion<'a>> {
+    let conversion = |(column, step): &(&'a Column, Step)| match step {
+        Step::Convert(ty, values) => Some(Conversion {
+            column: &column.name,
+            to: sql_type(*ty, json).into_owned(),
+            values: values.clone(),
+        }),
+        _ => None,
+    };
+    steps.iter().filter_map(conversion).collect()
 }
 
 /// Whether the columns hold rows that need these types as they are.
@@ -129,15 +160,30 @@ pub(super) fn make_room(
     connection: &Connection,
     place: &Place,
     held: &mut Arc<Table>,
+    way: Way,
     needs: impl Fn(usize, ColumnType) -> Option<ColumnType>,
 ) -> Result<bool> {
+    let mut conversions = Vec::new();
     let before = Arc::clone(held);
     for (index, column) in before.columns.iter().enumerate() {
         let Some(ty) = room(connection, place, column, needs(index, column.ty))? else { continue };
-        change(connection, place, &column.name, sql_type(ty, "JSON").as_ref(), None)?;
+        let (column, to) = (column.name.as_str(), sql_type(ty, "JSON").into_owned());
+        conversions.push(Conversion { column, values: format!("{}::{to}", quoted(column)), to });
         Arc::make_mut(held).columns[index].ty = ty;
     }
-    Ok(!Arc::ptr_eq(held, &before))
+    if conversions.is_empty() {
+        return Ok(false);
+    }
+    match way {
+        Way::Anew => rewrite::rewrite(connection, place, &conversions)?,
+        Way::InPlace => {
+            rewrite::must_be_alterable(connection, place)?;
+            for Conversion { column, to, .. } in &conversions {
+                change(connection, place, column, to)?;
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// What a column of a table has to become for rows that need a type, if another than it has.
@@ -189,10 +235,9 @@ pub(super) fn can_have_micros(connection: &Connection, place: &Place, column: &C
         .map_err(|error| failed(&format!("could not read {}", place.sql()), error))
 }
 
-fn change(connection: &Connection, place: &Place, column: &str, to: &str, using: Option<&str>) -> Result<()> {
+fn change(connection: &Connection, place: &Place, column: &str, to: &str) -> Result<()> {
     tracing::info!("making {to} of the column {column} of {}", place.sql());
-    let using = using.map(|using| format!(" USING {using}")).unwrap_or_default();
-    let sql = format!("ALTER TABLE {} ALTER {} TYPE {to}{using}", place.sql(), quoted(column));
+    let sql = format!("ALTER TABLE {} ALTER {} TYPE {to}", place.sql(), quoted(column));
     execute(connection, &sql, || format!("could not make {to} of the column {column} of {}", place.sql()))
 }
 
@@ -207,11 +252,9 @@ fn step(
     let Some(have) = tables.ty(place, &column.name) else { return Ok(Step::Add(column.ty)) };
     let need = sql_type(column.ty, json);
     match plan(have, column, json) {
-        Step::ChangeIf(condition, ty, using) if all_are(connection, place, &condition)? => {
-            Ok(Step::Change(ty, using))
-        }
-        Step::ChangeIf(_, ColumnType::Timestamp, _) if all_are(connection, place, &within_years(column))? => {
-            Ok(Step::Change(ColumnType::TimestampMicros, None))
+        Step::ChangeIf(condition, ty) if all_are(connection, place, &condition)? => Ok(Step::Change(ty)),
+        Step::ChangeIf(_, ColumnType::Timestamp) if all_are(connection, place, &within_years(column))? => {
+            Ok(Step::Change(ColumnType::TimestampMicros))
         }
         Step::ChangeIf(..) | Step::Refuse => Err(refused(place, &column.name, have, need.as_ref())),
         step => Ok(step),
@@ -237,7 +280,6 @@ fn plan(have: &str, column: &Column, json: &'static str) -> Step {
     if sql_type(want, json).as_ref() == have {
         return Step::Keep(want);
     }
-    let change = |ty| Step::Change(ty, None);
     match (want, have) {
         // Whether the library has the JSON extension may change between runs.
         (ColumnType::Json, "JSON") => Step::Keep(want),
@@ -248,41 +290,42 @@ fn plan(have: &str, column: &Column, json: &'static str) -> Step {
                 Some((has, Some(wider))) if is_decimal && wider.need() == has => {
                     Step::Keep(ColumnType::Decimal(wider))
                 }
-                Some((_, Some(wider))) => change(ColumnType::Decimal(wider)),
+                Some((_, Some(wider))) => Step::Change(ColumnType::Decimal(wider)),
                 _ => Step::Refuse,
             }
         }
         // Whole numbers are numbers.
         (ColumnType::Integer, _) => match (integer(have), decimal(have)) {
-            (Some(_), _) => change(want),
+            (Some(_), _) => Step::Change(want),
             (_, Some(has)) => plan_whole(has),
             _ => Step::Refuse,
         },
-        (ColumnType::Double, "FLOAT") => change(want),
+        (ColumnType::Double, "FLOAT") => Step::Change(want),
         (ColumnType::Double, "BIGINT") => {
-            Step::ChangeIf(format!("{name} IS NULL OR abs({name}) <= {EXACT_IN_DOUBLE}"), want, None)
+            Step::ChangeIf(format!("{name} IS NULL OR abs({name}) <= {EXACT_IN_DOUBLE}"), want)
         }
         (ColumnType::Timestamp, "TIMESTAMP") => Step::Keep(ColumnType::TimestampMicros),
         (ColumnType::Timestamp, "DATE") => {
             let condition =
                 format!("{name} IS NULL OR {name} BETWEEN DATE '1677-09-22' AND DATE '2262-04-11'");
-            Step::ChangeIf(condition, want, None)
+            Step::ChangeIf(condition, want)
         }
         (ColumnType::Text, _) => match text(have, &name) {
-            Some(text) => Step::Change(want, Some(text)),
+            Some(text) if text == cast_to_text(&name) => Step::Change(want),
+            Some(text) => Step::Convert(want, text),
             None => Step::Refuse,
         },
         (ColumnType::Json, "VARCHAR") => {
             // A column that was made without the extension holds JSON already.
             let nested = format!("json_valid({name}) AND ltrim({name})[1] IN ('{{', '[')");
-            Step::Change(want, Some(format!("CASE WHEN {nested} THEN {name}::JSON ELSE to_json({name}) END")))
+            Step::Convert(want, format!("CASE WHEN {nested} THEN {name}::JSON ELSE to_json({name}) END"))
         }
         (ColumnType::Json, "BOOLEAN" | "BIGINT" | "DOUBLE") => {
-            Step::Change(want, Some(format!("to_json({name})")))
+            Step::Convert(want, format!("to_json({name})"))
         }
         (ColumnType::Json, _) => match (decimal(have), text(have, &name)) {
-            (Some(_), Some(text)) => Step::Change(want, Some(format!("({text})::JSON"))),
-            (None, Some(text)) => Step::Change(want, Some(format!("to_json({text})"))),
+            (Some(_), Some(text)) => Step::Convert(want, format!("({text})::JSON")),
+            (None, Some(text)) => Step::Convert(want, format!("to_json({text})")),
             (_, None) => Step::Refuse,
         },
         _ => Step::Refuse,
@@ -298,7 +341,7 @@ fn plan_whole(has: Need) -> Step {
     match Width::of(has) {
         Some(width) if width.need() == has && width.holds(whole) => Step::Keep(ColumnType::Decimal(width)),
         Some(width) => match width.with(whole) {
-            Some(wider) => Step::Change(ColumnType::Decimal(wider), None),
+            Some(wider) => Step::Change(ColumnType::Decimal(wider)),
             None => Step::Refuse,
         },
         None => Step::Refuse,
@@ -326,17 +369,19 @@ fn integer(ty: &str) -> Option<Need> {
 /// The text of values, as rows would have it.
 fn text(have: &str, name: &str) -> Option<String> {
     if decimal(have).is_some() {
-        let text = format!("{name}::VARCHAR");
+        let text = cast_to_text(name);
         let plain = format!("rtrim(rtrim({text}, '0'), '.')");
         return Some(format!("CASE WHEN contains({text}, '.') THEN {plain} ELSE {text} END"));
     }
     match have {
-        "VARCHAR" | "BOOLEAN" | "BIGINT" | "INTEGER" | "DOUBLE" | "DATE" | "JSON" => {
-            Some(format!("{name}::VARCHAR"))
-        }
-        "TIMESTAMP_NS" | "TIMESTAMP" => Some(format!("replace({name}::VARCHAR, ' ', 'T') || 'Z'")),
+        "VARCHAR" | "BOOLEAN" | "BIGINT" | "INTEGER" | "DOUBLE" | "DATE" | "JSON" => Some(cast_to_text(name)),
+        "TIMESTAMP_NS" | "TIMESTAMP" => Some(format!("replace({}, ' ', 'T') || 'Z'", cast_to_text(name))),
         _ => None,
     }
+}
+
+fn cast_to_text(name: &str) -> String {
+    format!("{name}::VARCHAR")
 }
 
 fn refused(place: &Place, name: &str, have: &str, need: &str) -> Error {

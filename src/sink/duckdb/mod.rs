@@ -32,6 +32,7 @@ mod look;
 mod merge;
 mod open;
 mod progress;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 mod worker;

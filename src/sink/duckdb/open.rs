@@ -1,5 +1,6 @@
 //! Opening streams: their tables, whose they are, and the progress that is stored.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -165,6 +166,7 @@ impl<'a> Opening<'a> {
             json: self.database.json,
             committed: Arc::clone(&held),
             held,
+            has_deleted: Cell::new(false),
             own: None,
             batch: None,
         };

@@ -6,6 +6,7 @@
 
 mod commit;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use duckdb::{Connection, OptionalExt};
 use super::ahead::{self, Beside, Own};
 use super::client::{Database, execute, failed, literal, quoted};
 use super::ddl::{self, Place};
-use super::evolve;
+use super::evolve::{self, Way};
 use super::feed::{self, Feed, Load};
 use super::merge::{self, Deletes, Key};
 use super::open;
@@ -55,6 +56,8 @@ pub(super) struct Stream {
     pub held: Arc<Table>,
     /// And as it was last committed.
     pub committed: Arc<Table>,
+    /// Whether its open transaction may have deleted rows of `into`.
+    pub has_deleted: Cell<bool>,
     pub json: &'static str,
     /// Its rows ahead, while it has some.
     pub own: Option<Own>,
@@ -197,7 +200,8 @@ impl Writer {
     }
 
     /// Whether rows need wider columns than those of rows that are in the transaction of all
-    /// streams already: a table cannot be altered once rows of it were deleted.
+    /// streams already: a table cannot be altered once rows of it were deleted, and to load
+    /// what is kept anew costs less than to make the table anew.
     fn is_late_to_widen(&self, of: usize, load: &Load) -> bool {
         let Stream { into, held, .. } = &self.streams[of];
         self.kept_bytes + load.bytes <= KEPT_BYTES_MAX
@@ -261,11 +265,22 @@ impl Writer {
     fn make_room(&mut self, stream: usize, load: &Load) -> Result<()> {
         self.begin_shared()?;
         self.make_room_in_batch(stream, load)?;
+        let way = self.way_to_widen(stream);
         let Stream { into, held, .. } = &mut self.streams[stream];
-        if evolve::make_room(&self.shared, into, held, |column, has| load.columns.needs(column, has))? {
+        if evolve::make_room(&self.shared, into, held, way, |column, has| load.columns.needs(column, has))? {
             self.tell_widths(stream);
         }
         Ok(())
+    }
+
+    /// How the table of a stream can change in the transaction of all streams.
+    fn way_to_widen(&self, of: usize) -> Way {
+        let into = self.streams[of].into.sql();
+        let deleted = |stream: &usize| {
+            let stream = &self.streams[*stream];
+            stream.has_deleted.get() && stream.into.sql() == into
+        };
+        if self.in_shared.iter().any(deleted) { Way::Anew } else { Way::InPlace }
     }
 
     /// The same where its rows are once more.
@@ -430,6 +445,13 @@ impl Stream {
     /// The columns as they were before the transaction that is lost.
     fn narrow(&mut self) {
         self.held = Arc::clone(&self.committed);
+        self.has_deleted.set(false);
+    }
+
+    /// The columns as they are, now that the transaction is committed.
+    fn settle(&mut self) {
+        self.committed = Arc::clone(&self.held);
+        self.has_deleted.set(false);
     }
 
     /// Adds rows to the stream's table.
@@ -500,6 +522,7 @@ impl Stream {
         if has_some {
             failpoint::pass();
             connection.execute(&statement(), [])?;
+            self.has_deleted.set(self.has_deleted.get() || *table == self.into);
         }
         Ok(has_some)
     }

@@ -9,6 +9,7 @@ mod look;
 mod modes;
 mod moments;
 mod numbers;
+mod rewrite;
 mod runs;
 mod schema;
 mod types;
@@ -52,7 +53,16 @@ impl File {
 
     /// What a reader sees of the closed file: rows as text, columns joined by `|`.
     fn rows(&self, query: &str) -> Vec<String> {
+        self.answers(&[query])
+    }
+
+    /// The same of several queries, one behind the other.
+    fn answers(&self, queries: &[&str]) -> Vec<String> {
         let connection = Connection::open(self.path()).expect("the file opens");
+        queries.iter().flat_map(|query| Self::answer(&connection, query)).collect()
+    }
+
+    fn answer(connection: &Connection, query: &str) -> Vec<String> {
         let mut statement = connection.prepare(query).unwrap_or_else(|error| panic!("{query}: {error}"));
         let mut rows = statement.query([]).unwrap_or_else(|error| panic!("{query}: {error}"));
         let mut lines = Vec::new();
@@ -66,6 +76,16 @@ impl File {
             lines.push(cells.join("|"));
         }
         lines
+    }
+
+    /// What a crash at this moment would leave, while a sink has the file open: the file
+    /// and its log.
+    fn crashed(&self) -> Self {
+        let copy = Self::new();
+        let log = |file: &Self| file.folder.path().join("market.duckdb.wal");
+        std::fs::copy(self.path(), copy.path()).expect("the file is copied");
+        std::fs::copy(log(self), log(&copy)).expect("the log is copied");
+        copy
     }
 
     fn execute(&self, sql: &str) {

@@ -1,7 +1,5 @@
 //! Commits: rows and progress of the streams that are named, and of none that was refused.
 
-use std::sync::Arc;
-
 use duckdb::Connection;
 
 use super::super::ahead::Own;
@@ -72,7 +70,7 @@ impl Writer {
         // Others that write to the table have no rows of it in an open transaction.
         let into = self.streams[index].into.sql();
         for stream in self.streams.iter_mut().filter(|stream| stream.into.sql() == into) {
-            stream.committed = Arc::clone(&stream.held);
+            stream.settle();
         }
         self.advanced(portion);
         Ok(())
@@ -108,7 +106,7 @@ impl Writer {
         }
         self.end_shared()?;
         for stream in self.streams.iter_mut().filter(|stream| !stream.is_apart()) {
-            stream.committed = Arc::clone(&stream.held);
+            stream.settle();
         }
         portions.into_iter().for_each(|portion| self.advanced(portion));
         self.checkpoint()
