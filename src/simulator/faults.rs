@@ -10,8 +10,10 @@
 //! first rule that wants a request gets it. Which requests a rate picks follows
 //! from the seed.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,7 +40,7 @@ pub struct Rule {
 }
 
 /// Which requests a rule is for: those of a path, and of them the ones named by
-/// `nth`, `every` or `rate`; all when none of the three is given.
+/// `nth`, `every` or `rate`; all when none of the three is given; at most `in_a_row` of them.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Match {
@@ -50,6 +52,9 @@ pub struct Match {
     pub every: Option<u64>,
     /// This share of them, from 0 to 1.
     pub rate: Option<f64>,
+    /// What was answered wrong so many times in a row is answered right the next time, to
+    /// the same path and query; at least 1. It is how a fault passes, whoever else asks.
+    pub in_a_row: Option<u64>,
 }
 
 /// What goes wrong.
@@ -236,6 +241,9 @@ fn check(rule: &Rule) -> std::result::Result<(), String> {
     if matches.every == Some(0) {
         return Err("`every` is at least 1".to_owned());
     }
+    if matches.in_a_row == Some(0) {
+        return Err("`in_a_row` is at least 1".to_owned());
+    }
     if matches.rate.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
         return Err("`rate` is from 0 to 1".to_owned());
     }
@@ -265,12 +273,15 @@ fn check(rule: &Rule) -> std::result::Result<(), String> {
 pub struct Script {
     seed: u64,
     rules: Vec<(Rule, AtomicU64)>,
+    /// How many times in a row a path with its query was answered wrong.
+    wrong: Mutex<HashMap<String, u64>>,
 }
 
 impl Script {
     /// Rules that have counted nothing yet.
     pub fn new(seed: u64, rules: Vec<Rule>) -> Self {
-        Self { seed, rules: rules.into_iter().map(|rule| (rule, AtomicU64::new(0))).collect() }
+        let rules = rules.into_iter().map(|rule| (rule, AtomicU64::new(0))).collect();
+        Self { seed, rules, wrong: Mutex::default() }
     }
 
     /// Whether a rule has this kind.
@@ -279,7 +290,17 @@ impl Script {
     }
 
     /// What goes wrong with the next request. Every rule counts it.
-    pub fn next(&self, path: &str, is_continuation: bool) -> Option<&Fault> {
+    pub fn next(&self, path: &str, query: &str, is_continuation: bool) -> Option<&Fault> {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = wrong.remove(&format!("{path}?{query}")).unwrap_or(0);
+        let chosen = self.choose(path, is_continuation, before);
+        if chosen.is_some() {
+            wrong.insert(format!("{path}?{query}"), before + 1);
+        }
+        chosen
+    }
+
+    fn choose(&self, path: &str, is_continuation: bool, in_a_row: u64) -> Option<&Fault> {
         let mut chosen = None;
         for (number, (rule, counter)) in self.rules.iter().enumerate() {
             let is_of_path =
@@ -288,7 +309,8 @@ impl Script {
                 continue;
             }
             let count = counter.fetch_add(1, Ordering::Relaxed) + 1;
-            if chosen.is_none() && self.wants(number, &rule.matches, count) {
+            let may_go_on = rule.matches.in_a_row.is_none_or(|most| in_a_row < most);
+            if chosen.is_none() && may_go_on && self.wants(number, &rule.matches, count) {
                 chosen = Some(&rule.fault);
             }
         }
@@ -323,14 +345,14 @@ mod tests {
         .unwrap();
         let script = Script::new(7, rules.clone());
         let picked: Vec<_> =
-            (0..5).map(|_| script.next("/v2/aggs/x", false).map(|fault| fault.kind)).collect();
+            (0..5).map(|_| script.next("/v2/aggs/x", "", false).map(|fault| fault.kind)).collect();
         use FaultKind::{RateLimited, ServerError};
         assert_eq!(picked, [None, Some(RateLimited), Some(RateLimited), Some(ServerError), None]);
 
         let rate = parse("- match: {rate: 0.2}\n  fault: {type: reset}\n").unwrap();
         let run = || {
             let script = Script::new(7, rate.clone());
-            (0..1000).map(|_| script.next("/", false).is_some()).collect::<Vec<_>>()
+            (0..1000).map(|_| script.next("/", "", false).is_some()).collect::<Vec<_>>()
         };
         assert_eq!(run(), run());
         let share = run().into_iter().filter(|picked| *picked).count();
@@ -341,9 +363,27 @@ mod tests {
     fn a_fault_of_continuations_counts_only_them() {
         let rules = parse("- match: {nth: [1]}\n  fault: {type: continuation_400}\n").unwrap();
         let script = Script::new(7, rules);
-        assert!(script.next("/v3", false).is_none());
-        assert!(script.next("/v3", true).is_some());
-        assert!(script.next("/v3", true).is_none());
+        assert!(script.next("/v3", "", false).is_none());
+        assert!(script.next("/v3", "", true).is_some());
+        assert!(script.next("/v3", "", true).is_none());
+    }
+
+    #[test]
+    fn a_fault_passes_after_so_many_in_a_row() {
+        let rules = parse(
+            "- match: {in_a_row: 2}\n  fault: {type: reset}\n\
+             - match: {path_prefix: /v9}\n  fault: {type: stall}\n",
+        )
+        .unwrap();
+        let script = Script::new(7, rules);
+        let asked = |query| script.next("/v3", query, false).is_some();
+        assert_eq!(
+            [asked("a"), asked("b"), asked("a"), asked("a"), asked("a")],
+            [true, true, true, false, true]
+        );
+        assert_eq!([asked("b"), asked("b")], [true, false], "each has its own row");
+        let last = || script.next("/v9", "", false).map(|fault| fault.kind);
+        assert_eq!([last(), last(), last()].map(|kind| kind == Some(FaultKind::Stall)), [false, false, true]);
     }
 
     #[test]
@@ -358,6 +398,7 @@ mod tests {
             ),
             ("- match: {nth: [1], rate: 0.5}\n  fault: {type: reset}", "exclude each other"),
             ("- match: {nth: [0]}\n  fault: {type: reset}", "counts from 1"),
+            ("- match: {in_a_row: 0}\n  fault: {type: reset}", "`in_a_row`"),
             ("- match: {rate: 5}\n  fault: {type: reset}", "`rate`"),
             ("- match: {}\n  fault: {type: reset, status: 500}", "`status`"),
             ("- match: {}\n  fault: {type: server_error, status: 404}", "`status`"),

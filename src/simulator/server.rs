@@ -138,7 +138,7 @@ impl Server {
             Ok(query) => query,
             Err(refusal) => return refuse(&refusal),
         };
-        let fault = self.faults.next(&asked.path, query.is_continuation);
+        let fault = self.faults.next(&asked.path, &asked.query, query.is_continuation);
         if let Some(fault) = fault {
             self.world.stats.fault(fault.kind);
             if fault.kind == FaultKind::SlowHeaders {

@@ -29,17 +29,18 @@ STREAMS = [*SLICED, *(name for name in tables.STREAMS if name not in SLICED)]
 # The last day is under way, and dividends of later ones are announced.
 START, YESTERDAY, END = tables.START, "2024-06-27", "2024-12-31"
 
-# Every request fails in some way sooner or later, and none of them for ever.
+# Every request fails in some way sooner or later, and none of them for ever: of wrong answers the
+# third in a row ends a stream.
 FAULTS = """
-- {match: {path_prefix: /, every: 7}, fault: {type: server_error, status: 503}}
-- {match: {path_prefix: /, every: 11}, fault: {type: truncated_json}}
-- {match: {path_prefix: /, every: 13}, fault: {type: reset}}
-- {match: {path_prefix: /v2, every: 5}, fault: {type: duplicate_row}}
-- {match: {path_prefix: /, every: 23}, fault: {type: rate_limited, retry_after: 0}}
-- {match: {path_prefix: /, every: 6}, fault: {type: two_members}}
-- {match: {path_prefix: /, every: 17}, fault: {type: fewer_rows}}
-- {match: {path_prefix: /, every: 19}, fault: {type: results_text}}
-- {match: {path_prefix: /, every: 29}, fault: {type: other_days}}
+- {match: {path_prefix: /, every: 7, in_a_row: 2}, fault: {type: server_error, status: 503}}
+- {match: {path_prefix: /, every: 11, in_a_row: 2}, fault: {type: truncated_json}}
+- {match: {path_prefix: /, every: 13, in_a_row: 2}, fault: {type: reset}}
+- {match: {path_prefix: /v2, every: 5, in_a_row: 2}, fault: {type: duplicate_row}}
+- {match: {path_prefix: /, every: 23, in_a_row: 2}, fault: {type: rate_limited, retry_after: 0}}
+- {match: {path_prefix: /, every: 6, in_a_row: 2}, fault: {type: two_members}}
+- {match: {path_prefix: /, every: 17, in_a_row: 2}, fault: {type: fewer_rows}}
+- {match: {path_prefix: /, every: 19, in_a_row: 2}, fault: {type: results_text}}
+- {match: {path_prefix: /, every: 29, in_a_row: 2}, fault: {type: other_days}}
 """
 
 
