@@ -12,6 +12,7 @@ mod derived;
 mod evolve;
 mod gate;
 mod joint;
+mod metadata;
 mod platform;
 mod version_1;
 
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tapeline::batch::{Batch, Bound, Extent, ExtractedAt, Rows};
-use tapeline::catalog::{Column, ColumnType, Table, Width};
+use tapeline::catalog::{Column, ColumnType, Metadata, Table, Width};
 use tapeline::error::ErrorKind;
 use tapeline::sink::snowflake::{SnowflakeConfig, SnowflakeSink};
 use tapeline::sink::{OneStream, Sink, StreamId, Target, WriteMode};
@@ -81,6 +82,7 @@ fn table() -> Table {
         key: vec!["ticker".to_owned(), "id".to_owned()],
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     }
 }
 

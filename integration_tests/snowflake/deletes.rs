@@ -24,6 +24,7 @@ fn keyed(version: Option<&str>) -> Arc<Table> {
         key: vec!["k".to_owned()],
         cursor: None,
         version: version.map(str::to_owned),
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

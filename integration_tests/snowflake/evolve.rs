@@ -16,6 +16,7 @@ pub(super) fn table_of(name: &str, ty: ColumnType) -> Arc<Table> {
         key: vec!["id".to_owned()],
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Transcoder {
     /// `"ticker":"AAPL",`: what the request knows.
     constants: Vec<u8>,
     /// Keys that are left out.
-    ignored: &'static [&'static str],
+    ignored: Vec<&'static str>,
     /// Who is to blame for a value that does not fit.
     cause: Cause,
     /// The field whose key stood at this place in the row before.
@@ -158,7 +158,7 @@ impl Transcoder {
             watched: UNKNOWN,
             fields,
             constants: Vec::new(),
-            ignored: &[],
+            ignored: Vec::new(),
             cause,
             order: Vec::new(),
             moments: MomentWriter::default(),
@@ -184,7 +184,7 @@ impl Transcoder {
     }
 
     /// Leaves out these keys.
-    pub(crate) fn ignoring(mut self, keys: &'static [&'static str]) -> Self {
+    pub(crate) fn ignoring(mut self, keys: Vec<&'static str>) -> Self {
         self.ignored = keys;
         self
     }

@@ -6,6 +6,7 @@
 
 mod bars;
 mod check;
+mod metadata;
 mod reference;
 mod spec;
 mod table;
@@ -13,6 +14,7 @@ mod trades;
 mod width;
 
 pub use bars::{BarSize, Timespan};
+pub use metadata::Metadata;
 pub use spec::{
     Capability, Change, Derived, Field, Kind, Partition, RowsAt, Sizes, StreamSpec, TimeUnit, Window,
 };

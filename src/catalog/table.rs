@@ -1,5 +1,6 @@
 //! The table of a stream: what a sink learns of it.
 
+use super::metadata::Metadata;
 use super::spec::{Derived, Field, Kind, StreamSpec, TimeUnit};
 use super::width::Width;
 
@@ -22,6 +23,8 @@ pub struct Table {
     /// other: the one with the greater value, NULL being the least, and of equal ones the
     /// one that is written later, as all do without it. Of a type with an order.
     pub version: Option<String>,
+    /// The columns about its rows that it has besides, in the order of [`Metadata::ALL`].
+    pub metadata: Vec<Metadata>,
 }
 
 /// A column of a [`Table`].
@@ -87,12 +90,24 @@ impl Table {
             key: spec.key.iter().map(|column| (*column).to_owned()).collect(),
             cursor: spec.cursor.map(str::to_owned),
             version: None,
+            metadata: Metadata::ALL.to_vec(),
         }
     }
 
     /// The version column, unless rows with one key have the same value there anyhow.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref().filter(|version| !self.key.iter().any(|key| key == version))
+    }
+
+    /// Whether it has a column about its rows.
+    pub fn has(&self, metadata: Metadata) -> bool {
+        self.metadata.contains(&metadata)
+    }
+
+    /// The names of all of its columns, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let own = self.columns.iter().map(|column| column.name.as_str());
+        own.chain(self.metadata.iter().map(|metadata| metadata.column()))
     }
 
     /// The index of a column.

@@ -22,7 +22,7 @@ use crate::mode::WriteMode;
 use crate::sink::duckdb::DuckDbConfig;
 use crate::sink::snowflake::SnowflakeConfig;
 
-pub use choice::RawChoice;
+pub use choice::{MetadataColumns, RawChoice};
 
 /// Rows after which a commit follows: seconds of work for any warehouse, and
 /// little to read again after a crash.
@@ -55,6 +55,12 @@ pub struct RawPipeline {
     #[serde(default)]
     #[schemars(title = "Table prefix", regex(pattern = PREFIX_PATTERN), extend("examples" = ["us_"]))]
     pub table_prefix: Option<String>,
+    /// The columns about a row that tables have behind their own: `airbyte` for
+    /// `_airbyte_raw_id`, `_airbyte_extracted_at`, `_airbyte_meta` and
+    /// `_airbyte_generation_id`, `none` for none. `airbyte` when absent.
+    #[serde(default)]
+    #[schemars(title = "Metadata")]
+    pub metadata: Option<MetadataColumns>,
     /// The streams to read: their names, or `{stream: name, mode: append}` for
     /// another mode than the stream's best.
     #[schemars(title = "Streams", length(min = 1))]

@@ -12,12 +12,7 @@ use serde_json::{Map, Value};
 use super::catalog::Configured;
 use crate::batch::Cause;
 use crate::canonical::{FieldForm, Transcoder};
-use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Kind, Table, TimeUnit, Width};
-use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
-
-/// Columns that every sink adds itself. A record from another destination's table
-/// has them too.
-const METADATA: [&str; 4] = [RAW_ID, EXTRACTED_AT, META, GENERATION];
+use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Kind, Metadata, Table, TimeUnit, Width};
 
 /// Beginnings of names that are ours and Airbyte's.
 const RESERVED: [&str; 2] = ["_airbyte_", "_tapeline_"];
@@ -43,7 +38,14 @@ pub(super) fn table(name: &str, schema: &Value, key: Vec<String>) -> Table {
         ty: ColumnType::Json,
         doc: "Fields that have no column, and values that did not fit their column.".to_owned(),
     });
-    Table { name: name.to_owned(), columns, key, cursor: None, version: None }
+    Table {
+        name: name.to_owned(),
+        columns,
+        key,
+        cursor: None,
+        version: None,
+        metadata: Metadata::ALL.to_vec(),
+    }
 }
 
 /// A name as every warehouse may take it. Snowflake's are upper case, where ß is SS
@@ -78,7 +80,8 @@ fn of_table(table: &Table) -> Transcoder {
     let fields: Vec<(String, Kind)> =
         table.columns.iter().filter(|column| column.name != EXTRA_COLUMN).map(form).collect();
     let forms = fields.iter().map(|(name, kind)| FieldForm { source: name, name, kind: *kind });
-    Transcoder::of(forms, table, Cause::Destination).ignoring(&METADATA)
+    // A record from another destination's table has them too.
+    Transcoder::of(forms, table, Cause::Destination).ignoring(Metadata::ALL.map(Metadata::column).to_vec())
 }
 
 /// The type of a column for values of this schema

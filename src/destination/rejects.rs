@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::catalog::Configured;
 use crate::batch::Rows;
-use crate::catalog::{Column, ColumnType, Table};
+use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::sink::{AIRBYTE, REJECTED, Target, WriteMode};
 
 /// The tables of rejected records that a catalogue's streams need: one a schema. Each is
@@ -53,6 +53,7 @@ fn table() -> Arc<Table> {
         key: Vec::new(),
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

@@ -152,6 +152,7 @@ mod tests {
 
     use super::*;
     use crate::batch::Bound;
+    use crate::catalog::Metadata;
 
     fn table() -> Arc<Table> {
         Arc::new(Table {
@@ -160,6 +161,7 @@ mod tests {
             key: Vec::new(),
             cursor: None,
             version: None,
+            metadata: Metadata::ALL.to_vec(),
         })
     }
 

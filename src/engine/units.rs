@@ -79,7 +79,7 @@ mod tests {
     use super::super::held::{Held, Spill};
     use super::*;
     use crate::batch::{Batch, ExtractedAt, Rows};
-    use crate::catalog::Table;
+    use crate::catalog::{Metadata, Table};
 
     #[derive(Debug, Clone, Copy)]
     enum Step {
@@ -131,7 +131,7 @@ mod tests {
         #[test]
         fn a_row_has_one_name_however_it_is_cut_into_batches(steps in steps()) {
             let table =
-                Arc::new(Table { name: "t".to_owned(), columns: Vec::new(), key: Vec::new(), cursor: None, version: None });
+                Arc::new(Table { name: "t".to_owned(), columns: Vec::new(), key: Vec::new(), cursor: None, version: None, metadata: Metadata::ALL.to_vec() });
             let mut held = Held::default();
             let (mut covered, mut committed) = ([0_u64; 3], [0_u64; 3]);
             let (mut partition, mut row) = (0, 0);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::batch::{Batch, Change, Extent};
-use crate::catalog::Table;
+use crate::catalog::{Metadata, Table};
 use crate::error::{Error, Result};
 pub use crate::mode::WriteMode;
 pub use abilities::{Abilities, Durability, Joins, refuse};
@@ -110,7 +110,7 @@ impl Target {
 /// In a [derived](Target::derived) statement: a subquery of the rows that the transaction
 /// brings, to be named by whoever uses it (`FROM {batch} AS b`).
 ///
-/// It has the table's columns and `_airbyte_extracted_at`. Where rows replace others by
+/// It has the table's columns and, where the table has it, [`Metadata::ExtractedAt`]. Where rows replace others by
 /// key it has one row a key, as it came last, and none for a key whose last row is a
 /// delete. It may have rows that lose in the table to what has a greater version there,
 /// and it does not tell what was replaced.
@@ -142,15 +142,6 @@ impl Run {
     }
 }
 
-/// Airbyte's column with an id of the row.
-pub(crate) const RAW_ID: &str = "_airbyte_raw_id";
-/// Airbyte's column with the time of fetching.
-pub(crate) const EXTRACTED_AT: &str = "_airbyte_extracted_at";
-/// Airbyte's column with the values that did not fit.
-pub(crate) const META: &str = "_airbyte_meta";
-/// Airbyte's column with the run that the row is of.
-pub(crate) const GENERATION: &str = "_airbyte_generation_id";
-
 /// The end of a row's metadata; see [`Run::meta_head`].
 pub(crate) const META_TAIL: &str = "]}";
 
@@ -160,6 +151,19 @@ pub(crate) fn change_text(table: &Table, change: &Change) -> String {
     let field = serde_json::Value::from(field);
     let (change, reason) = (change.cause.change(), change.cause.reason());
     format!("{{\"field\":{field},\"change\":\"{change}\",\"reason\":\"{reason}\"}}")
+}
+
+/// Says of how many rows of a batch values did not fit their column as they were sent,
+/// where the table has no column that lists them; `first` are those of one row.
+pub(crate) fn tell_changes(table: &Table, rows: usize, first: &str) {
+    if rows > 0 && !table.has(Metadata::Changes) {
+        tracing::warn!(
+            table = table.name,
+            rows,
+            first,
+            "values did not fit their columns as sent, and the table has no column that lists them"
+        );
+    }
 }
 
 /// A stream opened in a sink: its index in the order of opening.

@@ -24,6 +24,12 @@ pub(super) fn owners(heads: &Heads) -> impl Iterator<Item = Owner<'_>> {
     })
 }
 
+/// Whether a stream writes to the target's table, or did.
+pub(super) fn is_written(target: &Target, heads: &Heads) -> bool {
+    let table = target.table.name.to_lowercase();
+    owners(heads).any(|owner| owner.table == table)
+}
+
 /// Those who write to the target's table, in order.
 pub(super) fn of_table(target: &Target, heads: &Heads) -> Vec<WrittenBy> {
     let table = target.table.name.to_lowercase();
@@ -80,7 +86,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::catalog::Table;
+    use crate::catalog::{Metadata, Table};
 
     fn target(mode: WriteMode, shared: bool) -> Target {
         let table = Table {
@@ -89,6 +95,7 @@ mod tests {
             key: vec!["k".to_owned()],
             cursor: None,
             version: None,
+            metadata: Metadata::ALL.to_vec(),
         };
         Target { shared, ..Target::new("mine", "s", Arc::new(table), mode) }
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+use crate::catalog::Metadata;
 use crate::mode::WriteMode;
 
 /// A stream and how the sink keeps it.
@@ -19,8 +20,29 @@ pub struct RawChoice {
     pub mode: Option<WriteMode>,
     /// The pipeline's when absent.
     pub table_prefix: Option<String>,
+    /// The pipeline's when absent.
+    pub metadata: Option<MetadataColumns>,
     /// Whether other pipelines may write to the table too.
     pub shared: bool,
+}
+
+/// The columns about a row that a table has behind its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MetadataColumns {
+    /// Those of a destination of Airbyte's.
+    Airbyte,
+    /// None.
+    None,
+}
+
+impl MetadataColumns {
+    pub(super) fn columns(self) -> Vec<Metadata> {
+        match self {
+            Self::Airbyte => Metadata::ALL.to_vec(),
+            Self::None => Vec::new(),
+        }
+    }
 }
 
 /// The long form.
@@ -37,6 +59,9 @@ struct Long {
     #[serde(default)]
     #[schemars(regex(pattern = super::PREFIX_PATTERN))]
     table_prefix: Option<String>,
+    /// The columns about a row that the table has, in place of the pipeline's `metadata`.
+    #[serde(default)]
+    metadata: Option<MetadataColumns>,
     /// Whether other pipelines may write to the table too, which must say so as well: only
     /// for streams that are read ticker by ticker, in the mode `append_dedup`.
     #[serde(default)]
@@ -59,12 +84,19 @@ impl<'de> Visitor<'de> for ChoiceVisitor {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<RawChoice, E> {
-        Ok(RawChoice { stream: name.to_owned(), mode: None, table_prefix: None, shared: false })
+        Ok(RawChoice {
+            stream: name.to_owned(),
+            mode: None,
+            table_prefix: None,
+            metadata: None,
+            shared: false,
+        })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawChoice, A::Error> {
-        let Long { stream, mode, table_prefix, shared } = Long::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(RawChoice { stream, mode, table_prefix, shared })
+        let Long { stream, mode, table_prefix, metadata, shared } =
+            Long::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(RawChoice { stream, mode, table_prefix, metadata, shared })
     }
 }
 

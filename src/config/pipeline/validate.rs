@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
-    COMMIT_ROWS, COMMIT_SECONDS, Choice, NAME_MAX, PREFIX_MAX, Pipeline, RawChoice, RawCommit, RawPipeline,
-    RawSource, SinkConfig, WHAT,
+    COMMIT_ROWS, COMMIT_SECONDS, Choice, MetadataColumns, NAME_MAX, PREFIX_MAX, Pipeline, RawChoice,
+    RawCommit, RawPipeline, RawSource, SinkConfig, WHAT,
 };
 use crate::catalog::{self, BarSize, Partition, STREAMS, Sizes, Stream, Table};
 use crate::clock::Clock;
@@ -47,10 +47,11 @@ impl RawPipeline {
         let (commit_rows, commit_interval) = check_commit(self.commit)?;
         let prefix = self.table_prefix.as_deref().unwrap_or_default();
         check_prefix(prefix).map_err(|error| ("table_prefix".to_owned(), error))?;
+        let metadata = self.metadata.unwrap_or(MetadataColumns::Airbyte);
         Ok(Pipeline {
             name: self.name,
             path: path.to_owned(),
-            streams: choose(&self.streams, &source, prefix)?,
+            streams: choose(&self.streams, &source, Defaults { prefix, metadata })?,
             source,
             sink: self.sink,
             commit_rows,
@@ -158,14 +159,25 @@ fn check_prefix(prefix: &str) -> Result<()> {
     )))
 }
 
-fn choose(raw: &[RawChoice], source: &SourceConfig, prefix: &str) -> Result<Vec<Choice>, Misplaced> {
+/// What holds of a stream that does not say it.
+#[derive(Clone, Copy)]
+struct Defaults<'a> {
+    prefix: &'a str,
+    metadata: MetadataColumns,
+}
+
+fn choose(
+    raw: &[RawChoice],
+    source: &SourceConfig,
+    defaults: Defaults<'_>,
+) -> Result<Vec<Choice>, Misplaced> {
     if raw.is_empty() {
         return Err(("streams".to_owned(), Error::config("`streams` is empty").hint(list_streams())));
     }
     let known = catalog::streams(&source.bar_sizes);
     let mut chosen: Vec<Choice> = Vec::with_capacity(raw.len());
     for (index, entry) in raw.iter().enumerate() {
-        let choice = choice(entry, &known, prefix)
+        let choice = choice(entry, &known, defaults)
             .and_then(|choice| apart(choice, &chosen))
             .map_err(|error| (format!("streams[{index}]"), error))?;
         chosen.push(choice);
@@ -173,16 +185,17 @@ fn choose(raw: &[RawChoice], source: &SourceConfig, prefix: &str) -> Result<Vec<
     Ok(chosen)
 }
 
-fn choice(entry: &RawChoice, known: &[Stream], prefix: &str) -> Result<Choice> {
+fn choice(entry: &RawChoice, known: &[Stream], defaults: Defaults<'_>) -> Result<Choice> {
     let stream = find(&entry.stream, known)?;
-    let prefix = entry.table_prefix.as_deref().unwrap_or(prefix);
+    let prefix = entry.table_prefix.as_deref().unwrap_or(defaults.prefix);
     check_prefix(prefix)?;
     let mode = entry.mode.unwrap_or(stream.spec.best_mode);
     if entry.shared {
         check_shared(&stream, mode)?;
     }
     let name = format!("{prefix}{}", stream.table.name);
-    let table = Arc::new(Table { name, ..(*stream.table).clone() });
+    let metadata = entry.metadata.unwrap_or(defaults.metadata).columns();
+    let table = Arc::new(Table { name, metadata, ..(*stream.table).clone() });
     Ok(Choice { stream, mode, table, shared: entry.shared })
 }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::batch::{Cause, Rows};
-use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table, Width};
+use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Metadata, Table, Width};
 use crate::error::{ErrorKind, Result};
 
 fn table(columns: &[(&str, ColumnType)], key: &[&str]) -> Table {
@@ -14,6 +14,7 @@ fn table(columns: &[(&str, ColumnType)], key: &[&str]) -> Table {
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     }
 }
 

@@ -19,10 +19,10 @@ use super::feed::{Feed, Load};
 use super::merge::{self, Deletes, Key};
 use super::write::Stream;
 use crate::batch::Extent;
-use crate::catalog::{ColumnType, Table};
+use crate::catalog::{ColumnType, Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
-use crate::sink::{BATCH, EXTRACTED_AT};
+use crate::sink::BATCH;
 
 /// What holds the rows ahead of a stream until they are committed.
 pub(super) enum Own {
@@ -124,8 +124,10 @@ impl Beside {
 
     /// Runs what is derived of the rows in the open transaction of the stream's table.
     pub fn derive(&self, connection: &Connection, stream: &Stream) -> Result<()> {
-        let own = stream.target.table.columns.iter().map(|column| quoted(&column.name));
-        let columns: Vec<String> = own.chain([quoted(EXTRACTED_AT)]).collect();
+        let table = &stream.target.table;
+        let own = table.columns.iter().map(|column| quoted(&column.name));
+        let at = Some(Metadata::ExtractedAt).filter(|at| table.has(*at)).map(|at| quoted(at.column()));
+        let columns: Vec<String> = own.chain(at).collect();
         let (place, deleted) = (self.place.sql(), quoted(Feed::DELETED));
         let rows = format!("(SELECT {} FROM {place} WHERE NOT {deleted})", columns.join(", "));
         for statement in &stream.target.derived {

@@ -6,9 +6,8 @@ use std::collections::{HashMap, HashSet};
 use duckdb::Connection;
 
 use super::client::{execute, failed, literal, quoted};
-use crate::catalog::{ColumnType, Table};
+use crate::catalog::{ColumnType, Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
 
 /// A table's place. It is named in full wherever it is named: a schema may be called
 /// like the file, or `temp`, and would be ambiguous alone.
@@ -102,9 +101,14 @@ pub(super) fn sql_type(ty: ColumnType, json: &'static str) -> Cow<'static, str> 
     })
 }
 
-/// Our own columns, which come last, with their types.
-fn metadata(json: &'static str) -> [(&'static str, &'static str); 4] {
-    [(RAW_ID, "UUID"), (EXTRACTED_AT, "TIMESTAMP WITH TIME ZONE"), (META, json), (GENERATION, "BIGINT")]
+/// DuckDB's type for a column about a row.
+fn metadata_type(metadata: Metadata, json: &'static str) -> &'static str {
+    match metadata {
+        Metadata::RawId => "UUID",
+        Metadata::ExtractedAt => "TIMESTAMP WITH TIME ZONE",
+        Metadata::Changes => json,
+        Metadata::Generation => "BIGINT",
+    }
 }
 
 /// Schemas that every file has and nobody can write to.
@@ -134,23 +138,26 @@ pub(super) fn ensure_schema(connection: &Connection, catalog: &str, schema: &str
     execute(connection, &sql, || format!("could not create the schema {schema}"))
 }
 
-/// Whether there is a table of ours.
+/// Whether there is a table of ours: one that `is_written` by a stream, or that has all
+/// columns about its rows.
 ///
 /// # Errors
 /// When there is a view, or a table that this program did not make.
-pub(super) fn exists(tables: &Tables, place: &Place) -> Result<bool> {
+pub(super) fn exists(tables: &Tables, place: &Place, is_written: bool) -> Result<bool> {
     if tables.views.contains(&place.folded()) {
         return Err(foreign(format!("{} is a view", place.sql())));
     }
     if !tables.has(place) {
         return Ok(false);
     }
-    match [RAW_ID, EXTRACTED_AT, META, GENERATION].into_iter().find(|name| !tables.has_column(place, name)) {
-        Some(name) => Err(foreign(format!(
-            "the table {} exists, but was not made by tapeline: it has no column {name}",
-            place.sql()
+    let lacks = |metadata: &Metadata| !tables.has_column(place, metadata.column());
+    match Metadata::ALL.into_iter().find(lacks) {
+        Some(metadata) if !is_written => Err(foreign(format!(
+            "the table {} exists, but was not made by tapeline: it has no column {}",
+            place.sql(),
+            metadata.column()
         ))),
-        None => Ok(true),
+        _ => Ok(true),
     }
 }
 
@@ -166,7 +173,10 @@ pub(super) fn create(
     json: &'static str,
 ) -> Result<()> {
     let own = table.columns.iter().map(|column| (column.name.as_str(), sql_type(column.ty, json)));
-    let meta = metadata(json).map(|(name, ty)| (name, Cow::Borrowed(ty)));
+    let meta = table
+        .metadata
+        .iter()
+        .map(|metadata| (metadata.column(), Cow::Borrowed(metadata_type(*metadata, json))));
     let columns: Vec<String> = own.chain(meta).map(|(name, ty)| format!("{} {ty}", quoted(name))).collect();
     let mut sql = format!("CREATE TABLE {} ({});", place.sql(), columns.join(", "));
     for column in table.columns.iter().filter(|column| !column.doc.is_empty()) {
@@ -176,10 +186,12 @@ pub(super) fn create(
     execute(connection, &sql, || format!("could not create the table {}", place.sql()))
 }
 
-/// Refuses a table in which one of our own columns has another type.
+/// Refuses a table in which a column about its rows has another type.
 pub(super) fn check_metadata(place: &Place, tables: &Tables, json: &'static str) -> Result<()> {
-    for (name, ty) in metadata(json) {
-        let fits = |have: &str| have == ty || (name == META && matches!(have, "JSON" | "VARCHAR"));
+    for metadata in Metadata::ALL {
+        let (name, ty) = (metadata.column(), metadata_type(metadata, json));
+        let is_text = |have: &str| metadata == Metadata::Changes && matches!(have, "JSON" | "VARCHAR");
+        let fits = |have: &str| have == ty || is_text(have);
         if let Some(have) = tables.ty(place, name).filter(|have| !fits(have)) {
             return Err(foreign(format!("the column {name} of {} is {have}, not {ty}", place.sql())));
         }
@@ -187,23 +199,26 @@ pub(super) fn check_metadata(place: &Place, tables: &Tables, json: &'static str)
     Ok(())
 }
 
-/// Whether an existing table has all of our own columns.
-pub(super) fn has_metadata(place: &Place, tables: &Tables, json: &'static str) -> bool {
-    metadata(json).into_iter().all(|(name, _)| tables.has_column(place, name))
+/// Whether an existing table has the columns about its rows that `table` has.
+pub(super) fn has_metadata(place: &Place, tables: &Tables, table: &Table) -> bool {
+    table.metadata.iter().all(|metadata| tables.has_column(place, metadata.column()))
 }
 
-/// Adds those of our own columns that an existing table lacks.
+/// Adds the columns about its rows that `table` has and an existing one lacks. Returns
+/// those that it has then: one that nobody asks for is filled as well.
 pub(super) fn add_metadata(
     connection: &Connection,
     place: &Place,
     tables: &Tables,
+    table: &Table,
     json: &'static str,
-) -> Result<()> {
-    let lacks = metadata(json).into_iter().filter(|(name, _)| !tables.has_column(place, name));
-    for (name, ty) in lacks {
-        add_column(connection, place, name, ty)?;
+) -> Result<Vec<Metadata>> {
+    let lacks = table.metadata.iter().filter(|metadata| !tables.has_column(place, metadata.column()));
+    for metadata in lacks {
+        add_column(connection, place, metadata.column(), metadata_type(*metadata, json))?;
     }
-    Ok(())
+    let has = |metadata: &Metadata| table.has(*metadata) || tables.has_column(place, metadata.column());
+    Ok(Metadata::ALL.into_iter().filter(has).collect())
 }
 
 pub(super) fn add_column(connection: &Connection, place: &Place, name: &str, ty: &str) -> Result<()> {
@@ -230,7 +245,7 @@ pub(super) fn replace(connection: &Connection, table: &Place, next: &Place) -> R
 
 /// Whether a table has rows, and all of them are of this generation.
 pub(super) fn is_wholly_of(connection: &Connection, place: &Place, generation: i64) -> Result<bool> {
-    let column = quoted(GENERATION);
+    let column = quoted(Metadata::Generation.column());
     let query = format!(
         "SELECT count(*) > 0 AND count(*) = count(*) FILTER ({column} = {generation}) FROM {}",
         place.sql()

@@ -70,7 +70,7 @@ pub(super) fn fit(
             Step::Refuse => column.ty,
         };
     }
-    ddl::add_metadata(connection, place, tables, json)?;
+    held.metadata = ddl::add_metadata(connection, place, tables, table, json)?;
     rewrite::rewrite(connection, place, &conversions(&steps, json))?;
     Ok(held)
 }
@@ -118,7 +118,7 @@ fn steps<'a>(
     }
     ddl::check_metadata(place, tables, json)?;
     let is_kept = |(_, step): &(&Column, Step)| matches!(step, Step::Keep(_));
-    if !steps.iter().all(is_kept) || !ddl::has_metadata(place, tables, json) {
+    if !steps.iter().all(is_kept) || !ddl::has_metadata(place, tables, table) {
         rewrite::must_be_alterable(connection, place)?;
     }
     let conversions = conversions(&steps, json);

@@ -13,10 +13,10 @@ use duckdb::vtab::{BindInfo, InitInfo, TableFunctionInfo, VTab};
 use uuid::Uuid;
 
 use crate::batch::{Batch, Extent, ExtractedAt, Unit};
-use crate::catalog::{Column, ColumnType, Table};
+use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::error::listed;
 use crate::sink::columns::{Columns, Texts, Validity, Values};
-use crate::sink::{EXTRACTED_AT, META, META_TAIL, RAW_ID, Run, Target, change_text};
+use crate::sink::{META_TAIL, Run, Target, change_text, tell_changes};
 
 /// Rows per chunk. DuckDB's vectors hold this many in every official build; it
 /// is a multiple of 64, so a chunk's validity begins at a word.
@@ -141,6 +141,9 @@ fn changes(columns: &Columns, target: &Target) -> BTreeMap<usize, String> {
     for change in columns.changes() {
         rows.entry(change.row).or_default().push(change_text(&target.table, change));
     }
+    if let Some(changes) = rows.values().next() {
+        tell_changes(&target.table, rows.len(), &changes.join(","));
+    }
     let head = Run::meta_head(target.run);
     rows.into_iter().map(|(row, changes)| (row, format!("{head}{}{META_TAIL}", changes.join(",")))).collect()
 }
@@ -212,9 +215,9 @@ impl VTab for Function {
         for (column, ty) in load.table.columns.iter().zip(&types) {
             bind.add_result_column(&column.name, logical_type(*ty));
         }
-        bind.add_result_column(RAW_ID, LogicalTypeId::Uuid.into());
-        bind.add_result_column(EXTRACTED_AT, LogicalTypeId::TimestampTZ.into());
-        bind.add_result_column(META, LogicalTypeId::Varchar.into());
+        bind.add_result_column(Metadata::RawId.column(), LogicalTypeId::Uuid.into());
+        bind.add_result_column(Metadata::ExtractedAt.column(), LogicalTypeId::TimestampTZ.into());
+        bind.add_result_column(Metadata::Changes.column(), LogicalTypeId::Varchar.into());
         if load.has_deletes() {
             bind.add_result_column(Feed::DELETED, LogicalTypeId::Boolean.into());
         }

@@ -147,7 +147,8 @@ impl<'a> Looking<'a> {
         let Place { schema, name, .. } = &self.place;
         let owned =
             ownership::check(self.target, &format!("{schema}.{name}"), ownership::owners(&self.schema.heads));
-        let found = owned.and_then(|()| ddl::exists(self.tables, &self.place));
+        let is_written = ownership::is_written(self.target, &self.schema.heads);
+        let found = owned.and_then(|()| ddl::exists(self.tables, &self.place, is_written));
         // A run that replaces the table brings its own types.
         let fits = || if self.target.mode.is_staged() { None } else { self.misfit(&self.place) };
         found.err().or_else(fits)

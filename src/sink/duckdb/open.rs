@@ -11,7 +11,7 @@ use super::ddl::{self, Place, Tables};
 use super::evolve;
 use super::progress::{First, Ledger};
 use super::write::Stream;
-use crate::catalog::Table;
+use crate::catalog::{Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
 use crate::sink::shards::{self, Shards, Versions};
@@ -122,7 +122,8 @@ impl<'a> Opening<'a> {
         let head = kept.map(|kept| kept.head).or(first_head);
         let table = Place::new(&self.database.catalog, name, &target.table.name);
         let next = ddl::next(&table);
-        let facts = self.facts(target, head.as_ref(), &table, &next)?;
+        let is_written = ownership::is_written(target, &schema.heads);
+        let facts = self.facts(target, head.as_ref(), &table, &next, is_written)?;
         let takeover = lifecycle::takeover(target, head.as_ref(), facts);
         if takeover.drops_next {
             ddl::drop_table(self.connection, &next)?;
@@ -153,8 +154,9 @@ impl<'a> Opening<'a> {
         if let (Some(place), None) = (&first, &text) {
             First::forget(self.connection, place, &target.first_key())?;
         }
+        let has = Table { metadata: held.metadata.clone(), ..(*target.table).clone() };
         let stream = Stream {
-            target: Arc::new(Target { mode: takeover.mode, ..target.clone() }),
+            target: Arc::new(Target { mode: takeover.mode, table: Arc::new(has), ..target.clone() }),
             table,
             into,
             ledger,
@@ -179,14 +181,19 @@ impl<'a> Opening<'a> {
         head: Option<&Head>,
         table: &Place,
         next: &Place,
+        is_written: bool,
     ) -> Result<Facts, Refusal> {
         // Also refuses to replace a table that is not ours before anything is loaded.
-        let has_table = ddl::exists(&self.tables, table).map_err(Refusal::Stream)?;
+        let has_table = ddl::exists(&self.tables, table, is_written).map_err(Refusal::Stream)?;
         let has_next = target.mode.is_staged()
-            && ddl::exists(&self.tables, next).map_err(Refusal::Stream)?
+            && ddl::exists(&self.tables, next, is_written).map_err(Refusal::Stream)?
             && evolve::can_fit(self.connection, &self.tables, next, &target.table, self.database.json)?;
         let is_wholly_of_run = match target.run {
-            Some(run) if has_table && lifecycle::may_be_replaced(target, head) => {
+            Some(run)
+                if has_table
+                    && self.tables.has_column(table, Metadata::Generation.column())
+                    && lifecycle::may_be_replaced(target, head) =>
+            {
                 ddl::is_wholly_of(self.connection, table, run.generation)?
             }
             _ => false,

@@ -23,12 +23,12 @@ use super::open;
 use super::progress::{First, Ledger};
 use super::worker::OpenedStream;
 use crate::batch::Extent;
-use crate::catalog::{ColumnType, Table};
+use crate::catalog::{ColumnType, Metadata, Table};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::sink::lifecycle::Head;
 use crate::sink::shards::Versions;
-use crate::sink::{EXTRACTED_AT, GENERATION, META, Move, RAW_ID, Target, WriteMode};
+use crate::sink::{Move, Target, WriteMode};
 
 /// Bytes of rows that are kept until the commit. The engine commits before streams that
 /// share a transaction have half of it.
@@ -529,8 +529,7 @@ impl Stream {
 
     /// The names of its columns, in quotes.
     pub fn columns(&self) -> Vec<String> {
-        let own = self.target.table.columns.iter().map(|column| quoted(&column.name));
-        own.chain([RAW_ID, EXTRACTED_AT, META, GENERATION].map(quoted)).collect()
+        self.target.table.names().map(quoted).collect()
     }
 
     /// A statement that inserts the rows of the feed that `join` leaves, and of those the
@@ -545,13 +544,12 @@ impl Stream {
                 _ => quoted(&column.name),
             })
             .collect();
-        let meta = if load.has_changes() { quoted(META) } else { literal(&feed::plain_meta(&self.target)) };
-        values.extend([
-            quoted(RAW_ID),
-            quoted(EXTRACTED_AT),
-            format!("{meta}::{json}"),
-            self.generation.to_string(),
-        ]);
+        values.extend(self.target.table.metadata.iter().map(|metadata| match metadata {
+            Metadata::RawId | Metadata::ExtractedAt => quoted(metadata.column()),
+            Metadata::Changes if load.has_changes() => format!("{}::{json}", quoted(metadata.column())),
+            Metadata::Changes => format!("{}::{json}", literal(&feed::plain_meta(&self.target))),
+            Metadata::Generation => self.generation.to_string(),
+        }));
         let (mut names, mut live) = (self.columns(), String::new());
         let deleted = quoted(Feed::DELETED);
         match (deletes, load.has_deletes()) {

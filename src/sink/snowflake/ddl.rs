@@ -14,9 +14,8 @@ use super::client::Warehouse;
 use super::config::writable_schema;
 use super::layer::server_code;
 use super::statement::Statement;
-use crate::catalog::{Column, ColumnType, Table};
+use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::{EXTRACTED_AT, GENERATION, META, RAW_ID};
 
 /// The temporary stage of a session. Nobody else sees it, and Snowflake drops it
 /// with its files when the session ends.
@@ -38,13 +37,24 @@ pub(super) enum Lifetime {
     OneRun,
 }
 
-/// Airbyte's columns, as destination-snowflake has them, with their types.
-pub(super) const METADATA: [(&str, &str); 4] = [
-    (RAW_ID, "VARCHAR NOT NULL"),
-    (EXTRACTED_AT, "TIMESTAMP_TZ(9) NOT NULL"),
-    (META, "VARIANT NOT NULL"),
-    (GENERATION, "NUMBER(38,0)"),
-];
+/// The type of a column about a row, as destination-snowflake has it.
+fn metadata_type(metadata: Metadata) -> &'static str {
+    match metadata {
+        Metadata::RawId => "VARCHAR NOT NULL",
+        Metadata::ExtractedAt => "TIMESTAMP_TZ(9) NOT NULL",
+        Metadata::Changes => "VARIANT NOT NULL",
+        Metadata::Generation => "NUMBER(38,0)",
+    }
+}
+
+/// The columns about its rows that a table has.
+pub(super) fn metadata_of(existing: &[Existing]) -> Vec<Metadata> {
+    let has = |metadata: &Metadata| {
+        let name = held_name(metadata.column());
+        existing.iter().any(|found| found.name == name)
+    };
+    Metadata::ALL.into_iter().filter(has).collect()
+}
 
 /// Names that Snowflake takes for functions, also in quotes, where a column stands
 /// [Snowflake: Reserved keywords]; destination-snowflake has the same list.
@@ -234,7 +244,12 @@ impl Place {
             .columns
             .iter()
             .map(|column| format!("{} {}", ident(&column.name), definition(column)))
-            .chain(METADATA.iter().map(|(name, ty)| format!("{} {ty}", ident(name))))
+            .chain(
+                table
+                    .metadata
+                    .iter()
+                    .map(|metadata| format!("{} {}", ident(metadata.column()), metadata_type(*metadata))),
+            )
             .collect();
         let (create, option) = match lifetime {
             Lifetime::Lasting => ("CREATE TABLE IF NOT EXISTS", ""),
@@ -245,20 +260,25 @@ impl Place {
         session.execute(Statement::new(sql)).await.map(drop)
     }
 
-    /// Adds those of our own columns that a table lacks.
+    /// Adds the columns about its rows that `table` has and an existing one lacks. Returns
+    /// those that it has then: one that nobody asks for is filled as well.
     pub async fn add_metadata(
         &self,
         session: &dyn Warehouse,
         name: &str,
         existing: &[Existing],
-    ) -> Result<()> {
-        for (column, ty) in METADATA {
-            if !existing.iter().any(|found| found.name == held_name(column)) {
-                // Rows that are there already have no value for it.
-                self.add_column(session, name, column, ty.trim_end_matches(" NOT NULL")).await?;
-            }
+        table: &Table,
+    ) -> Result<Vec<Metadata>> {
+        let mut has = metadata_of(existing);
+        for metadata in table.metadata.iter().filter(|metadata| !has.contains(metadata)) {
+            // Rows that are there already have no value for it.
+            let ty = metadata_type(*metadata).trim_end_matches(" NOT NULL");
+            self.add_column(session, name, metadata.column(), ty).await?;
         }
-        Ok(())
+        has.extend(&table.metadata);
+        has.sort();
+        has.dedup();
+        Ok(has)
     }
 
     /// Adds a column.

@@ -5,10 +5,10 @@
 
 use super::change::{Claim, change};
 use super::client::Warehouse;
-use super::ddl::{Existing, Place, definition, held_name, ident, idents, quoted, sql_type};
+use super::ddl::{Existing, Place, definition, held_name, ident, idents, metadata_of, quoted, sql_type};
 use super::layer::is_about_a_name;
 use super::statement::Statement;
-use super::{leftovers, merge, progress};
+use super::{leftovers, progress};
 use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -78,7 +78,7 @@ async fn fit_once(claim: &Claim<'_>, table: &Table) -> Result<Option<Table>> {
         }
         is_as_it_was = false;
     }
-    place.add_metadata(session, name, existing).await?;
+    held.metadata = place.add_metadata(session, name, existing, table).await?;
     Ok(is_as_it_was.then_some(held))
 }
 
@@ -124,12 +124,15 @@ async fn steps<'a>(
     Ok(steps)
 }
 
-/// Whether rows of `table` fit into an existing table whose columns stay as they are.
+/// Whether rows of `table` fit into an existing table whose columns stay as they are, and
+/// those about its rows are the same.
 pub(super) fn fits(existing: &[Existing], table: &Table) -> bool {
-    table.columns.iter().all(|column| {
-        let found = existing.iter().find(|found| found.name == held_name(&column.name));
-        found.is_none_or(|found| matches!(plan(found, column.ty), Step::Keep(_)))
-    })
+    let is_same = metadata_of(existing) == table.metadata;
+    is_same
+        && table.columns.iter().all(|column| {
+            let found = existing.iter().find(|found| found.name == held_name(&column.name));
+            found.is_none_or(|found| matches!(plan(found, column.ty), Step::Keep(_)))
+        })
 }
 
 /// Whether columns of decimals hold values of these widths as they are.
@@ -174,7 +177,7 @@ pub(super) async fn make_room(
 /// atomic by itself, and not together with the progress. It may be repeated: until
 /// the progress has moved, a run that goes on has `next` and puts it there again.
 pub(super) fn republish(target: &str, next: &str, table: &Table) -> String {
-    let columns = idents(merge::columns(table));
+    let columns = idents(table.names());
     format!("CREATE OR REPLACE TABLE {target} COPY GRANTS AS SELECT {columns} FROM {next}")
 }
 

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::ddl::{LOAD, LOAD_COLUMN, METADATA, ident, idents, sql_type};
+use super::ddl::{LOAD, LOAD_COLUMN, ident, idents, sql_type};
 use super::statement::Statement;
 use crate::batch::{Bound, Extent};
-use crate::catalog::{ColumnType, Table};
-use crate::sink::{EXTRACTED_AT, GENERATION};
+use crate::catalog::{ColumnType, Metadata, Table};
 
 /// Keys of a loaded line beside those of the row. No column begins so.
 pub(super) const LINE_NUMBER: &str = "_tapeline_n";
@@ -28,11 +27,6 @@ pub(super) enum Upsert {
     DeleteInsert,
 }
 
-/// All columns of the target, in order.
-pub(super) fn columns(table: &Table) -> impl Iterator<Item = &str> {
-    table.columns.iter().map(|column| column.name.as_str()).chain(METADATA.iter().map(|(name, _)| *name))
-}
-
 /// The loaded lines as typed columns, one row a line.
 ///
 /// Values travel as JSON: text as JSON strings, decimals as JSON strings too, so
@@ -47,15 +41,15 @@ fn typed(table: &Table, generation: i64, has_deletes: bool) -> String {
             ty => format!("{}::{} AS {}", path(&column.name), sql_type(ty), ident(&column.name)),
         })
         .collect();
-    let metadata = [
-        "UUID_STRING()".to_owned(),
-        format!("{}::TIMESTAMP_TZ(9)", path(LINE_EXTRACTED_AT)),
-        path(LINE_META),
-        generation.to_string(),
-    ];
-    columns.extend(
-        METADATA.iter().zip(metadata).map(|((name, _), value)| format!("{value} AS {}", ident(name))),
-    );
+    columns.extend(table.metadata.iter().map(|metadata| {
+        let value = match metadata {
+            Metadata::RawId => "UUID_STRING()".to_owned(),
+            Metadata::ExtractedAt => format!("{}::TIMESTAMP_TZ(9)", path(LINE_EXTRACTED_AT)),
+            Metadata::Changes => path(LINE_META),
+            Metadata::Generation => generation.to_string(),
+        };
+        format!("{value} AS {}", ident(metadata.column()))
+    }));
     columns.push(format!("{}::NUMBER(38,0) AS {}", path(LINE_NUMBER), ident(ORDER)));
     if has_deletes {
         columns.push(format!("COALESCE({}::BOOLEAN, FALSE) AS {}", path(LINE_DELETED), ident(DELETED)));
@@ -78,7 +72,8 @@ fn latest(table: &Table, generation: i64, has_deletes: bool) -> String {
 /// A subquery for [`BATCH`](crate::sink::BATCH).
 pub(super) fn batch(table: &Table, is_by_key: bool, has_deletes: bool) -> String {
     let own = table.columns.iter().map(|column| column.name.as_str());
-    let columns = idents(own.chain([EXTRACTED_AT]));
+    let at = Some(Metadata::ExtractedAt).filter(|at| table.has(*at)).map(Metadata::column);
+    let columns = idents(own.chain(at));
     let (rows, live) = match is_by_key {
         true => (latest(table, 0, has_deletes), has_deletes),
         false => (typed(table, 0, false), false),
@@ -95,7 +90,7 @@ fn same_key(table: &Table) -> String {
 
 /// Adds every line.
 pub(super) fn append(target: &str, table: &Table, generation: i64) -> Vec<String> {
-    let columns = idents(columns(table));
+    let columns = idents(table.names());
     vec![format!(
         "INSERT INTO {target} ({columns}) SELECT {columns} FROM ({}) AS r",
         typed(table, generation, false)
@@ -111,7 +106,7 @@ pub(super) fn upsert(
     generation: i64,
     has_deletes: bool,
 ) -> Vec<String> {
-    let names = idents(columns(table));
+    let names = idents(table.names());
     let source = latest(table, generation, has_deletes);
     let on = same_key(table);
     let newer = table.version().map(ident).map(|name| format!("(t.{name} IS NULL OR t.{name} <= s.{name})"));
@@ -119,11 +114,12 @@ pub(super) fn upsert(
     let deleted = format!("s.{}", ident(DELETED));
     match how {
         Upsert::Merge => {
-            let set: Vec<String> = columns(table)
+            let set: Vec<String> = table
+                .names()
                 .filter(|name| !table.key.iter().any(|key| key == name))
                 .map(|name| format!("t.{0} = s.{0}", ident(name)))
                 .collect();
-            let values: Vec<String> = columns(table).map(|name| format!("s.{}", ident(name))).collect();
+            let values: Vec<String> = table.names().map(|name| format!("s.{}", ident(name))).collect();
             let (delete, live) = match has_deletes {
                 true => (
                     format!(" WHEN MATCHED AND {deleted}{and_newer} THEN DELETE"),
@@ -239,31 +235,41 @@ fn bound(bound: Bound) -> String {
 /// Makes the rows of `next` the whole of `target`. INSERT OVERWRITE, unlike
 /// SWAP, is no DDL: it commits together with the progress.
 pub(super) fn replace(target: &str, next: &str, table: &Table) -> String {
-    let columns = idents(columns(table));
+    let columns = idents(table.names());
     format!("INSERT OVERWRITE INTO {target} ({columns}) SELECT {columns} FROM {next}")
 }
 
 /// A query that says whether a table has rows, and all of them are of this generation.
 pub(super) fn is_wholly_of(target: &str, generation: i64) -> String {
-    let column = ident(GENERATION);
+    let column = ident(Metadata::Generation.column());
     format!(
         "SELECT CAST(COUNT(*) AS VARCHAR), CAST(COUNT_IF({column} = {generation}) AS VARCHAR) FROM {target}"
     )
 }
 
-/// True when `target` holds exactly one generation, in the number of `next`.
-pub(super) fn is_replaced(target: &str, next: &str, generation: i64) -> String {
-    let column = ident(GENERATION);
-    format!(
-        "(SELECT COUNT(*) FROM {target}) = (SELECT COUNT(*) FROM {next}) \
-         AND NOT EXISTS (SELECT 1 FROM {target} WHERE {column} IS DISTINCT FROM {generation})"
-    )
+/// True when `target` holds exactly one generation, in the number of `next`; where its rows
+/// do not say of which they are, when they are those of `next` in the columns that have an
+/// order.
+pub(super) fn is_replaced(target: &str, next: &str, table: &Table, generation: i64) -> String {
+    let as_many = format!("(SELECT COUNT(*) FROM {target}) = (SELECT COUNT(*) FROM {next})");
+    if table.has(Metadata::Generation) {
+        let column = ident(Metadata::Generation.column());
+        return format!(
+            "{as_many} AND NOT EXISTS (SELECT 1 FROM {target} WHERE {column} IS DISTINCT FROM {generation})"
+        );
+    }
+    let ordered = table.columns.iter().filter(|column| column.ty != ColumnType::Json);
+    let columns = idents(ordered.map(|column| column.name.as_str()));
+    if columns.is_empty() {
+        return as_many;
+    }
+    format!("{as_many} AND NOT EXISTS (SELECT {columns} FROM {target} EXCEPT SELECT {columns} FROM {next})")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Column, Width};
+    use crate::catalog::{Column, Metadata, Width};
 
     fn table() -> Table {
         let column = |name: &str, ty| Column { name: name.to_owned(), ty, doc: String::new() };
@@ -277,6 +283,7 @@ mod tests {
             key: vec!["ticker".to_owned()],
             cursor: None,
             version: None,
+            metadata: Metadata::ALL.to_vec(),
         }
     }
 

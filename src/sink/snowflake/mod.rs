@@ -550,7 +550,7 @@ impl SnowflakeSink {
             if !retypes {
                 self.run(merge::replace(table, into, &target.table)).await?;
             }
-            let provided = Provided::Finished(merge::is_replaced(table, into, *generation));
+            let provided = Provided::Finished(merge::is_replaced(table, into, &target.table, *generation));
             progress::advance(session, place, target, *head, provided).await?;
             progress::change_over(session, place, target).await?;
             match first {

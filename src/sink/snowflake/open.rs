@@ -13,6 +13,7 @@ use super::progress::{self, First};
 use super::statement::Statement;
 use super::write::Writer;
 use super::{Stream, evolve, merge, next_table};
+use crate::catalog::Metadata;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
 use crate::sink::numbers::Numbers;
@@ -164,7 +165,7 @@ impl<'a> Opening<'a> {
     ) -> Result<Facts> {
         let mut is_wholly_of_run = false;
         if let Some(run) = target.run
-            && tables.has(&target.table.name)
+            && tables.has_column(&target.table.name, Metadata::Generation.column())
             && lifecycle::may_be_replaced(target, head)
         {
             let sql = merge::is_wholly_of(&place.table(&target.table.name), run.generation);

@@ -6,7 +6,7 @@ use super::client::Answer;
 use super::layer::tests::refused_with;
 use super::*;
 use crate::batch::{ExtractedAt, Rows};
-use crate::catalog::{Column, ColumnType, Table};
+use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::sink::OneStream;
 
 /// What a statement is answered with, if it is not as usual.
@@ -58,6 +58,7 @@ fn table() -> Arc<Table> {
         key: vec!["k".to_owned()],
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -15,7 +16,7 @@ use crate::batch::{Batch, Cause, Change};
 use crate::canonical::{Malformed, Scanner, Value, mended};
 use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::sink::{META_TAIL, Run, Target, change_text};
+use crate::sink::{META_TAIL, Run, Target, change_text, tell_changes};
 
 /// Compressed bytes after which a file is uploaded. Snowflake reads files of this
 /// size in parallel, and it bounds what waits in memory.
@@ -33,6 +34,7 @@ pub(super) struct Writer {
     numbers: Numbers,
     /// A line's metadata up to its changes.
     meta_head: String,
+    table: Arc<Table>,
     file: GzEncoder<Vec<u8>>,
     lines: u64,
     /// Lines since the last commit, over all files: the order of writing.
@@ -109,6 +111,7 @@ impl Writer {
         let meta_head = Run::meta_head(target.run);
         Self {
             numbers: Numbers::of(&target.table),
+            table: Arc::clone(&target.table),
             meta_head,
             file: encoder(),
             lines: 0,
@@ -154,6 +157,7 @@ impl Writer {
         self.has_deletes |= !deletes.is_empty();
         let mut deletes = deletes.iter().peekable();
         let mut full = Vec::new();
+        let (mut changed, mut first) = (0, String::new());
         for (index, row) in batch.rows.iter().enumerate() {
             let at_ms = batch.extracted_at.of(index);
             let at = match extracted_at {
@@ -180,6 +184,12 @@ impl Writer {
                 let change = Change { row: index, column: *column, cause: Cause::Destination };
                 push_item(line, head, &change_text(&batch.table, &change));
             }
+            if line.len() > head {
+                changed += 1;
+                if first.is_empty() {
+                    first = String::from_utf8_lossy(&line[head..]).into_owned();
+                }
+            }
             line.extend_from_slice(META_TAIL.as_bytes());
             if deletes.next_if_eq(&&index).is_some() {
                 line.extend_from_slice(format!(",\"{LINE_DELETED}\":true").as_bytes());
@@ -193,6 +203,7 @@ impl Writer {
                 full.extend(self.take()?);
             }
         }
+        tell_changes(&self.table, changed, &first);
         Ok(full)
     }
 

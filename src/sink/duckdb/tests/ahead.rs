@@ -31,6 +31,7 @@ fn versioned(version: Option<&str>) -> Arc<Table> {
         key: vec!["id".to_owned()],
         cursor: Some("day".to_owned()),
         version: version.map(str::to_owned),
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

@@ -39,6 +39,7 @@ fn named(name: &str, at: ColumnType, version: Option<&str>) -> Arc<Table> {
         key: vec!["k".to_owned()],
         cursor: None,
         version: version.map(str::to_owned),
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

@@ -25,6 +25,7 @@ fn table(name: &str) -> Arc<Table> {
         key: vec!["id".to_owned()],
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

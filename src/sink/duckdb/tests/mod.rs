@@ -6,6 +6,7 @@ mod deletes;
 mod derived;
 mod failures;
 mod look;
+mod metadata;
 mod modes;
 mod moments;
 mod numbers;
@@ -22,7 +23,7 @@ use tempfile::TempDir;
 
 use super::{DuckDbConfig, DuckDbSink};
 use crate::batch::{Batch, Cause, ExtractedAt, Rows};
-use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table, Width};
+use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Metadata, Table, Width};
 use crate::error::{Error, Result};
 use crate::sink::{Move, OneStream, Portion, Sink, StreamId, Target, WriteMode};
 
@@ -111,6 +112,7 @@ fn bars() -> Arc<Table> {
         key: vec!["ticker".to_owned(), "timestamp".to_owned()],
         cursor: Some("timestamp".to_owned()),
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

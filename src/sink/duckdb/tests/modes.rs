@@ -104,6 +104,7 @@ async fn a_part_may_be_of_days_and_of_all_partitions() {
         key: vec!["d".to_owned()],
         cursor: Some("d".to_owned()),
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     });
     let row = |day: &str, v: i64| format!(r#"{{"d":"2024-06-{day}","v":{v}}}"#);
     load(&file, &table, WriteMode::AppendDedup, "1", &[&["01", "02", "03", "04"].map(|day| row(day, 1))])
@@ -150,6 +151,7 @@ async fn keys_of_every_type_replace() {
             key: vec![name.to_owned()],
             cursor: None,
             version: None,
+            metadata: Metadata::ALL.to_vec(),
         });
         let row = |value: &str, v: i64| format!(r#"{{"{name}":{value},"v":{v}}}"#);
         let file = File::new();

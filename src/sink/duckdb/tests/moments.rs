@@ -19,6 +19,7 @@ fn contracts() -> Arc<Table> {
         key: vec!["id".to_owned()],
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

@@ -15,6 +15,7 @@ fn of_numbers(name: &str) -> Arc<Table> {
         key: vec!["id".to_owned()],
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

@@ -181,6 +181,7 @@ fn numbers(key: &[&str]) -> Arc<Table> {
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         cursor: Some("day".to_owned()),
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

@@ -139,6 +139,7 @@ async fn columns_have_the_names_that_they_have() {
         key: vec!["Two Words".to_owned()],
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     });
     let row = |names: &[&str]| {
         let members: Vec<String> =

@@ -23,6 +23,7 @@ fn everything() -> Arc<Table> {
         key: vec!["seq".to_owned()],
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 

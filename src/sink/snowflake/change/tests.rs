@@ -12,10 +12,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{ColumnType, Table, Width};
+use crate::catalog::{ColumnType, Metadata, Table, Width};
 use crate::sink::WriteMode;
 use crate::sink::snowflake::client::Answer;
-use crate::sink::snowflake::ddl::METADATA;
 use crate::sink::snowflake::evolve;
 use crate::sink::snowflake::layer::tests::refused_with;
 use crate::sink::snowflake::statement::Bind;
@@ -138,9 +137,9 @@ impl Model {
             let column = |held: &Held| {
                 vec![text(&"T"), text(&held.name), text(&"NUMBER"), text(&38), text(&held.scale)]
             };
-            let own = METADATA
-                .iter()
-                .map(|(name, _)| vec![text(&"T"), text(&held_name(name)), text(&"TEXT"), None, None]);
+            let own = Metadata::ALL.iter().map(|metadata| {
+                vec![text(&"T"), text(&held_name(metadata.column())), text(&"TEXT"), None, None]
+            });
             return Ok(self.columns.iter().map(column).chain(own).collect());
         }
         if sql.starts_with("SELECT CAST(COUNT(*)") {
@@ -262,8 +261,14 @@ impl Warehouse for Session {
 fn target(pipeline: &str, scale: u8) -> Target {
     let ty = ColumnType::Decimal(Width::new(18, scale));
     let columns = vec![Column { name: "v".to_owned(), ty, doc: String::new() }];
-    let table =
-        Table { name: "t".to_owned(), columns, key: vec!["k".to_owned()], cursor: None, version: None };
+    let table = Table {
+        name: "t".to_owned(),
+        columns,
+        key: vec!["k".to_owned()],
+        cursor: None,
+        version: None,
+        metadata: Metadata::ALL.to_vec(),
+    };
     Target { shared: true, ..Target::new(pipeline, "s", Arc::new(table), WriteMode::AppendDedup) }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::batch::{Cause, ExtractedAt, Rows};
-use crate::catalog::{Column, EXTRA_COLUMN, Table};
+use crate::catalog::{Column, EXTRA_COLUMN, Metadata, Table};
 use crate::sink::WriteMode;
 
 fn table() -> Arc<Table> {
@@ -23,6 +23,7 @@ fn table() -> Arc<Table> {
         key: vec!["ticker".to_owned()],
         cursor: None,
         version: None,
+        metadata: Metadata::ALL.to_vec(),
     })
 }
 
