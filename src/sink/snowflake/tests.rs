@@ -178,8 +178,10 @@ fn gone(head: &'static str, overtaken: bool) -> Rule {
             return Some(Err(refused_with("002003")));
         }
         if sql.starts_with("SELECT CAST(TABLE_NAME") && sql.ends_with("AND TABLE_NAME = ?") {
-            let column = ["T", "K", "NUMBER", "38", "0"].map(|cell| Some(cell.to_owned()));
-            return Some(Ok(vec![column.to_vec()]));
+            let column =
+                |name: &str, ty| ["T", name, ty, "38", "0"].map(|cell| Some(cell.to_owned())).to_vec();
+            let metadata = Metadata::ALL.map(|metadata| column(&metadata.column().to_uppercase(), "TEXT"));
+            return Some(Ok([vec![column("K", "NUMBER")], metadata.to_vec()].concat()));
         }
         (*failed && overtaken && sql.starts_with("SELECT CAST(\"PIPELINE\"")).then(|| Ok(vec![row(99)]))
     })
