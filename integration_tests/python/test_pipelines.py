@@ -97,6 +97,30 @@ def test_pipelines_that_both_say_so_share_a_table(make: Make, database: Path) ->
     assert outcome.code == 2 and b"is written by the pipeline" in outcome.stderr
 
 
+def test_tables_have_the_metadata_that_is_asked_for(make: Make, database: Path) -> None:
+    def has(table: str) -> list[str]:
+        query = "SELECT column_name FROM (DESCRIBE polygon.{}) WHERE starts_with(column_name, '_')"
+        with duckdb.connect(str(database), read_only=True) as connection:
+            return [name for (name,) in connection.execute(query.format(table)).fetchall()]
+
+    airbyte = ["_airbyte_raw_id", "_airbyte_extracted_at", "_airbyte_meta", "_airbyte_generation_id"]
+    streams = [in_mode(HOURS, "append_dedup", metadata="none"), in_mode(DAYS, "append", metadata="none")]
+    first = make("first", [*streams, EXCHANGES])
+    for _ in range(2):
+        first.sync()
+        assert (has(HOURS), has(DAYS), has(EXCHANGES)) == ([], [], airbyte)
+        for stream in (HOURS, DAYS):
+            with duckdb.connect(str(database), read_only=True) as connection:
+                (rows,) = connection.execute(f"SELECT count(*) FROM polygon.{stream}").fetchone()
+            assert rows == len(market.truth(first.simulator.url, stream, START, first.end)), stream
+    assert first.status()[HOURS]["problems"] == []
+    # Somebody who wants them later gets them.
+    again = make("first", [HOURS, in_mode(DAYS, "append"), EXCHANGES])
+    again.sync()
+    assert (has(HOURS), has(DAYS)) == (airbyte, airbyte)
+    assert_truth(again, database, HOURS)
+
+
 def test_status_tells_how_far_it_is_and_changes_nothing(make: Make, database: Path) -> None:
     streams = [HOURS, in_mode(DAYS, "append"), EXCHANGES]
     pipeline = make("judged", streams, end="2024-06-25")
