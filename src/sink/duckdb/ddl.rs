@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use duckdb::Connection;
 
 use super::client::{execute, failed, literal, quoted};
-use crate::catalog::{ColumnType, Metadata, Table};
+use crate::catalog::{ColumnType, EXTRA_COLUMN, Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A table's place. It is named in full wherever it is named: a schema may be called
@@ -138,8 +138,10 @@ pub(super) fn ensure_schema(connection: &Connection, catalog: &str, schema: &str
     execute(connection, &sql, || format!("could not create the schema {schema}"))
 }
 
-/// Whether there is a table of ours: one that `is_written` by a stream, or that has all
-/// columns about its rows.
+/// Whether there is a table of ours: one that has all columns about its rows, or, because
+/// they may not have been asked for, one that `is_written` by a stream and has
+/// [`EXTRA_COLUMN`]. The name alone says nothing: somebody may have put another table in
+/// its place.
 ///
 /// # Errors
 /// When there is a view, or a table that this program did not make.
@@ -152,7 +154,7 @@ pub(super) fn exists(tables: &Tables, place: &Place, is_written: bool) -> Result
     }
     let lacks = |metadata: &Metadata| !tables.has_column(place, metadata.column());
     match Metadata::ALL.into_iter().find(lacks) {
-        Some(metadata) if !is_written => Err(foreign(format!(
+        Some(metadata) if !(is_written && tables.has_column(place, EXTRA_COLUMN)) => Err(foreign(format!(
             "the table {} exists, but was not made by tapeline: it has no column {}",
             place.sql(),
             metadata.column()

@@ -108,9 +108,22 @@ async fn a_table_that_no_stream_wrote_is_refused() {
         let obstacle = sink.look(&[target(&table, mode)]).await.unwrap().remove(0).obstacle.unwrap();
         assert_eq!(obstacle.to_string(), error.to_string());
         drop(sink);
+        assert_eq!(
+            file.rows("SELECT count(*)::VARCHAR FROM duckdb_columns() WHERE table_name = 'bars'"),
+            ["2"]
+        );
         let (ours, lines) = (File::new(), [bar("A", 0, 1)]);
         load(&ours, &table, mode, "1", &[&lines]).await;
         let looked = ours.sink().await.look(&[target(&table, mode)]).await.unwrap().remove(0);
         assert!(looked.obstacle.is_none() && looked.rows == 1);
+        // Nor is one that somebody put in the place of ours.
+        ours.execute("CREATE OR REPLACE TABLE polygon.bars AS SELECT 'mine' AS ticker");
+        for asked in [&[][..], &Metadata::ALL] {
+            let mut sink = ours.sink().await;
+            let error = refused(sink.open_one(&target(&with(asked), mode)).await);
+            assert!(error.to_string().contains("was not made by tapeline"), "{mode:?}: {error}");
+            drop(sink);
+            assert_eq!(ours.rows("FROM polygon.bars"), ["mine"]);
+        }
     }
 }
