@@ -14,6 +14,7 @@ mod gate;
 mod joint;
 mod metadata;
 mod platform;
+mod rejected;
 mod version_1;
 
 use std::sync::Arc;

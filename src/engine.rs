@@ -11,6 +11,7 @@
 mod feed;
 mod fetch;
 mod held;
+mod rejects;
 mod report;
 mod slices;
 mod stream;
@@ -29,7 +30,7 @@ use crate::checkpoint::{Checkpoint, Cover, Options};
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::failpoint;
 use crate::observe::{self, Observer};
-use crate::sink::{Joins, Portion, Sink, Stored, StreamId, Target, WriteMode, refuse};
+use crate::sink::{Joins, Portion, REJECTED, Sink, Stored, StreamId, Target, WriteMode, refuse};
 use crate::source::{Reading, Source};
 
 pub use feed::{Arrival, Event, Feed};
@@ -37,7 +38,7 @@ pub use report::{Report, StreamReport};
 
 use held::Spill;
 use slices::{Slices, Wanted};
-use stream::{StreamRun, text_of};
+use stream::{Committed, StreamRun, text_of};
 
 /// Bytes of a stream's rows that wait until they are covered; beyond it they are
 /// written as they come. 50,000 bars have 7 to 9 MB, and are better one
@@ -116,7 +117,8 @@ impl Engine {
             let options = source.options(&job.stream);
             let have = opened.and_then(|opened| {
                 let have = checkpoint(&opened.progress, options)?;
-                run.begin(index, opened.id, &job.target, have.clone(), opened.progress.text.is_some());
+                let target = Target { mode: opened.mode, ..job.target.clone() };
+                run.begin(index, opened.id, &target, have.clone(), opened.progress.text.is_some());
                 Ok(have)
             });
             match have {
@@ -224,7 +226,7 @@ impl<'a> Run<'a> {
 
     fn begin(&mut self, index: usize, id: StreamId, target: &Target, have: Checkpoint, is_text: bool) {
         self.reports[index].reached = have.reached();
-        self.streams[index] = Some(StreamRun::new(id, &target.table, have, is_text));
+        self.streams[index] = Some(StreamRun::new(id, target, have, is_text));
     }
 
     fn event(&self, event: &observe::Event<'_>) {
@@ -299,18 +301,7 @@ impl<'a> Run<'a> {
                 self.event(&observe::Event::StreamStarted { stream, slices, rows_estimate });
                 Ok(())
             }
-            Event::Rows(arrival) => {
-                let (more, held) = self.stream(index)?.add(arrival);
-                self.held += more;
-                if held > self.engine.stream_held_max {
-                    self.make_room(index, feed).await?;
-                } else if self.held > HELD_MAX.max(2 * self.engine.stream_held_max) {
-                    let largest = |index: &usize| self.streams[*index].as_ref().map_or(0, StreamRun::held);
-                    let largest = (0..self.streams.len()).max_by_key(largest).unwrap_or(index);
-                    self.make_room(largest, feed).await?;
-                }
-                Ok(())
-            }
+            Event::Rows(arrival) => self.rows(index, arrival, feed).await,
             Event::Passed if self.streams.iter().flatten().any(StreamRun::is_dirty) => {
                 self.since.get_or_insert_with(Instant::now);
                 Ok(())
@@ -328,6 +319,41 @@ impl<'a> Run<'a> {
             }
             Event::Ended(outcome) => self.ended(index, outcome, feed).await,
         }
+    }
+
+    async fn rows(&mut self, index: usize, arrival: Arrival, feed: &mut dyn Feed) -> Result<(), Failure> {
+        let stream = self.stream(index)?;
+        let (more, held) = stream.add(arrival);
+        let told =
+            stream.rejects().map(|rejects| (rejects.tell_first().map(str::to_owned), rejects.too_many()));
+        let (first, too_many) = told.unwrap_or_default();
+        self.held += more;
+        if let Some(reason) = first {
+            let message = format!("{reason}: the row goes into {REJECTED}, and so do others like it");
+            self.event(&observe::Event::Warning { stream: Some(&self.names[index]), message: &message });
+        }
+        if let Some(error) = too_many {
+            return self.give_up(index, error, feed).await;
+        }
+        if held > self.engine.stream_held_max {
+            self.make_room(index, feed).await?;
+        } else if self.held > HELD_MAX.max(2 * self.engine.stream_held_max) {
+            let largest = |index: &usize| self.streams[*index].as_ref().map_or(0, StreamRun::held);
+            let largest = (0..self.streams.len()).max_by_key(largest).unwrap_or(index);
+            self.make_room(largest, feed).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a stream that its source goes on with.
+    async fn give_up(&mut self, index: usize, error: Error, feed: &mut dyn Feed) -> Result<(), Failure> {
+        self.forget_uncovered(index).await?;
+        self.settle(feed, true).await?;
+        // What was complete may have been refused, with the source told.
+        if !self.told.contains(&index) {
+            feed.dropped(index);
+        }
+        self.fail(index, error).map_err(Failure::Feed)
     }
 
     async fn covered(
@@ -393,7 +419,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Says how many rows of a stream that ends were rejected.
+    fn tell_rejected(&self, index: usize) {
+        let rejected = self.reports[index].rejected;
+        if rejected > 0 {
+            let message =
+                format!("{rejected} rows have no primary key that tells them apart and are in {REJECTED}");
+            self.event(&observe::Event::Warning { stream: Some(&self.names[index]), message: &message });
+        }
+    }
+
     fn end_failed(&mut self, index: usize, error: Error) {
+        self.tell_rejected(index);
         self.event(&observe::Event::StreamFailed { stream: &self.names[index], error: &error });
         self.told.insert(index);
         self.ended.remove(&index);
@@ -497,10 +534,8 @@ impl<'a> Run<'a> {
             let streams: Vec<&StreamRun> =
                 dirty.iter().filter_map(|index| self.streams[*index].as_ref()).collect();
             let texts: Vec<_> = streams.iter().map(|stream| text_of(&stream.checkpoint)).collect();
-            let portion =
-                |(stream, text): (&&StreamRun, _)| Portion { stream: stream.id, moves: stream.moves(), text };
             let portions: Vec<Portion<'_>> =
-                streams.iter().zip(texts.iter().map(|text| text as _)).map(portion).collect();
+                streams.iter().zip(&texts).map(|(stream, text)| stream.portion(text)).collect();
             self.sink.commit(&portions).await
         };
         let refused = committed.map_err(Failure::Sink)?;
@@ -516,8 +551,9 @@ impl<'a> Run<'a> {
             if self.told.contains(index) {
                 continue;
             }
-            let (rows, slices) = self.stream(*index)?.committed();
+            let Committed { rows, rejected, slices } = self.stream(*index)?.committed();
             self.reports[*index].rows += rows;
+            self.reports[*index].rejected += rejected;
             self.reports[*index].slices += slices;
             self.event(&observe::Event::Committed { stream: &self.names[*index], rows });
         }
@@ -544,6 +580,7 @@ impl<'a> Run<'a> {
             let Some(stream) = self.streams[index].take() else { continue };
             self.reports[index].reached = stream.checkpoint.reached();
             self.told.insert(index);
+            self.tell_rejected(index);
             let name = &self.names[index];
             let rows = self.reports[index].rows;
             if stream.is_whole() {
@@ -571,6 +608,7 @@ impl<'a> Run<'a> {
         for index in 0..self.streams.len() {
             if let Some(stream) = &self.streams[index] {
                 self.reports[index].reached = stream.checkpoint.reached();
+                self.tell_rejected(index);
             }
         }
         Ok(())

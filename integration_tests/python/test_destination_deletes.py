@@ -72,7 +72,7 @@ def test_where_rows_are_added_a_delete_is_a_row(destination: Destination, mode: 
 
 def test_a_delete_without_its_key_takes_nothing(destination: Destination) -> None:
     lost = {"_ab_cdc_deleted_at": WHEN}
-    destination.write(dedup(), changes(row(1, "a"), lost, {"id": None, **lost})).succeeded()
+    destination.write(dedup(), changes(row(1, "a"), lost, {"id": None, "name": "b", **lost})).succeeded()
     assert names(destination) == {1: "a"}
     assert len(destination.rows("_tapeline_rejected")) == 2
 

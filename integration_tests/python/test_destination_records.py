@@ -366,7 +366,9 @@ def test_data_that_is_no_object_is_an_error(destination: Destination, data: str)
 
 def rejected(destination: Destination) -> list[tuple[str, Row]]:
     """The records that were kept apart, and why."""
-    return [(row["reason"], row["row"]) for row in destination.rows("_tapeline_rejected")]
+    rows = destination.rows("_tapeline_rejected")
+    assert {(row["pipeline"], row["stream"]) for row in rows} <= {("airbyte", "polygon.s"), ("airbyte", "polygon.splits")}
+    return [(row["reason"], json.loads(row["record"])) for row in rows]
 
 
 def test_records_whose_key_is_none_are_kept_apart(destination: Destination) -> None:
@@ -376,12 +378,16 @@ def test_records_whose_key_is_none_are_kept_apart(destination: Destination) -> N
     lines = [record("s", {"id": 1}), state("s", 1), *bad, state("s", 2), *bad, status("s")]
     outcome = destination.write(dedup, lines).succeeded()
     assert b"99999" not in outcome.stdout, "what is in a row is no business of a log"
-    assert b"6 records have no key that tells them apart" in outcome.stdout, outcome.describe()
+    assert b"6 rows have no primary key that tells them apart" in outcome.stdout, outcome.describe()
     destination.assert_is("s", [{"id": 1}])
     misfit = "`id` of the primary key is not of the type that the stream's schema says"
     absent = "`id` of the primary key is absent or null"
     rows = [{"additional_properties": {"id": 99999999999999999999}}, {"name": "a"}, {"name": "b"}]
-    assert rejected(destination) == 2 * list(zip([misfit, absent, absent], rows, strict=True))
+    # They came twice, and are there once.
+    assert rejected(destination) == list(zip([misfit, absent, absent], rows, strict=True))
+    again = replace(destination, rejected_max=2).write(dedup, lines)
+    assert again.code == 1 and b"at most 2 may be rejected" in again.stdout, again.describe()
+    assert len(rejected(destination)) == 3
 
 
 def test_rows_without_a_key_of_the_fault_that_was_seen(destination: Destination, shared: Path) -> None:

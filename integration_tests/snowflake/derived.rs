@@ -40,7 +40,7 @@ async fn opened(sink: &mut SnowflakeSink, schema: &str, targets: &[Target]) -> V
 async fn commit_all(sink: &mut SnowflakeSink, streams: &[StreamId]) -> Vec<StreamId> {
     let text = String::new;
     let moves = || vec![Move { shard: "".into(), position: Some("p".to_owned()) }];
-    let portion = |stream: &StreamId| Portion { stream: *stream, moves: moves(), text: &text };
+    let portion = |stream: &StreamId| Portion::new(*stream, moves(), &text);
     let portions: Vec<Portion<'_>> = streams.iter().map(portion).collect();
     let refused = sink.commit(&portions).await.unwrap_or_else(|error| panic!("{}", error.report()));
     refused.into_iter().map(|(stream, _)| stream).collect()

@@ -34,7 +34,7 @@ async fn commit_all(
 ) -> Vec<(StreamId, Error)> {
     let text = String::new;
     let moves = || vec![Move { shard: "".into(), position: Some(progress.to_owned()) }];
-    let portion = |stream: &StreamId| Portion { stream: *stream, moves: moves(), text: &text };
+    let portion = |stream: &StreamId| Portion::new(*stream, moves(), &text);
     let portions: Vec<Portion<'_>> = streams.iter().map(portion).collect();
     sink.commit(&portions).await.unwrap_or_else(|error| panic!("{}", error.report()))
 }

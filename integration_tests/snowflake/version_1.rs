@@ -126,7 +126,7 @@ async fn go_on(sink: &mut SnowflakeSink, schema: &str, all: &[Left]) -> Vec<At> 
                 let there = prices_of(sink, schema, &left.target.table.name).await;
                 assert_eq!(there, left.before, "readers of {}", left.target.stream);
                 write(sink, stream, &[row("A", 2, "9")]).await;
-                portions.push(Portion { stream, moves: moves(left), text: &text });
+                portions.push(Portion::new(stream, moves(left), &text));
                 unfinished.push(stream);
             }
             At::Shards => unfinished.push(stream),

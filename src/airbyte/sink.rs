@@ -65,7 +65,8 @@ impl AirbyteSink {
         Self { output, statuses, setups, open: Vec::new() }
     }
 
-    fn open_stream(&mut self, name: &str) -> Result<Opened> {
+    fn open_stream(&mut self, target: &Target) -> Result<Opened> {
+        let name = &target.stream;
         self.statuses.started(name);
         let setup = self
             .setups
@@ -81,7 +82,7 @@ impl AirbyteSink {
             records: 0,
         });
         let progress = Stored { text: setup.passed.clone(), ..Stored::default() };
-        Ok(Opened { id: StreamId(self.open.len() - 1), progress })
+        Ok(Opened { id: StreamId(self.open.len() - 1), mode: target.mode, progress })
     }
 
     /// Emits a STATE if it says anything: the platform need not hear one twice.
@@ -133,7 +134,7 @@ impl Sink for AirbyteSink {
     }
 
     async fn open(&mut self, targets: &[Target]) -> Result<Vec<Result<Opened>>> {
-        Ok(targets.iter().map(|target| self.open_stream(&target.stream)).collect())
+        Ok(targets.iter().map(|target| self.open_stream(target)).collect())
     }
 
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {

@@ -11,7 +11,7 @@ use super::json::{Malformed, Scanner, Value, unescape};
 use super::mend::{self, Nesting};
 use super::moment::{Moment, MomentWriter, date_text, parse_date};
 use super::value::{integer, is_number, push_decimal};
-use crate::batch::{Cause, Rows};
+use crate::batch::{Cause, Lack, Rows};
 use crate::catalog::{EXTRA_COLUMN, Field, Kind, StreamSpec, Table, TimeUnit};
 
 /// Turns objects into the canonical rows of one table.
@@ -43,7 +43,10 @@ pub(crate) struct Transcoder {
     /// Places in the row under way whose key comes again later.
     superseded: Vec<usize>,
     has_superseded: bool,
+    /// The column of the primary key that a value in the row under way did not fit.
     key_misfit: Option<usize>,
+    /// Fields where NULL would merge rows that are not the same.
+    needed: Vec<usize>,
     /// In which row each field of the key, and the one that is watched, was filled last, as `seen`.
     filled: Vec<u64>,
     /// The field of which rows are told apart by whether they have a value.
@@ -96,8 +99,6 @@ struct FieldPlan {
     nanos_label: Vec<u8>,
     column: usize,
     is_key: bool,
-    /// Whether NULL would merge rows that are not the same.
-    is_needed: bool,
     /// Whether it is noted of a row that it has a value here: of keys, and where it is watched.
     is_noted: bool,
 }
@@ -121,7 +122,10 @@ impl Transcoder {
     pub(crate) fn new(spec: &'static StreamSpec, table: &Table, constants: &[(&str, &str)]) -> Self {
         let form =
             |field: &'static Field| FieldForm { source: field.source, name: field.name, kind: field.kind };
-        let mut transcoder = Self::of(spec.fields.iter().map(form), table, Cause::Source);
+        let null_in_key: Vec<usize> =
+            spec.null_in_key.iter().filter_map(|column| table.position(column)).collect();
+        let mut transcoder =
+            Self::of(spec.fields.iter().map(form), table, Cause::Source).null_in_key(&null_in_key);
         transcoder.day_field = spec.day_field().unwrap_or(UNKNOWN);
         for (name, value) in constants {
             transcoder.constants.extend(label(name));
@@ -144,12 +148,12 @@ impl Transcoder {
                 label: label(field.name),
                 nanos_label: label(&nanos),
                 is_key,
-                is_needed: is_key,
                 is_noted: is_key,
                 column: table.position(field.name).expect("every field has a column"),
             }
         };
         let fields: Vec<FieldPlan> = fields.map(plan).collect();
+        let needed = (0..fields.len()).filter(|field| fields[*field].is_key).collect();
         let sources = fields.iter().enumerate();
         Self {
             by_source: sources.map(|(index, field)| (field.source.clone(), index)).collect(),
@@ -170,6 +174,7 @@ impl Transcoder {
             superseded: Vec::new(),
             has_superseded: false,
             key_misfit: None,
+            needed,
             scratch: Vec::new(),
             day_field: UNKNOWN,
             day: None,
@@ -191,9 +196,7 @@ impl Transcoder {
 
     /// Takes NULL for a value in these columns of the primary key.
     pub(crate) fn null_in_key(mut self, columns: &[usize]) -> Self {
-        for field in &mut self.fields {
-            field.is_needed &= !columns.contains(&field.column);
-        }
+        self.needed.retain(|field| !columns.contains(&self.fields[*field].column));
         self
     }
 
@@ -211,22 +214,20 @@ impl Transcoder {
         self.filled.get(self.watched) == Some(&self.row_number)
     }
 
-    /// The column of the primary key that the value in the last row did not fit, if
-    /// there was one: NULL in its place would merge rows that are not the same.
-    pub(crate) fn key_misfit(&self) -> Option<usize> {
-        self.key_misfit
-    }
-
-    /// A column of the primary key that the last row has no value for, if a field fills
-    /// it: NULL there would merge rows that are not the same.
-    pub(crate) fn key_missing(&self) -> Option<usize> {
-        let missing =
-            |(field, plan): &(usize, &FieldPlan)| plan.is_needed && self.filled[*field] != self.row_number;
-        self.fields.iter().enumerate().find(missing).map(|(_, plan)| plan.column)
+    /// What the row under way lacks of its primary key: NULL there would merge rows that
+    /// are not the same.
+    fn key_lack(&self) -> Option<(usize, Lack)> {
+        let is_absent = |field: &&usize| self.filled[**field] != self.row_number;
+        let absent = || {
+            let field = self.needed.iter().find(is_absent)?;
+            Some((self.fields[*field].column, Lack::Absent))
+        };
+        self.key_misfit.map(|column| (column, Lack::Misfit)).or_else(absent)
     }
 
     /// Reads one row, an object, and appends it. Of a field that it has twice the last
-    /// value counts, and the change is noted.
+    /// value counts, and the change is noted. So is a primary key that is none; a field that
+    /// fills no column of it is as good as there.
     ///
     /// # Errors
     /// When the text is not a JSON object. The row is not appended then.
@@ -406,6 +407,9 @@ impl Transcoder {
             out.pop();
         }
         out.push(b'}');
+        if let Some((column, lack)) = self.key_lack() {
+            rows.note_keyless(column, lack);
+        }
         rows.end_row();
     }
 
@@ -689,22 +693,57 @@ mod tests {
         assert_eq!(rows.changes().len(), 3);
     }
 
+    /// What rows of a stream lack of their keys, each read by itself.
+    fn lacks(stream: &str, rows: &[&str]) -> Vec<Option<(String, Lack)>> {
+        let streams = streams(&["1minute".parse().unwrap()]);
+        let stream = streams.iter().find(|candidate| candidate.name == stream).unwrap();
+        let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+        let lack = |row: &&str| {
+            let mut read = Rows::default();
+            transcoder.row(&mut Scanner::new(row.as_bytes()), &mut read).unwrap();
+            let name = |column: usize| stream.table.columns[column].name.clone();
+            read.keyless().first().map(|keyless| (name(keyless.column), keyless.lack))
+        };
+        rows.iter().map(lack).collect()
+    }
+
     #[test]
-    fn a_misfit_in_the_key_is_told() {
-        let streams = streams(&[]);
-        let stream = streams.iter().find(|stream| stream.name == "stock_trades").unwrap();
-        let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[("ticker", "A")]);
-        let mut rows = Rows::default();
-        for (row, column) in [
-            (r#"{"price":"x","sip_timestamp":1}"#, None),
-            (r#"{"sip_timestamp":1.5}"#, Some("sip_timestamp")),
-            (r#"{"sequence_number":"soon"}"#, Some("sequence_number")),
-            (r#"{"sip_timestamp":null}"#, None),
-        ] {
-            transcoder.row(&mut Scanner::new(row.as_bytes()), &mut rows).unwrap();
-            let told = transcoder.key_misfit().map(|column| stream.table.columns[column].name.as_str());
-            assert_eq!(told, column, "{row}");
-        }
+    fn a_key_that_is_none_is_told() {
+        let misfit = |column: &str| Some((column.to_owned(), Lack::Misfit));
+        let absent = |column: &str| Some((column.to_owned(), Lack::Absent));
+        let whole = r#"{"price":"x","sip_timestamp":1,"sequence_number":2,"exchange":3,"id":"4"}"#;
+        let found = lacks(
+            "stock_trades",
+            &[
+                whole,
+                &whole.replace(":1,", ":1.5,"),
+                &whole.replace(":2", ":\"soon\""),
+                &whole.replace("\"4\"", r#""\ud800""#),
+                &whole.replace("\"4\"", r#""\u00e9""#),
+                &whole.replace("\"4\"", "NaN"),
+                &whole.replace(":1,", ":null,"),
+                &whole.replace("\"sequence_number\"", "\"none\""),
+                // Not every trade has one: NULL is a value there.
+                &whole.replace("\"id\"", "\"none\""),
+                whole,
+            ],
+        );
+        let expected = [
+            None,
+            misfit("sip_timestamp"),
+            misfit("sequence_number"),
+            misfit("id"),
+            None,
+            misfit("id"),
+            absent("sip_timestamp"),
+            absent("sequence_number"),
+            None,
+            None,
+        ];
+        assert_eq!(found, expected);
+        // It is NULL there for whatever is not delisted.
+        let ticker = r#"{"ticker":"A","market":"stocks","delisted_utc":null,"active":true}"#;
+        assert_eq!(lacks("tickers", &[ticker, "{}"])[0], None, "{:?}", lacks("tickers", &[ticker]));
     }
 
     /// The row, and what was noted: columns that are NULL with `-`, mended ones with `~`.
@@ -802,20 +841,6 @@ mod tests {
             let row = row.replace("\u{fffd}", r"\ufffd");
             assert_eq!(found.replace("\u{fffd}", r"\ufffd"), row, "{}", text.escape_ascii());
             assert_eq!(noted, notes, "{}", text.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn a_mended_key_is_a_misfit() {
-        let streams = streams(&[]);
-        let stream = streams.iter().find(|stream| stream.name == "stock_trades").unwrap();
-        let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
-        let mut rows = Rows::default();
-        for (row, is_misfit) in
-            [(r#"{"id":"\ud800"}"#, true), (r#"{"id":"\u00e9"}"#, false), (r#"{"id":NaN}"#, true)]
-        {
-            transcoder.row(&mut Scanner::new(row.as_bytes()), &mut rows).unwrap();
-            assert_eq!(transcoder.key_misfit().is_some(), is_misfit, "{row}");
         }
     }
 

@@ -58,7 +58,7 @@ pub const STOCK_TRADES: StreamSpec = StreamSpec {
         Field::integer("trf_id", "trf_id", "Trade reporting facility."),
     ],
     key: &["ticker", "sip_timestamp_ns", "sequence_number", "exchange", "id"],
-    null_in_key: &[],
+    null_in_key: &["exchange", "id"],
     cursor: Some("sip_timestamp"),
     change: Change::Lookback { days: 2 },
     best_mode: WriteMode::AppendDedup,

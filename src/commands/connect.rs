@@ -53,7 +53,7 @@ pub(super) async fn peek(sink: &SinkConfig) -> Result<Box<dyn Sink>> {
 /// A stream of the pipeline as the sink has to hold it.
 pub(super) fn target(pipeline: &str, choice: &Choice) -> Target {
     let target = Target::new(pipeline, &choice.stream.name, Arc::clone(&choice.table), choice.mode);
-    Target { shared: choice.shared, ..target }
+    Target { shared: choice.shared, rejected_max: choice.rejected_max, ..target }
 }
 
 /// Where the rows are, as a person finds them.

@@ -100,6 +100,7 @@ async fn write(
     if config.cdc_deletion_mode == CdcDeletionMode::Soft {
         streams.iter_mut().for_each(Configured::keep_deleted);
     }
+    streams.iter_mut().for_each(|stream| stream.target.rejected_max = config.rejected_max);
     names.extend(streams.iter().map(|stream| stream.descriptor.clone()));
     let mut sink = signals::unless_stopped(&stop, connect(&config.sink)).await?;
     let destination = Destination::open(&mut *sink, Arc::clone(output), streams).await?;

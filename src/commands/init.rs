@@ -177,6 +177,7 @@ mod tests {
             "memory_limit_mb:",
             "threads:",
             "numbers:",
+            "rejected_max:",
             "- ",
             "commit:",
             "  rows:",
@@ -197,6 +198,7 @@ mod tests {
         assert_eq!(parsed.streams.len(), STREAMS.len());
         assert_eq!(parsed.source.end_date, Some(TODAY));
         assert_eq!(parsed.commit_interval.as_secs(), 60);
+        assert!(parsed.streams.iter().all(|choice| choice.rejected_max == 1_000));
     }
 
     /// No field of the schema is missing from the files.

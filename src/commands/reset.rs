@@ -198,7 +198,7 @@ async fn apply(sink: &mut dyn Sink, resets: &[Reset]) -> Result<()> {
     let portions: Vec<Portion<'_>> = streams
         .iter()
         .zip(&texts)
-        .map(|((stream, reset), text)| Portion { stream: *stream, moves: reset.moves(), text })
+        .map(|((stream, reset), text)| Portion::new(*stream, reset.moves(), text))
         .collect();
     let together = if abilities.joins == Joins::One { 1 } else { portions.len().max(1) };
     for portions in portions.chunks(together) {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::explain::suggest;
 use super::pipeline::{COMMIT_ROWS, COMMIT_SECONDS, RawCommit, SinkConfig};
 use crate::error::{Error, Result};
+use crate::sink::REJECTED_MAX;
 use crate::sink::duckdb::DuckDbConfig;
 use crate::sink::snowflake::SnowflakeConfig;
 
@@ -37,6 +38,16 @@ pub struct RawDestinationConfig {
     #[serde(default)]
     #[schemars(title = "CDC deletion mode", extend("order" = 2))]
     cdc_deletion_mode: CdcDeletionMode,
+    /// How many records of a stream without a primary key that tells them apart may go into
+    /// `_tapeline_rejected` in a sync, where records replace those with the same key; one
+    /// more fails the sync.
+    #[serde(default = "rejected_max")]
+    #[schemars(title = "Rejected records", range(max = 10_000), extend("order" = 3))]
+    rejected_max: u64,
+}
+
+fn rejected_max() -> u64 {
+    REJECTED_MAX
 }
 
 /// What a record that says of its row that it is deleted does, in Airbyte's words.
@@ -94,6 +105,8 @@ pub struct DestinationConfig {
     pub commit_interval: Duration,
     /// What becomes of rows that are deleted at the source.
     pub cdc_deletion_mode: CdcDeletionMode,
+    /// How many records of a stream a sync may reject, as [`crate::sink::Target::rejected_max`].
+    pub rejected_max: u64,
 }
 
 impl DestinationConfig {
@@ -114,9 +127,11 @@ impl DestinationConfig {
             commit: RawCommit,
             #[serde(default)]
             cdc_deletion_mode: CdcDeletionMode,
+            #[serde(default = "rejected_max")]
+            rejected_max: u64,
         }
         let value = super::without_platform_keys(value);
-        let Outer { sink, commit, cdc_deletion_mode } = super::parse(value.clone(), WHAT)?;
+        let Outer { sink, commit, cdc_deletion_mode, rejected_max } = super::parse(value.clone(), WHAT)?;
         let mut sink = super::without_platform_keys(Value::Object(sink));
         let kind = sink.as_object_mut().and_then(|sink| sink.shift_remove("type"));
         let sink = match kind.as_ref().and_then(Value::as_str) {
@@ -145,7 +160,7 @@ impl DestinationConfig {
         super::secrets::assert_apart(&value, WHAT).map_err(|(_, error)| error)?;
         let commit_rows = commit.rows.unwrap_or(COMMIT_ROWS);
         let commit_interval = Duration::from_secs(commit.seconds.unwrap_or(COMMIT_SECONDS));
-        Ok(Self { sink, commit_rows, commit_interval, cdc_deletion_mode })
+        Ok(Self { sink, commit_rows, commit_interval, cdc_deletion_mode, rejected_max })
     }
 
     /// The schema of streams without a namespace.

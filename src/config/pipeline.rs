@@ -61,6 +61,12 @@ pub struct RawPipeline {
     #[serde(default)]
     #[schemars(title = "Metadata")]
     pub metadata: Option<MetadataColumns>,
+    /// How many rows of a stream without a primary key that tells them apart may go into
+    /// `_tapeline_rejected` in a run, where rows replace those with the same key; one
+    /// more fails the stream. 1000 when absent.
+    #[serde(default)]
+    #[schemars(title = "Rejected rows", range(max = 10_000))]
+    pub rejected_max: Option<u64>,
     /// The streams to read: their names, or `{stream: name, mode: append}` for
     /// another mode than the stream's best.
     #[schemars(title = "Streams", length(min = 1))]
@@ -136,6 +142,8 @@ pub struct Choice {
     pub mode: WriteMode,
     /// Where it is kept: the stream's table, under the name that the pipeline gives it.
     pub table: Arc<Table>,
+    /// How many rows a run may reject, as [`crate::sink::Target::rejected_max`].
+    pub rejected_max: u64,
     /// Whether other pipelines may write to the table too.
     pub shared: bool,
 }

@@ -17,7 +17,6 @@
 pub mod catalog;
 mod columns;
 mod records;
-mod rejects;
 mod routing;
 #[cfg(test)]
 mod tests;
@@ -38,18 +37,12 @@ use crate::sink::{AIRBYTE, Abilities, Sink, StreamId, Target, WriteMode, refuse}
 use catalog::Configured;
 use records::{PAGE_BYTES, Records};
 
-/// Records of a stream that may be rejected before the sync fails.
-const REJECTED_MAX: u64 = 1_000;
-
 /// Writes the records of one sync.
 pub struct Destination<'a> {
     sink: &'a mut dyn Sink,
     output: Arc<Output>,
     configured: Vec<Configured>,
-    /// Tables of rejected records.
-    rejects: Vec<Target>,
-    rejected_max: u64,
-    /// Of the configured streams, then of `rejects`.
+    /// Of the configured streams.
     ids: Vec<StreamId>,
     page_bytes: usize,
 }
@@ -63,17 +56,13 @@ impl<'a> Destination<'a> {
     pub async fn open(
         sink: &'a mut dyn Sink,
         output: Arc<Output>,
-        configured: Vec<Configured>,
+        mut configured: Vec<Configured>,
     ) -> Result<Self> {
-        let rejects = rejects::targets(&configured);
-        let targets: Vec<Target> =
-            configured.iter().map(|stream| &stream.target).chain(&rejects).cloned().collect();
+        let targets: Vec<Target> = configured.iter().map(|stream| stream.target.clone()).collect();
         let abilities = sink.abilities();
         targets.iter().try_for_each(|target| refuse(&abilities, target))?;
         let mut ids = Vec::new();
-        let mut opened = sink.open(&targets).await?;
-        let rejects_opened = opened.split_off(configured.len());
-        for (opened, configured) in opened.into_iter().zip(&configured) {
+        for (opened, configured) in sink.open(&targets).await?.into_iter().zip(&mut configured) {
             let name = &configured.descriptor.name;
             let opened = opened.map_err(|error| error.in_stream(name))?;
             if configured.target.mode.is_staged() && !opened.progress.is_empty() {
@@ -82,20 +71,10 @@ impl<'a> Destination<'a> {
                     &format!("{name}: rows of this generation are kept, and more are added"),
                 );
             }
+            configured.target.mode = opened.mode;
             ids.push(opened.id);
         }
-        for opened in rejects_opened {
-            ids.push(opened?.id);
-        }
-        Ok(Self {
-            sink,
-            output,
-            configured,
-            rejects,
-            rejected_max: REJECTED_MAX,
-            ids,
-            page_bytes: PAGE_BYTES,
-        })
+        Ok(Self { sink, output, configured, ids, page_bytes: PAGE_BYTES })
     }
 
     /// Writes what comes until the input ends or `stop` becomes true, then says what
@@ -110,14 +89,12 @@ impl<'a> Destination<'a> {
     }
 
     async fn run_in(self, engine: Engine, input: Blocks) -> Result<()> {
-        let Self { sink, output, configured, rejects, rejected_max, ids, page_bytes } = self;
+        let Self { sink, output, configured, ids, page_bytes } = self;
         let of_stream = |stream: &Configured| (stream.descriptor.name.clone(), stream.target.clone());
-        let of_rejects = |target: &Target| (target.table.name.clone(), target.clone());
-        let known: Vec<(String, Target)> =
-            configured.iter().map(of_stream).chain(rejects.iter().map(of_rejects)).collect();
+        let known: Vec<(String, Target)> = configured.iter().map(of_stream).collect();
         let streams: Vec<_> =
             ids.into_iter().zip(&known).map(|(id, (name, target))| (id, name.as_str(), target)).collect();
-        let mut records = Records::new(input, output, configured, &rejects, rejected_max, page_bytes);
+        let mut records = Records::new(input, output, configured, page_bytes);
         let report = engine.take(&mut records, sink, &streams).await;
         match report.into_worst() {
             Some(error) if error.kind() == ErrorKind::Interrupted => Err(interrupted()),
@@ -163,6 +140,9 @@ impl Observer for Told {
                     "{stream}: {rows} records after the last STATE are not kept: the source sends them again"
                 ),
             ),
+            Event::Warning { stream: Some(stream), message } => {
+                self.0.log(Level::Warn, &format!("{stream}: {message}"));
+            }
             // The error is what the run returns, and the rest is a source's business.
             _ => {}
         }

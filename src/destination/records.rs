@@ -9,7 +9,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::catalog::Configured;
-use super::rejects;
 use super::routing::{self, Route, Routing};
 use crate::airbyte::descriptor::StreamDescriptor;
 use crate::airbyte::incoming::{self, End, ForeignState, Incoming, Record};
@@ -21,7 +20,6 @@ use crate::canonical::{Scanner, Transcoder};
 use crate::checkpoint::Cover;
 use crate::engine::{Arrival, Event, Feed};
 use crate::error::{Error, ErrorKind, Result, listed};
-use crate::sink::{REJECTED, Target};
 
 /// Bytes of a stream's records that are handed on together.
 pub(super) const PAGE_BYTES: usize = 1 << 20;
@@ -49,8 +47,6 @@ pub(super) struct Records {
     /// Bytes of records that wait in all streams.
     bytes: usize,
     page_bytes: usize,
-    /// So many rejected records of a stream fail the sync.
-    rejected_max: u64,
     end: Option<Result<()>>,
 }
 
@@ -79,35 +75,13 @@ struct Stream {
     end: Option<End>,
     /// Whether the sink refused it: what comes of it is passed over.
     is_dropped: bool,
-    /// Whether a record without a key goes to the stream of this index.
-    rejects: Option<usize>,
-    /// Those that wait, and how many there were in all.
-    rejected: Rows,
-    rejected_at: Vec<i64>,
-    rejected_count: u64,
 }
 
 impl Records {
-    /// Records without a key go to the streams after the configured ones, one a schema
-    /// of `rejects`; more of a stream than `rejected_max` fail the sync.
-    pub fn new(
-        input: Blocks,
-        output: Arc<Output>,
-        configured: Vec<Configured>,
-        rejects: &[Target],
-        rejected_max: u64,
-        page_bytes: usize,
-    ) -> Self {
-        let first = configured.len();
-        let rejects_of = |configured: &Configured| {
-            let schema = &configured.target.schema;
-            let index = rejects.iter().position(|target| target.schema == *schema)?;
-            rejects::needs(configured).then_some(first + index)
-        };
+    pub fn new(input: Blocks, output: Arc<Output>, configured: Vec<Configured>, page_bytes: usize) -> Self {
         let routing = Routing::of(configured.iter().map(|stream| stream.descriptor.clone()));
         let stream = |configured: Configured| Stream {
             transcoder: super::columns::transcoder(&configured),
-            rejects: rejects_of(&configured),
             configured,
             rows: Rows::default(),
             emitted_at: Vec::new(),
@@ -115,9 +89,6 @@ impl Records {
             records: 0,
             end: None,
             is_dropped: false,
-            rejected: Rows::default(),
-            rejected_at: Vec::new(),
-            rejected_count: 0,
         };
         Self {
             input,
@@ -133,7 +104,6 @@ impl Records {
             has_dropped: false,
             bytes: 0,
             page_bytes,
-            rejected_max,
             end: None,
         }
     }
@@ -207,11 +177,7 @@ impl Records {
             return Ok(());
         }
         let bytes = record.data.len();
-        if let Some(reason) = stream.add(record)? {
-            self.streams[index].records += 1;
-            return self.reject(index, &reason, record.emitted_at);
-        }
-        let stream = &mut self.streams[index];
+        stream.add(record)?;
         stream.bytes += bytes;
         self.bytes += bytes;
         if self.streams[index].bytes >= self.page_bytes {
@@ -257,49 +223,7 @@ impl Records {
         }
     }
 
-    /// Tells the engine of rejected records, before what covers them.
-    fn hand_on_rejected(&mut self, index: usize) {
-        let stream = &mut self.streams[index];
-        let Some(rejects) = stream.rejects.filter(|_| !stream.rejected.is_empty()) else { return };
-        let arrival = Arrival {
-            partition: Arc::from(""),
-            rows: std::mem::take(&mut stream.rejected),
-            extracted_at: ExtractedAt::Each(std::mem::take(&mut stream.rejected_at)),
-            replaces: None,
-        };
-        self.queue.push_back(Item::Event(rejects, Event::Rows(arrival)));
-        let partition = Arc::from("");
-        self.queue.push_back(Item::Event(rejects, Event::Covered { partition, cover: Cover::Part }));
-    }
-
-    /// Takes back the last row of a stream, whose key is none.
-    fn reject(&mut self, index: usize, reason: &str, at: i64) -> Result<()> {
-        let stream = &mut self.streams[index];
-        stream.rejected_count += 1;
-        if stream.rejected_count > self.rejected_max {
-            return Err(Error::new(ErrorKind::StreamConfig, format!("{reason}; it is the {}th such record", stream.rejected_count))
-                .hint("correct the source, choose another primary key or the mode append, or drop the records at the source")
-                .in_stream(stream.name()));
-        }
-        if stream.rejected_count == 1 {
-            let (line, name) = (self.line, stream.name());
-            self.output.log(
-                Level::Warn,
-                &format!(
-                    "{name}: line {line} of the input: {reason}: the record goes to the table {REJECTED}"
-                ),
-            );
-        }
-        let name = stream.configured.descriptor.name.clone();
-        let row = stream.rows.last_row().unwrap_or(b"null");
-        rejects::push(&mut stream.rejected, &name, reason, row);
-        stream.rejected_at.push(at);
-        stream.rows.remove_last();
-        Ok(())
-    }
-
     fn cover(&mut self, index: usize, cover: Cover) {
-        self.hand_on_rejected(index);
         self.hand_on(index);
         let partition = Arc::from("");
         self.queue.push_back(Item::Event(index, Event::Covered { partition, cover }));
@@ -337,12 +261,6 @@ impl Records {
             return;
         }
         stream.end = Some(end);
-        if stream.rejected_count > 0 {
-            let (name, count) = (stream.name(), stream.rejected_count);
-            let message =
-                format!("{name}: {count} records have no key that tells them apart and are in {REJECTED}");
-            self.output.log(Level::Warn, &message);
-        }
         if end == End::Incomplete {
             return;
         }
@@ -388,12 +306,6 @@ impl Feed for Records {
 
     fn dropped(&mut self, index: usize) {
         self.has_dropped = true;
-        let is = |stream: &Stream| stream.rejects == Some(index);
-        let whose: Vec<usize> = (0..self.streams.len()).filter(|of| is(&self.streams[*of])).collect();
-        // What a stream's records were taken out of is not what its STATEs say any more.
-        for of in whose {
-            self.dropped(of);
-        }
         let Some(stream) = self.streams.get_mut(index) else { return };
         stream.is_dropped = true;
         stream.rows = Rows::default();
@@ -416,8 +328,8 @@ impl Stream {
         &self.configured.descriptor.name
     }
 
-    /// Adds a record to the rows that wait; says why its key is none, if it is.
-    fn add(&mut self, record: &Record<'_>) -> Result<Option<String>> {
+    /// Adds a record to the rows that wait.
+    fn add(&mut self, record: &Record<'_>) -> Result<()> {
         let fault = |error: Error| error.in_stream(&record.stream);
         if self.end.is_some() {
             return Err(fault(Error::new(ErrorKind::Response, "a record came after the end of its stream")));
@@ -429,21 +341,11 @@ impl Stream {
         self.transcoder.row(&mut scanner, &mut self.rows).map_err(|malformed| {
             fault(Error::new(ErrorKind::Response, "the data of a record cannot be read").caused_by(malformed))
         })?;
-        if self.rejects.is_some() {
-            let name = |column: usize| &self.configured.target.table.columns[column].name;
-            if let Some(column) = self.transcoder.key_misfit() {
-                let reason = "of the primary key is not of the type that the stream's schema says";
-                return Ok(Some(format!("`{}` {reason}", name(column))));
-            }
-            if let Some(column) = self.transcoder.key_missing() {
-                return Ok(Some(format!("`{}` of the primary key is absent or null", name(column))));
-            }
-        }
         if self.transcoder.has_watched() {
             self.rows.delete_last();
         }
         self.emitted_at.push(record.emitted_at);
         self.records += 1;
-        Ok(None)
+        Ok(())
     }
 }

@@ -274,12 +274,12 @@ async fn records_without_a_key_are_kept_apart() {
         state(0, 10),
         data(json!({"v": "of no STATE"})),
     ];
-    for rejected_max in [3, 2] {
+    for rejected_max in [4, 2] {
         let mut sink = Memory::default();
         let (output, captured) = Captured::output();
-        let configured = catalog::configured(json!({"streams": [keyed]}), "main").unwrap();
-        let mut destination = Destination::open(&mut sink, Arc::clone(&output), configured).await.unwrap();
-        destination.rejected_max = rejected_max;
+        let mut configured = catalog::configured(json!({"streams": [keyed]}), "main").unwrap();
+        configured[0].target.rejected_max = rejected_max;
+        let destination = Destination::open(&mut sink, Arc::clone(&output), configured).await.unwrap();
         let (_keep, stop) = watch::channel(false);
         let policy = CommitPolicy { rows: 1, interval: Duration::from_secs(3600) };
         let input = Blocks::of(Cursor::new(text(&messages))).unwrap();
@@ -287,19 +287,29 @@ async fn records_without_a_key_are_kept_apart() {
         let message = outcome.unwrap_err().user_message();
         let ran = Ran { outcome: Ok(()), lines: captured.lines(&output) };
         if rejected_max == 2 {
-            assert!(message.contains("`n` of the primary key is not of the type"), "{message}");
-            assert!(ran.echoed().is_empty() && sink.streams.iter().all(|stream| stream.durable.is_empty()));
+            assert!(message.contains("of 3 rows that is so in this run, and at most 2 may"), "{message}");
+            let stream = &sink.streams[0];
+            assert!(ran.echoed().is_empty() && stream.durable.is_empty() && stream.rejected.is_empty());
             continue;
         }
         assert_eq!(ran.echoed(), [(10, 4.0)], "they count");
         assert_eq!(sink.streams[0].durable, [r#"{"n":1}"#]);
-        assert_eq!(
-            sink.streams[1].durable,
-            [
-                r#"{"stream":"a","reason":"`n` of the primary key is absent or null","row":{"v":"none"}}"#,
-                r#"{"stream":"a","reason":"`n` of the primary key is absent or null","row":{"v":"null"}}"#,
-                r#"{"stream":"a","reason":"`n` of the primary key is not of the type that the stream's schema says","row":{"v":"misfit","additional_properties":{"n":"text"}}}"#,
-            ]
+        let absent = "`n` of the primary key is absent or null";
+        let misfit = "`n` of the primary key is not of the type that the stream's schema says";
+        let expected = [
+            ["", absent, r#"{"v":"none"}"#],
+            ["", absent, r#"{"v":"null"}"#],
+            ["", misfit, r#"{"v":"misfit","additional_properties":{"n":"text"}}"#],
+        ];
+        assert_eq!(sink.streams[0].rejected, expected.map(|row| row.map(str::to_owned)).into());
+        let told = [
+            format!("a: {absent}: the row goes into _tapeline_rejected"),
+            "a: 3 rows have no primary key".to_owned(),
+        ];
+        assert!(
+            told.iter().all(|told| ran.lines.iter().any(|line| line.to_string().contains(told))),
+            "{:?}",
+            ran.lines
         );
     }
 }
@@ -353,7 +363,7 @@ async fn a_record_that_says_when_its_row_was_deleted_is_a_delete() {
                 format!(r#"{sign}{{"n":3,{day}}}"#),
             ]
         );
-        assert_eq!(sink.streams[1].durable.len(), 1);
+        assert_eq!(sink.streams[0].rejected.len(), 1);
     }
 }
 

@@ -20,6 +20,8 @@ pub struct StreamReport {
     pub stream: String,
     /// Rows made durable by this run.
     pub rows: u64,
+    /// Rows that the table cannot hold, which this run put where such rows are kept.
+    pub rejected: u64,
     /// Slices made durable by this run.
     pub slices: u64,
     /// The day that every partition with progress has reached, this run's or an
@@ -31,7 +33,7 @@ pub struct StreamReport {
 
 impl StreamReport {
     pub(super) fn new(stream: &str) -> Self {
-        Self { stream: stream.to_owned(), rows: 0, slices: 0, reached: None, errors: Vec::new() }
+        Self { stream: stream.to_owned(), rows: 0, rejected: 0, slices: 0, reached: None, errors: Vec::new() }
     }
 }
 

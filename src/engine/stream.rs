@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::feed::Arrival;
 use super::held::{Held, Spill};
-use crate::batch::Batch;
+use super::rejects::Rejects;
+use crate::batch::{Batch, Extent};
 use crate::catalog::Table;
 use crate::checkpoint::{Checkpoint, Cover};
 use crate::error::{Error, ErrorKind, Result, listed};
-use crate::sink::{Move, StreamId};
+use crate::sink::{Move, Portion, StreamId, Target};
 
 /// Failed partitions that a message names; a log has them all.
 const FAILED_NAMED_MAX: usize = 5;
@@ -27,6 +28,10 @@ pub(super) struct StreamRun {
     has_read: bool,
     table: Arc<Table>,
     held: Held,
+    /// The rows that the table cannot hold, where rows replace those with the same key.
+    rejects: Option<Rejects>,
+    /// The part of the table that a slice is the whole of whose rows were all rejected so far.
+    extent: Option<Extent>,
     /// Rows since the last cover.
     of_slice: u64,
     /// What the next commit covers.
@@ -46,10 +51,17 @@ pub(super) struct Covered {
     pub added: u64,
 }
 
+/// What a commit made durable of a stream.
+pub(super) struct Committed {
+    pub rows: u64,
+    pub rejected: u64,
+    pub slices: u64,
+}
+
 impl StreamRun {
     /// `is_text` says that the progress was stored as one text: the next commit moves
     /// every shard of it.
-    pub fn new(id: StreamId, table: &Arc<Table>, checkpoint: Checkpoint, is_text: bool) -> Self {
+    pub fn new(id: StreamId, target: &Target, checkpoint: Checkpoint, is_text: bool) -> Self {
         let moved = if is_text { checkpoint.shards().collect() } else { BTreeSet::new() };
         let has_read = checkpoint.shards().next().is_some();
         Self {
@@ -58,8 +70,10 @@ impl StreamRun {
             failed: HashSet::new(),
             given_up: Vec::new(),
             has_read,
-            table: Arc::clone(table),
+            table: Arc::clone(&target.table),
             held: Held::default(),
+            rejects: target.replaces_by_key().then(|| Rejects::new(target.rejected_max)),
+            extent: None,
             of_slice: 0,
             covers: Vec::new(),
             slices: 0,
@@ -69,11 +83,24 @@ impl StreamRun {
     }
 
     /// Adds rows; returns their bytes and those that wait now.
-    pub fn add(&mut self, arrival: Arrival) -> (usize, usize) {
+    pub fn add(&mut self, mut arrival: Arrival) -> (usize, usize) {
         let before = self.held.bytes();
+        if let Some(rejects) = self.rejects.as_mut().filter(|_| !arrival.rows.keyless().is_empty()) {
+            rejects.take(&mut arrival, &self.table);
+        }
+        arrival.replaces = arrival.replaces.or(self.extent.take());
+        if arrival.rows.is_empty() {
+            self.extent = arrival.replaces;
+            return (0, before);
+        }
         self.of_slice += arrival.rows.len() as u64;
         self.held.add(arrival);
         (self.held.bytes() - before, self.held.bytes())
+    }
+
+    /// The rows that the table cannot hold.
+    pub fn rejects(&mut self) -> Option<&mut Rejects> {
+        self.rejects.as_mut()
     }
 
     /// Bytes that wait.
@@ -89,6 +116,8 @@ impl StreamRun {
     /// Everything up to here is covered, a slice of this partition at the end.
     pub fn cover(&mut self, partition: &Arc<str>, cover: Cover) -> Covered {
         let added = self.held.cover(partition);
+        self.rejects.iter_mut().for_each(Rejects::cover);
+        self.extent = None;
         self.has_read = true;
         // Of a foreign source's progress only the last counts.
         if matches!(cover, Cover::Foreign(_)) {
@@ -153,6 +182,8 @@ impl StreamRun {
     /// As in [`Held::forget_uncovered`].
     pub fn forget_uncovered(&mut self) -> u64 {
         self.of_slice = 0;
+        self.rejects.iter_mut().for_each(Rejects::forget_uncovered);
+        self.extent = None;
         self.held.forget_uncovered()
     }
 
@@ -174,8 +205,14 @@ impl StreamRun {
         Ok(())
     }
 
+    /// What the commit that is about to be made has of it, besides rows.
+    pub fn portion<'a>(&'a self, text: &'a (dyn Fn() -> String + Sync)) -> Portion<'a> {
+        let rejected = self.rejects.as_ref().map_or(&[][..], Rejects::covered);
+        Portion { rejected, ..Portion::new(self.id, self.moves(), text) }
+    }
+
     /// Where the shards that moved are now.
-    pub fn moves(&self) -> Vec<Move> {
+    fn moves(&self) -> Vec<Move> {
         let position = |shard: &Arc<str>| {
             let position = self.checkpoint.stored_position(shard)?;
             Some(Move { shard: Arc::clone(shard), position: Some(position) })
@@ -183,11 +220,15 @@ impl StreamRun {
         self.moved.iter().filter_map(position).collect()
     }
 
-    /// The commit took place. Returns how many rows and slices it made durable.
-    pub fn committed(&mut self) -> (u64, u64) {
+    /// The commit took place. Returns what it made durable.
+    pub fn committed(&mut self) -> Committed {
         self.moved.clear();
         self.uncommitted = 0;
-        (self.held.committed(), std::mem::take(&mut self.slices))
+        Committed {
+            rows: self.held.committed(),
+            rejected: self.rejects.as_mut().map_or(0, Rejects::committed),
+            slices: std::mem::take(&mut self.slices),
+        }
     }
 
     /// The failures of partitions as one: each was told when it happened.

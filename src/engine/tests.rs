@@ -3,11 +3,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use proptest::prelude::*;
 
 use super::fetch::{Fetched, Fetcher};
 use super::*;
-use crate::batch::Rows;
+use crate::batch::{ExtractedAt, Rows};
 use crate::catalog::streams;
 use crate::observe::Silent;
 use crate::sink::abilities::tests::ALL;
@@ -15,6 +14,8 @@ use crate::sink::memory::Memory;
 use crate::sink::{Abilities, Durability};
 use crate::source::scripted::{Script, Scripted, failing, slice, whole};
 use crate::source::{AHEAD_BYTES_MAX, Estimate, Page, Pages, Plan, Slice};
+
+mod model;
 
 const TRADES: &str = "stock_trades";
 const NEWS: &str = "news";
@@ -401,129 +402,12 @@ impl Feed for Scheduled {
 fn row(text: &str) -> Event {
     let mut rows = Rows::default();
     rows.push(text.as_bytes());
-    let extracted_at = crate::batch::ExtractedAt::All(0);
+    let extracted_at = ExtractedAt::All(0);
     Event::Rows(Arrival { partition: Arc::from(""), rows, extracted_at, replaces: None })
 }
 
 fn foreign(position: &str) -> Event {
     Event::Covered { partition: Arc::from(""), cover: Cover::Foreign(position.into()) }
-}
-
-/// What a stream of the model test says.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Row,
-    Cover,
-    PartitionFails,
-    Ends,
-    Fails,
-}
-
-fn schedule() -> impl Strategy<Value = Vec<(usize, Step)>> {
-    let step = prop_oneof![
-        12 => Just(Step::Row),
-        5 => Just(Step::Cover),
-        1 => Just(Step::PartitionFails),
-        1 => Just(Step::Ends),
-        1 => Just(Step::Fails),
-    ];
-    prop::collection::vec((0..MODELLED.len(), step), 0..80)
-}
-
-const MODELLED: [&str; 3] = ["stock_trades", "news", "splits"];
-
-/// What must be true of a stream: its rows that were not taken back, and how many of
-/// them are covered. Its position is that number.
-#[derive(Debug, Default)]
-struct Model {
-    rows: Vec<String>,
-    covered: usize,
-    over: bool,
-}
-
-/// The events of a schedule, and what must be true after all of them.
-fn told(steps: &[(usize, Step)]) -> (Vec<(usize, Event)>, [Model; 3]) {
-    let mut models: [Model; 3] = Default::default();
-    let mut events = Vec::new();
-    for (number, (index, step)) in steps.iter().enumerate() {
-        let model = &mut models[*index];
-        if model.over {
-            continue;
-        }
-        events.push((
-            *index,
-            match step {
-                Step::Row => {
-                    let text = format!("{number:03}");
-                    model.rows.push(text.clone());
-                    row(&text)
-                }
-                Step::Cover => {
-                    model.covered = model.rows.len();
-                    foreign(&model.covered.to_string())
-                }
-                Step::PartitionFails => {
-                    model.rows.truncate(model.covered);
-                    Event::PartitionFailed {
-                        partition: "A".into(),
-                        error: Error::new(ErrorKind::NotFound, "x"),
-                        given_up: None,
-                    }
-                }
-                Step::Ends | Step::Fails => {
-                    model.rows.truncate(model.covered);
-                    model.over = true;
-                    let failure = || Err(Error::new(ErrorKind::NotEntitled, "scripted"));
-                    Event::Ended(if matches!(step, Step::Ends) { Ok(()) } else { failure() })
-                }
-            },
-        ));
-    }
-    (events, models)
-}
-
-proptest! {
-    /// Whatever is said in whatever order, however much is held back, whatever a commit
-    /// is worth, whichever commit fails and whichever stream is refused: durable are exactly
-    /// the rows that the stored position covers, and, when no commit fails, that is everything
-    /// that was covered of the others.
-    #[test]
-    fn durable_rows_are_those_that_the_position_covers(
-        steps in schedule(), commit_rows in 1_u64..12, held in 1_usize..40, worth in 0_u64..8,
-        fail in prop::option::of(1_usize..6), refused in prop::option::weighted(0.3, 0..MODELLED.len()),
-        joins in prop_oneof![Just(Joins::One), Just(Joins::Many(2)), Just(Joins::Many(100))],
-    ) {
-        let (events, models) = told(&steps);
-        let unloadable: Vec<String> = refused.map(|index| MODELLED[index].to_owned()).into_iter().collect();
-        let abilities = Abilities { joins, ..ALL };
-        let mut sink =
-            Memory { abilities, fail_commit: fail, worth, unloadable: unloadable.clone(), ..Memory::default() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let report = runtime.block_on(async {
-            let targets: Vec<Target> =
-                MODELLED.iter().map(|name| job(name, WriteMode::Append).target).collect();
-            let opened = sink.open(&targets).await.unwrap();
-            let ids = opened.into_iter().map(|opened| opened.unwrap().id);
-            let streams: Vec<_> =
-                ids.zip(&targets).map(|(id, target)| (id, target.stream.as_str(), target)).collect();
-            let (_keep, stop) = watch::channel(false);
-            let engine = Engine::new(Arc::new(Silent), policy(commit_rows), stop).holding(held);
-            engine.take(&mut Scheduled::new(events, false), &mut sink, &streams).await
-        });
-        let has_failed = fail.is_some_and(|fail| sink.commits >= fail);
-        prop_assert_eq!(report.error.is_some(), has_failed, "{:?}", report.error);
-        for (name, model) in MODELLED.iter().zip(&models) {
-            let kept = sink.of(name);
-            let stored: usize = kept.positions.get("").map_or(0, |position| position.parse().unwrap());
-            prop_assert!(stored <= model.covered);
-            prop_assert_eq!(&kept.durable, &model.rows[..stored].to_vec());
-            if !has_failed {
-                let is_refused = unloadable.iter().any(|refused| refused == name);
-                prop_assert_eq!(stored, if is_refused { 0 } else { model.covered });
-                prop_assert!(!kept.is_open());
-            }
-        }
-    }
 }
 
 /// A slice that reads pages for as long as there is room.

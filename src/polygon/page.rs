@@ -39,8 +39,6 @@ pub(super) struct PageReader {
     place: Place,
     envelope: Envelope,
     answer: Answer,
-    /// Whether a row's key has a value that does not fit it.
-    bad_key: bool,
 }
 
 /// The end of the text that came in so far.
@@ -80,7 +78,6 @@ impl PageReader {
             place: Place::default(),
             envelope: Envelope::new(spec),
             answer: Answer::default(),
-            bad_key: false,
         }
     }
 
@@ -198,7 +195,6 @@ impl PageReader {
         scanner.peek();
         let start = scanner.offset();
         self.transcoder.row(scanner, &mut self.answer.rows)?;
-        self.bad_key |= self.transcoder.key_misfit().is_some();
         if !self.guard.is_new(scanner.slice(start)) {
             self.answer.rows.remove_last();
             self.answer.repeated += 1;
@@ -216,7 +212,6 @@ impl Intake for PageReader {
         self.place = Place::default();
         self.envelope.clear();
         self.answer = Answer::default();
-        self.bad_key = false;
         // Those of an answer that was cut are of no interest.
         let _days = self.transcoder.take_days();
     }
@@ -241,13 +236,6 @@ impl Intake for PageReader {
         }
         let found = self.found();
         self.envelope.judge(&self.asked, &found)?;
-        if self.bad_key {
-            return Err(Error::new(
-                ErrorKind::Response,
-                "a row's primary key has a value of another type than it always had",
-            )
-            .hint("nothing of this slice is kept; report it if it stays so"));
-        }
         let answer = std::mem::take(&mut self.answer);
         let is_full = self.envelope.is_full(found.rows);
         Ok(Answer { next_url: self.envelope.next_url.take(), is_full, ..answer })

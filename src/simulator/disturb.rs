@@ -26,6 +26,9 @@ const OTHER_DAYS: &[(&str, &str)] = &[
     ("published_utc", "\"2001-09-09T01:46:40Z\""),
 ];
 
+/// Fields of the rows' keys: of a row the first of these that it has.
+const KEY: &[&str] = &["t", "sip_timestamp", "id", "ticker"];
+
 /// Fields that the vendor leaves out of some rows.
 const OPTIONAL: &[&str] = &["vw", "n", "conditions", "trf_id", "keywords", "cik", "record_date", "acronym"];
 
@@ -68,6 +71,16 @@ pub fn disturb(page: &mut Page, kind: FaultKind, url: &str, previous: Option<&[u
             let present: Vec<&&str> = OPTIONAL.iter().filter(|name| fields.contains_key(**name)).collect();
             if let Some(name) = present.get(usize::try_from(row).unwrap_or_default() % present.len().max(1)) {
                 fields.remove(**name);
+            }
+        }),
+        FaultKind::KeylessRows => map_rows(page, |fields, row| {
+            let Some(name) = KEY.iter().find(|name| fields.contains_key(**name)) else { return };
+            let name = (*name).to_owned();
+            match row {
+                0 => drop(fields.insert(name, "null".to_owned())),
+                1 => drop(fields.remove(&name)),
+                2 => drop(fields.insert(name, "{\"none\":true}".to_owned())),
+                _ => {}
             }
         }),
         // Where nothing is counted nobody could tell.

@@ -120,6 +120,9 @@ pub enum FaultKind {
     NullArrays,
     /// Rows lack an optional field. This changes the data.
     MissingField,
+    /// The first rows of a page have no key: its field is null in one, absent in the next,
+    /// an object in the third. This changes the data.
+    KeylessRows,
     /// The last row is missing, and the counts still count it; where there are none all
     /// rows come.
     FewerRows,

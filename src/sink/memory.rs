@@ -1,6 +1,6 @@
 //! A sink for tests, which holds those who use it to the contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -57,6 +57,8 @@ pub(crate) struct Kept {
     pub(crate) extracted_at: Vec<i64>,
     pub(crate) positions: BTreeMap<Arc<str>, String>,
     pub(crate) finished: usize,
+    /// The shards, reasons and texts of those that were rejected, each once.
+    pub(crate) rejected: BTreeSet<[String; 3]>,
     /// Rows of the transaction of all streams, and of its own.
     open: Vec<(String, i64)>,
     own: Vec<(String, i64)>,
@@ -105,7 +107,7 @@ impl Sink for Memory {
             let stream = &mut self.streams[index];
             (stream.open, stream.own) = (Vec::new(), Vec::new());
             let progress = Stored { positions: stream.positions.clone(), text: None };
-            opened.push(Ok(Opened { id: StreamId(index), progress }));
+            opened.push(Ok(Opened { id: StreamId(index), mode: target.mode, progress }));
         }
         Ok(opened)
     }
@@ -151,6 +153,11 @@ impl Sink for Memory {
             }
             let rows = stream.own.drain(..).chain(stream.open.drain(..)).collect();
             stream.keep(rows);
+            let rejected = portion.rejected.iter();
+            stream.rejected.extend(
+                rejected
+                    .map(|reject| [&reject.shard, reject.reason.as_str(), &reject.row].map(str::to_owned)),
+            );
             for moved in &portion.moves {
                 match &moved.position {
                     Some(position) => stream.positions.insert(Arc::clone(&moved.shard), position.clone()),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::batch::{Batch, Change, Extent};
+use crate::batch::{Batch, Change, Extent, Reject};
 use crate::catalog::{Metadata, Table};
 use crate::error::{Error, Result};
 pub use crate::mode::WriteMode;
@@ -35,6 +35,7 @@ pub(crate) mod model;
 pub mod numbers;
 mod one;
 mod ownership;
+mod quarantine;
 mod shards;
 pub mod snowflake;
 
@@ -63,7 +64,17 @@ pub struct Target {
     /// Statements that a commit with rows of the stream runs behind them in their
     /// transaction, in this order; [`BATCH`] in one stands for the rows.
     pub derived: Vec<Arc<str>>,
+    /// Rows without a primary key, where rows replace those with the same key, that may be
+    /// rejected in a run: one more fails the stream.
+    pub rejected_max: u64,
 }
+
+/// [`Target::rejected_max`], where nobody says another.
+pub const REJECTED_MAX: u64 = 1_000;
+
+/// The most that [`Target::rejected_max`] may be: a list in a statement of Snowflake's has
+/// 16,384 members at most [docs.snowflake.com, IN].
+pub const REJECTED_MAX_MAX: u64 = 10_000;
 
 impl Target {
     /// A table in the sink's schema whose runs the sink counts itself.
@@ -85,6 +96,7 @@ impl Target {
             grows: false,
             deletes: false,
             derived: Vec::new(),
+            rejected_max: REJECTED_MAX,
         }
     }
 
@@ -119,7 +131,7 @@ pub const BATCH: &str = "{batch}";
 /// Who writes when an Airbyte platform does, which does not say for which connection.
 pub const AIRBYTE: &str = "airbyte";
 
-/// The table of rows that no other could take. Everybody may write to it.
+/// The table of rows that their own cannot hold, one in each schema of tables.
 pub const REJECTED: &str = "_tapeline_rejected";
 
 /// A run as an Airbyte platform numbers it [airbyte_protocol.yaml, ConfiguredAirbyteStream].
@@ -175,6 +187,9 @@ pub struct StreamId(pub usize);
 pub struct Opened {
     /// By what it is named from here on.
     pub id: StreamId,
+    /// How its rows are written: as the target says, or, where a run of overwriting goes on
+    /// that somebody else counts, by key.
+    pub mode: WriteMode,
     /// What the last commits stored.
     pub progress: Stored,
 }
@@ -214,8 +229,17 @@ pub struct Portion<'a> {
     pub stream: StreamId,
     /// The shards that moved, each once.
     pub moves: Vec<Move>,
+    /// Rows that the table cannot hold: they go where such rows are kept.
+    pub rejected: &'a [Reject],
     /// All of the stream's progress after that as one text, for a sink that tells it.
     pub text: &'a (dyn Fn() -> String + Sync),
+}
+
+impl<'a> Portion<'a> {
+    /// Of a stream without rejected rows.
+    pub fn new(stream: StreamId, moves: Vec<Move>, text: &'a (dyn Fn() -> String + Sync)) -> Self {
+        Self { stream, moves, rejected: &[], text }
+    }
 }
 
 impl std::fmt::Debug for Portion<'_> {
@@ -289,6 +313,9 @@ pub trait Sink: Send {
     /// of it where their stream is named, and stay where it is not. Returns the streams that
     /// the warehouse refuses or that somebody else took over: of them nothing is durable but
     /// what the other one goes on from, and they are not to be used any more; the others are.
+    ///
+    /// Rejected rows are part of the transaction. The same one of a stream is kept once, also
+    /// when it comes again.
     ///
     /// # Errors
     /// After an error it is unknown whether the commit took place. The caller

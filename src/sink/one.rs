@@ -29,7 +29,7 @@ pub trait OneStream: Sink {
     async fn commit_one(&mut self, stream: StreamId, progress: &str) -> Result<()> {
         let moves = vec![Move { shard: Arc::from(""), position: Some(progress.to_owned()) }];
         let text = || progress.to_owned();
-        let mut refused = self.commit(&[Portion { stream, moves, text: &text }]).await?;
+        let mut refused = self.commit(&[Portion::new(stream, moves, &text)]).await?;
         refused.pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 }

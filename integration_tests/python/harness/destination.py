@@ -106,6 +106,8 @@ class Destination:
     commit_rows: int | None = None
     # What becomes of rows that are deleted at the source; none leaves it to the program.
     cdc_deletion_mode: str | None = None
+    # Records of a stream that may be rejected; none leaves it to the program.
+    rejected_max: int | None = None
 
     @property
     def config(self) -> Path:
@@ -114,7 +116,8 @@ class Destination:
             sink["numbers"] = self.numbers
         commit = {"commit": {"rows": self.commit_rows}} if self.commit_rows else {}
         deletes = {"cdc_deletion_mode": self.cdc_deletion_mode} if self.cdc_deletion_mode else {}
-        return self.workspace.input("destination.json", {"sink": sink, **commit, **deletes})
+        rejected = {} if self.rejected_max is None else {"rejected_max": self.rejected_max}
+        return self.workspace.input("destination.json", {"sink": sink, **commit, **deletes, **rejected})
 
     def write(self, catalog: Catalog, lines: Iterable[str], **more: Any) -> Outcome:
         """`write` of these lines."""

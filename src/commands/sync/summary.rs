@@ -48,9 +48,21 @@ struct Line {
     stream: String,
     outcome: Outcome,
     rows: u64,
+    /// Rows that went into the table of rejected rows.
+    rejected: u64,
     requests: u64,
     reached: Option<String>,
     took: Duration,
+}
+
+impl Line {
+    /// What became of the stream, and of rows that are not in its table.
+    fn verdict(&self) -> String {
+        match self.rejected {
+            0 => self.outcome.as_str().to_owned(),
+            rejected => format!("{}, {} rejected", self.outcome.as_str(), count(rejected)),
+        }
+    }
 }
 
 /// What a run did.
@@ -78,6 +90,7 @@ impl Summary {
                     stream: name.clone(),
                     outcome: outcome(done, counts),
                     rows: done.map_or(0, |done| done.rows),
+                    rejected: done.map_or(0, |done| done.rejected),
                     requests: counts.map_or(0, |counts| counts.requests),
                     reached: done.and_then(|done| done.reached).map(|day| trading_day(day).to_string()),
                     took: counts.map_or(Duration::ZERO, |counts| counts.elapsed(now)),
@@ -114,7 +127,7 @@ impl Summary {
                 count(line.requests),
                 line.reached.clone().unwrap_or_default(),
                 duration(line.took),
-                line.outcome.as_str().to_owned(),
+                line.verdict(),
             ]);
         }
         table.total([
@@ -138,6 +151,7 @@ impl Summary {
                     "stream": line.stream,
                     "outcome": line.outcome.as_str().replace(' ', "_"),
                     "rows": line.rows,
+                    "rejected": line.rejected,
                     "requests": line.requests,
                     "reached": line.reached,
                     "seconds": seconds(line.took),

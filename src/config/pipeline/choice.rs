@@ -22,6 +22,8 @@ pub struct RawChoice {
     pub table_prefix: Option<String>,
     /// The pipeline's when absent.
     pub metadata: Option<MetadataColumns>,
+    /// The pipeline's when absent.
+    pub rejected_max: Option<u64>,
     /// Whether other pipelines may write to the table too.
     pub shared: bool,
 }
@@ -62,6 +64,11 @@ struct Long {
     /// The columns about a row that the table has, in place of the pipeline's `metadata`.
     #[serde(default)]
     metadata: Option<MetadataColumns>,
+    /// How many rows without a primary key that tells them apart may go into
+    /// `_tapeline_rejected` in a run, in place of the pipeline's `rejected_max`.
+    #[serde(default)]
+    #[schemars(range(max = 10_000))]
+    rejected_max: Option<u64>,
     /// Whether other pipelines may write to the table too, which must say so as well: only
     /// for streams that are read ticker by ticker, in the mode `append_dedup`.
     #[serde(default)]
@@ -89,14 +96,15 @@ impl<'de> Visitor<'de> for ChoiceVisitor {
             mode: None,
             table_prefix: None,
             metadata: None,
+            rejected_max: None,
             shared: false,
         })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawChoice, A::Error> {
-        let Long { stream, mode, table_prefix, metadata, shared } =
+        let Long { stream, mode, table_prefix, metadata, rejected_max, shared } =
             Long::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(RawChoice { stream, mode, table_prefix, metadata, shared })
+        Ok(RawChoice { stream, mode, table_prefix, metadata, rejected_max, shared })
     }
 }
 

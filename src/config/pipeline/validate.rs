@@ -17,6 +17,7 @@ use crate::config::explain::suggest;
 use crate::config::source::SourceConfig;
 use crate::error::{Error, Result};
 use crate::mode::WriteMode;
+use crate::sink::{REJECTED_MAX, REJECTED_MAX_MAX};
 
 /// A mistake and the path of the field it is in.
 type Misplaced = (String, Error);
@@ -48,10 +49,13 @@ impl RawPipeline {
         let prefix = self.table_prefix.as_deref().unwrap_or_default();
         check_prefix(prefix).map_err(|error| ("table_prefix".to_owned(), error))?;
         let metadata = self.metadata.unwrap_or(MetadataColumns::Airbyte);
+        let rejected_max = self.rejected_max.unwrap_or(REJECTED_MAX);
+        check_rejected_max(rejected_max).map_err(|error| ("rejected_max".to_owned(), error))?;
+        let defaults = Defaults { prefix, metadata, rejected_max };
         Ok(Pipeline {
             name: self.name,
             path: path.to_owned(),
-            streams: choose(&self.streams, &source, Defaults { prefix, metadata })?,
+            streams: choose(&self.streams, &source, defaults)?,
             source,
             sink: self.sink,
             commit_rows,
@@ -159,11 +163,20 @@ fn check_prefix(prefix: &str) -> Result<()> {
     )))
 }
 
+fn check_rejected_max(max: u64) -> Result<()> {
+    if max <= REJECTED_MAX_MAX {
+        return Ok(());
+    }
+    Err(Error::config(format!("`rejected_max` {max} is more than {REJECTED_MAX_MAX}"))
+        .hint("more rows without a key than that are no exception: choose the mode append, which needs none"))
+}
+
 /// What holds of a stream that does not say it.
 #[derive(Clone, Copy)]
 struct Defaults<'a> {
     prefix: &'a str,
     metadata: MetadataColumns,
+    rejected_max: u64,
 }
 
 fn choose(
@@ -196,7 +209,9 @@ fn choice(entry: &RawChoice, known: &[Stream], defaults: Defaults<'_>) -> Result
     let name = format!("{prefix}{}", stream.table.name);
     let metadata = entry.metadata.unwrap_or(defaults.metadata).columns();
     let table = Arc::new(Table { name, metadata, ..(*stream.table).clone() });
-    Ok(Choice { stream, mode, table, shared: entry.shared })
+    let rejected_max = entry.rejected_max.unwrap_or(defaults.rejected_max);
+    check_rejected_max(rejected_max)?;
+    Ok(Choice { stream, mode, table, rejected_max, shared: entry.shared })
 }
 
 /// Refuses to share a table in which pipelines would replace each other's rows.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::batch::Lack;
 use crate::catalog::{Stream, streams};
 
 fn stream(name: &str) -> Stream {
@@ -301,15 +302,21 @@ proptest! {
 }
 
 #[test]
-fn a_row_whose_key_is_not_what_it_always_was_is_refused() {
-    let page = |time: &str| format!(r#"{{"status":"OK","results":[{{"t":{time},"o":1}},{{"t":2,"o":1}}]}}"#);
+fn a_row_whose_key_is_not_what_it_always_was_is_marked() {
+    let page = |time: &str| format!(r#"{{"status":"OK","results":[{{"t":2,"o":1}},{{{time}"o":1}}]}}"#);
     let mut reader = reader("stock_bars_1_minute");
-    for (time, refused) in [("1", false), ("\"soon\"", true), ("1", false)] {
-        let outcome = read(&mut reader, page(time).as_bytes(), &[]);
-        assert_eq!(
-            outcome.as_ref().is_err_and(|error| error.to_string().contains("primary key")),
-            refused,
-            "{time}"
-        );
+    for (text, lack) in [
+        ("\"t\":1,", None),
+        ("\"t\":\"soon\",", Some(Lack::Misfit)),
+        ("\"t\":null,", Some(Lack::Absent)),
+        ("", Some(Lack::Absent)),
+        ("\"t\":1,", None),
+    ] {
+        reader.begin();
+        reader.take(page(text).as_bytes()).unwrap();
+        let rows = reader.end().unwrap().rows;
+        let found: Vec<_> = rows.keyless().iter().map(|keyless| (keyless.row, keyless.lack)).collect();
+        assert_eq!(found, lack.map(|lack| (1, lack)).into_iter().collect::<Vec<_>>(), "{text}");
+        assert_eq!(rows.len(), 2, "{text}");
     }
 }

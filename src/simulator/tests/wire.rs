@@ -174,6 +174,7 @@ async fn answers_are_not_what_was_asked_for() {
         ("next_url_object", r#""next_url":{"cursor""#),
         ("other_ticker", r#""ticker":"ZZZZZ""#),
         ("other_days", r#""t":1000000000000"#),
+        ("keyless_rows", r#"{"none":true}"#),
         ("fewer_rows", r#""resultsCount":10"#),
         ("missing_next_url", r#""count":10}"#),
     ] {

@@ -32,6 +32,7 @@ mod look;
 mod merge;
 mod open;
 mod progress;
+mod quarantine;
 mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -273,8 +274,9 @@ impl Sink for DuckDbSink {
                 false => Arc::from([]),
             };
             let decoder = Arc::new(Decoder::new(&held));
+            let mode = target.mode;
             self.streams.push(Stream { target, decoder, key, is_torn: false });
-            Ok(Opened { id: StreamId(index), progress })
+            Ok(Opened { id: StreamId(index), mode, progress })
         });
         Ok(opened.collect())
     }
@@ -326,8 +328,11 @@ impl Sink for DuckDbSink {
 
     async fn commit(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
         self.whole()?;
-        let owned =
-            |portion: &Portion<'_>| OwnedPortion { stream: portion.stream.0, moves: portion.moves.clone() };
+        let owned = |portion: &Portion<'_>| OwnedPortion {
+            stream: portion.stream.0,
+            moves: portion.moves.clone(),
+            rejected: portion.rejected.to_vec(),
+        };
         let portions = portions.iter().map(owned).collect();
         let refused = self.ask(|reply| Command::Commit { portions, reply }).await?;
         Ok(refused.into_iter().map(|(stream, error)| (StreamId(stream), error)).collect())

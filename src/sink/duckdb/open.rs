@@ -10,6 +10,7 @@ use super::client::{Database, execute};
 use super::ddl::{self, Place, Tables};
 use super::evolve;
 use super::progress::{First, Ledger};
+use super::quarantine::Quarantine;
 use super::write::Stream;
 use crate::catalog::{Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +21,7 @@ use crate::sink::{Stored, Target, ownership};
 /// What is known of a schema while streams are opened.
 struct Schema {
     ledger: Arc<Ledger>,
+    quarantine: Arc<Quarantine>,
     heads: Heads,
 }
 
@@ -99,8 +101,11 @@ impl<'a> Opening<'a> {
             if !schemas.contains_key(name) {
                 ddl::ensure_schema(connection, &database.catalog, name)?;
                 let ledger = Ledger::open(connection, &database.catalog, name, &tables)?;
+                let quarantine = Quarantine::of(&database.catalog, name);
+                quarantine.ensure(connection, &tables)?;
                 let heads = ledger.heads(connection)?;
-                schemas.insert(name.clone(), Schema { ledger: Arc::new(ledger), heads });
+                let (ledger, quarantine) = (Arc::new(ledger), Arc::new(quarantine));
+                schemas.insert(name.clone(), Schema { ledger, quarantine, heads });
             }
         }
         Ok(Self { database, connection, tables, schemas, first })
@@ -160,6 +165,7 @@ impl<'a> Opening<'a> {
             table,
             into,
             ledger,
+            quarantine: Arc::clone(&schema.quarantine),
             head: claimed,
             first: first.filter(|_| text.is_some()),
             generation: takeover.generation,

@@ -28,7 +28,7 @@ const FIRST: &str = "_tapeline_progress_1";
 const FIRST_KEY: &str = "progress_key";
 
 /// Rows that one statement names.
-const ROWS_PER_STATEMENT: usize = 200;
+pub(super) const ROWS_PER_STATEMENT: usize = 200;
 
 /// The tables of progress of one schema.
 #[derive(Debug)]
@@ -311,11 +311,11 @@ impl Ledger {
 const POSITION: usize = 4;
 const SHARD: &str = "(?::VARCHAR, ?::VARCHAR, ?::BOOLEAN, ?::VARCHAR, ?::VARCHAR, ?::BIGINT, ?::BIGINT)";
 
-fn values(row: &str, count: usize) -> String {
+pub(super) fn values(row: &str, count: usize) -> String {
     format!("VALUES {}", vec![row; count].join(", "))
 }
 
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 

@@ -21,8 +21,9 @@ use super::feed::{self, Feed, Load};
 use super::merge::{self, Deletes, Key};
 use super::open;
 use super::progress::{First, Ledger};
+use super::quarantine::Quarantine;
 use super::worker::OpenedStream;
-use crate::batch::Extent;
+use crate::batch::{Extent, Reject};
 use crate::catalog::{ColumnType, Metadata, Table};
 use crate::error::{Error, Result};
 use crate::failpoint;
@@ -43,6 +44,7 @@ pub(super) struct Stream {
     /// The table that rows go to: `table`, or the one that will replace it.
     pub into: Place,
     pub ledger: Arc<Ledger>,
+    pub quarantine: Arc<Quarantine>,
     /// As it was last committed.
     pub head: Head,
     /// Where version 1 kept the progress that the next commit takes over.
@@ -71,6 +73,7 @@ pub(super) struct Stream {
 pub(super) struct OwnedPortion {
     pub stream: usize,
     pub moves: Vec<Move>,
+    pub rejected: Vec<Reject>,
 }
 
 /// Everything that the worker's thread has.

@@ -26,6 +26,7 @@ mod look;
 mod merge;
 mod open;
 mod progress;
+mod quarantine;
 mod statement;
 mod write;
 
@@ -285,7 +286,8 @@ impl SnowflakeSink {
             let lines = i64::try_from(stream.lines).or_fail(ErrorKind::Bug, || "too many rows".to_owned())?;
             provided = Provided::Loaded(lines);
         }
-        progress::advance(session, place, target, *head, provided).await?;
+        let kept = quarantine::add(session, place, target, portion.rejected).await?;
+        progress::advance(session, place, target, *head, provided, kept.as_deref()).await?;
         if stream.lines > 0 {
             self.run(format!("DELETE FROM {}", ident(LOAD))).await?;
         }
@@ -425,8 +427,9 @@ impl Sink for SnowflakeSink {
         for target in targets {
             let stream = open::of_stream(opening.open(target).await, target);
             opened.push(stream.map(|(stream, progress)| {
+                let mode = stream.target.mode;
                 streams.push(stream);
-                Opened { id: StreamId(self.streams.len() + streams.len() - 1), progress }
+                Opened { id: StreamId(self.streams.len() + streams.len() - 1), mode, progress }
             }));
         }
         self.streams.append(&mut streams);
@@ -551,7 +554,7 @@ impl SnowflakeSink {
                 self.run(merge::replace(table, into, &target.table)).await?;
             }
             let provided = Provided::Finished(merge::is_replaced(table, into, &target.table, *generation));
-            progress::advance(session, place, target, *head, provided).await?;
+            progress::advance(session, place, target, *head, provided, None).await?;
             progress::change_over(session, place, target).await?;
             match first {
                 Some(first) => session.execute(First::forget(first, &target.first_key())).await.map(drop),

@@ -12,7 +12,7 @@ use super::ddl::{self, Lifetime, Place, Tables};
 use super::progress::{self, First};
 use super::statement::Statement;
 use super::write::Writer;
-use super::{Stream, evolve, merge, next_table};
+use super::{Stream, evolve, merge, next_table, quarantine};
 use crate::catalog::Metadata;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
@@ -55,6 +55,7 @@ impl<'a> Opening<'a> {
 
     async fn enter(&mut self, place: Place, tables: Tables) -> Result<()> {
         progress::ensure(self.session, &place, &tables).await?;
+        quarantine::ensure(self.session, &place, &tables).await?;
         let heads = progress::heads(self.session, &place).await?;
         self.schemas.insert(place.schema.clone(), Schema { place, tables, heads });
         Ok(())

@@ -323,13 +323,15 @@ pub(super) enum Provided {
     Finished(String),
 }
 
-/// Moves a stream's row to the next version, and to the next generation when its run is finished.
+/// Moves a stream's row to the next version, and to the next generation when its run is
+/// finished. What is `kept` is SQL that must be true besides.
 pub(super) async fn advance(
     session: &dyn Warehouse,
     place: &Place,
     target: &Target,
     head: Head,
     provided: Provided,
+    kept: Option<&str>,
 ) -> Result<()> {
     let (finished, condition) = match &provided {
         Provided::Nothing => ("", String::new()),
@@ -339,9 +341,10 @@ pub(super) async fn advance(
             (", \"GENERATION\" = \"NEXT_GENERATION\", \"NEXT_GENERATION\" = NULL", format!(" AND {sql}"))
         }
     };
+    let kept = kept.map(|kept| format!(" AND {kept}")).unwrap_or_default();
     let sql = format!(
         "UPDATE {} SET \"VERSION\" = \"VERSION\" + 1{finished}, \"UPDATED_AT\" = CURRENT_TIMESTAMP() \
-         WHERE \"PIPELINE\" = ? AND \"STREAM\" = ? AND \"VERSION\" = ?{condition}",
+         WHERE \"PIPELINE\" = ? AND \"STREAM\" = ? AND \"VERSION\" = ?{condition}{kept}",
         place.table(STREAMS)
     );
     let mut statement = Statement::new(sql).text(&target.pipeline).text(&target.stream).integer(head.version);

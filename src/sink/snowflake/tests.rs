@@ -303,7 +303,7 @@ async fn parts_go_without_rows_in_their_place() {
         crate::sink::Move { shard: "never there".into(), position: None },
     ];
     let text = String::new;
-    let refused = sink.commit(&[Portion { stream, moves, text: &text }]).await.unwrap();
+    let refused = sink.commit(&[Portion::new(stream, moves, &text)]).await.unwrap();
     assert!(refused.is_empty());
     let log = log.lock().unwrap();
     let begins = |head: &str| log.iter().filter(|sql| sql.starts_with(head)).collect::<Vec<_>>();
@@ -339,7 +339,7 @@ async fn a_commit_of_ten_shards_says_the_same_whatever_else_is_stored() {
             position: Some("after".to_owned()),
         };
         let (moves, text) = ((0..10).map(to).collect(), String::new);
-        sink.commit(&[Portion { stream, moves, text: &text }]).await.unwrap();
+        sink.commit(&[Portion::new(stream, moves, &text)]).await.unwrap();
         said.push(log.lock().unwrap().clone());
     }
     let [few, more, many] = &said[..] else { unreachable!("three were made") };

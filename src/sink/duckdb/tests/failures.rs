@@ -152,8 +152,7 @@ async fn a_refused_stream_leaves_the_others_their_rows() {
         write(&mut sink, ids[2], &tables[2], &[bar("A", 2, 2)]).await;
         let text = String::new;
         let moves = || vec![Move { shard: "".into(), position: Some("1".to_owned()) }];
-        let portions: Vec<Portion<'_>> =
-            ids.iter().map(|id| Portion { stream: *id, moves: moves(), text: &text }).collect();
+        let portions: Vec<Portion<'_>> = ids.iter().map(|id| Portion::new(*id, moves(), &text)).collect();
         let refused = sink.commit(&portions).await.unwrap();
         let told: Vec<_> = refused.iter().map(|(id, error)| (*id, error.stream())).collect();
         assert_eq!(told, [(ids[1], Some("b"))]);

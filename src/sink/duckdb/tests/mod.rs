@@ -10,6 +10,7 @@ mod metadata;
 mod modes;
 mod moments;
 mod numbers;
+mod rejected;
 mod rewrite;
 mod runs;
 mod schema;
@@ -146,7 +147,7 @@ async fn commit(sink: &mut DuckDbSink, stream: StreamId, progress: &str) {
 async fn commit_all(sink: &mut DuckDbSink, streams: &[StreamId], progress: &str) -> Vec<(StreamId, Error)> {
     let text = String::new;
     let moves = || vec![Move { shard: "".into(), position: Some(progress.to_owned()) }];
-    let portion = |stream: &StreamId| Portion { stream: *stream, moves: moves(), text: &text };
+    let portion = |stream: &StreamId| Portion::new(*stream, moves(), &text);
     let portions: Vec<Portion<'_>> = streams.iter().map(portion).collect();
     sink.commit(&portions).await.expect("the commit succeeds")
 }

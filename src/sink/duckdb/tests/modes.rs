@@ -232,7 +232,7 @@ async fn an_overwritten_table_changes_over_at_the_end_only() {
     assert_eq!(file.rows("SELECT DISTINCT _airbyte_generation_id::VARCHAR FROM polygon.bars"), ["2"]);
     assert_eq!(
         file.rows("SELECT table_name FROM duckdb_tables() ORDER BY 1"),
-        ["_tapeline_progress", "_tapeline_streams", "bars"],
+        ["_tapeline_progress", "_tapeline_rejected", "_tapeline_streams", "bars"],
         "nothing is left over"
     );
 }
@@ -319,10 +319,7 @@ async fn streams_commit_together_and_rows_ahead_of_them_by_themselves() {
     write(&mut sink, first, &table, &[bar("A", 2, 2)]).await;
     let text = String::new;
     let at = |position: &str| vec![Move { shard: "".into(), position: Some(position.to_owned()) }];
-    let portions = [
-        Portion { stream: first, moves: at("first again"), text: &text },
-        Portion { stream: second, moves: at("second"), text: &text },
-    ];
+    let portions = [Portion::new(first, at("first again"), &text), Portion::new(second, at("second"), &text)];
     sink.commit(&portions).await.unwrap();
     write(&mut sink, first, &table, &[bar("LOST", 1, 1)]).await;
     drop(sink);
@@ -347,7 +344,7 @@ async fn a_shard_is_a_row_that_moves_by_compare_and_set() {
         shards.map(moved).collect::<Vec<_>>()
     };
     for (shards, position) in [(0..450, "1"), (100..500, "2"), (3..4, "3")] {
-        let portion = Portion { stream, moves: moves(shards, position), text: &text };
+        let portion = Portion::new(stream, moves(shards, position), &text);
         sink.commit(&[portion]).await.unwrap();
     }
     drop(sink);
@@ -383,7 +380,7 @@ async fn a_commit_changes_the_rows_of_the_shards_that_it_moves_only() {
                 position: Some(commit.to_string()),
             };
             let moves = shards.iter().map(to).collect();
-            sink.commit(&[Portion { stream, moves, text: &text }]).await.unwrap();
+            sink.commit(&[Portion::new(stream, moves, &text)]).await.unwrap();
             for shard in shards {
                 moved[shard] = (commit, moved[shard].1 + 1);
             }
@@ -428,7 +425,7 @@ async fn a_shard_without_a_position_is_forgotten_and_can_come_again() {
         vec![moved("A", Some("3"))],
         vec![moved("B", None)],
     ] {
-        let portion = Portion { stream, moves, text: &text };
+        let portion = Portion::new(stream, moves, &text);
         assert!(sink.commit(&[portion]).await.unwrap().is_empty());
     }
     drop(sink);

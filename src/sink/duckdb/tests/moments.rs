@@ -37,7 +37,7 @@ const FOREVER: &str = "9999-12-31T23:59:59.999999Z";
 async fn commit_all(sink: &mut DuckDbSink, streams: &[StreamId]) -> Vec<StreamId> {
     let text = || "1".to_owned();
     let moves = || vec![Move { shard: Arc::from(""), position: Some("1".to_owned()) }];
-    let portions = streams.iter().map(|id| Portion { stream: *id, moves: moves(), text: &text });
+    let portions = streams.iter().map(|id| Portion::new(*id, moves(), &text));
     let refused = sink.commit(&portions.collect::<Vec<_>>()).await.unwrap();
     refused.into_iter().map(|(id, _)| id).collect()
 }

@@ -89,7 +89,7 @@ async fn room_that_another_stream_took_with_it_is_made_again() {
         sink.write(ids[0], Batch { ahead, ..batch(&table, &rows(&[(3, "0.5")])) }).await.unwrap();
         let text = || "1".to_owned();
         let moves = || vec![Move { shard: Arc::from(""), position: Some("1".to_owned()) }];
-        let portions = ids.iter().map(|id| Portion { stream: *id, moves: moves(), text: &text });
+        let portions = ids.iter().map(|id| Portion::new(*id, moves(), &text));
         let refused = sink.commit(&portions.collect::<Vec<_>>()).await.unwrap();
         assert_eq!(refused.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [ids[1]]);
         // What was committed stays wide, and the next rows go there.
@@ -151,7 +151,7 @@ async fn streams_of_one_table_do_not_narrow_each_others_columns() {
     write(&mut sink, second, &table, &rows(&[(2, "12345678901")])).await;
     let text = || "1".to_owned();
     let moves = || vec![Move { shard: Arc::from(""), position: Some("1".to_owned()) }];
-    let portions = [first, second].map(|id| Portion { stream: id, moves: moves(), text: &text });
+    let portions = [first, second].map(|id| Portion::new(id, moves(), &text));
     assert!(sink.commit(&portions).await.unwrap().is_empty());
     drop(sink);
     assert_eq!(file.rows(TYPE), ["DECIMAL(25,14)|It's v."]);

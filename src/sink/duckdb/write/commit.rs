@@ -186,6 +186,8 @@ impl Writer {
             if let Some(first) = &stream.first {
                 First::forget(connection, first, &stream.target.first_key())?;
             }
+            let added = stream.quarantine.add(connection, &stream.target, &portion.rejected);
+            added.map_err(|error| error.in_stream(self.name(portion.stream)))?;
         }
         for (ledger, advances) in of_schemas {
             ledger.advance(connection, &advances).map_err(|error| match portions {
