@@ -296,4 +296,6 @@ def test_a_record_of_a_stream_that_is_not_configured_is_an_error(destination: De
     assert "the configured catalogue does not have" in error["message"], error
     # What was complete before is kept.
     destination.assert_is("s", [row(1)])
-    assert Counter(name for _, name in destination.tables()) == {"s": 1, "_tapeline_progress": 1, "_tapeline_streams": 1}
+    assert Counter(name for _, name in destination.tables()) == {
+        "s": 1, "_tapeline_progress": 1, "_tapeline_rejected": 1, "_tapeline_streams": 1
+    }

@@ -367,7 +367,7 @@ def test_data_that_is_no_object_is_an_error(destination: Destination, data: str)
 def rejected(destination: Destination) -> list[tuple[str, Row]]:
     """The records that were kept apart, and why."""
     rows = destination.rows("_tapeline_rejected")
-    assert {(row["pipeline"], row["stream"]) for row in rows} <= {("airbyte", "polygon.s"), ("airbyte", "polygon.splits")}
+    assert {(row["pipeline"], row["stream"]) for row in rows} <= {("airbyte", "polygon/s"), ("airbyte", "polygon/splits")}
     return [(row["reason"], json.loads(row["record"])) for row in rows]
 
 
@@ -386,7 +386,7 @@ def test_records_whose_key_is_none_are_kept_apart(destination: Destination) -> N
     # They came twice, and are there once.
     assert rejected(destination) == list(zip([misfit, absent, absent], rows, strict=True))
     again = replace(destination, rejected_max=2).write(dedup, lines)
-    assert again.code == 1 and b"at most 2 may be rejected" in again.stdout, again.describe()
+    assert again.code == 2 and b"at most 2 may be rejected" in again.stdout, again.describe()
     assert len(rejected(destination)) == 3
 
 

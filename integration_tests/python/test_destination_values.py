@@ -127,8 +127,9 @@ def test_bytes_that_are_no_text_are_marked_where_they_are(destination: Destinati
 
 def test_a_key_that_would_have_to_be_mended_merges_no_rows(destination: Destination) -> None:
     """Two halves of pairs are one replacement character."""
-    dedup = catalog(stream("s", {"k": TEXT}), mode="append_dedup", key="k")
-    lines = [record("s", r'{"k":"\ud800"}'), record("s", r'{"k":"\ud801"}'), state("s", 1), status("s")]
+    dedup = catalog(stream("s", {"k": TEXT, "id": ID}), mode="append_dedup", key="k")
+    halves = [record("s", r'{"k":"\ud800","id":1}'), record("s", r'{"k":"\ud801","id":2}')]
+    lines = [*halves, state("s", 1), status("s")]
     destination.write(dedup, lines).succeeded()
     assert len(destination.rows("_tapeline_rejected")) == 2
 

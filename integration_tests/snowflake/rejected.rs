@@ -102,7 +102,6 @@ async fn the_table_of_version_1_makes_room() {
     let sink = connect(&schema).await;
     let place = format!("\"INTEGRATION\".\"{}\"", schema.to_uppercase());
     for sql in [
-        format!("CREATE SCHEMA {place}"),
         format!(
             "CREATE TABLE {place}.\"_TAPELINE_REJECTED\" (\"STREAM\" VARCHAR, \"REASON\" VARCHAR, \"ROW\" VARIANT)"
         ),

@@ -202,7 +202,7 @@ impl Records {
             extracted_at: ExtractedAt::Each(std::mem::take(&mut stream.emitted_at)),
             replaces: None,
         };
-        self.queue.push_back(Item::Event(index, Event::Rows(arrival)));
+        self.queue.push_back(Item::Event(index, Event::Rows(Box::new(arrival))));
     }
 
     /// The stream of a STATE or a status; none when it is not configured, which is told

@@ -15,7 +15,7 @@ pub enum Event {
     /// It begins, and there is so much to read.
     Started(Estimate),
     /// Here are rows, which nothing covers yet.
-    Rows(Arrival),
+    Rows(Box<Arrival>),
     /// Everything up to here is covered: a slice of a partition ends.
     Covered {
         /// The partition; empty for the whole stream.

@@ -35,15 +35,6 @@ pub(super) struct Held {
     ahead: u64,
 }
 
-/// What must happen before there is room again.
-#[derive(Debug)]
-pub(super) enum Spill {
-    /// These rows go into the sink.
-    Write(Batch),
-    /// The transaction must be committed first.
-    Commit,
-}
-
 impl Held {
     /// Adds rows that are not covered yet.
     pub fn add(&mut self, arrival: Arrival) {
@@ -76,17 +67,17 @@ impl Held {
         more
     }
 
-    /// What to do to make room.
-    pub fn spill(&mut self, table: &Arc<Table>) -> Spill {
-        if let Some(batch) = self.take_covered(table) {
-            return Spill::Write(batch);
+    /// The rows that go into the sink to make room; none when the transaction must be
+    /// committed first.
+    pub fn spill(&mut self, table: &Arc<Table>) -> Option<Batch> {
+        if self.covered > 0 {
+            return self.take_covered(table);
         }
         if self.sunk > 0 {
-            return Spill::Commit;
+            return None;
         }
         self.ahead += self.rows.len() as u64;
-        let ahead = Batch { ahead: true, ..self.take(table, self.rows.len()) };
-        Spill::Write(ahead)
+        Some(Batch { ahead: true, ..self.take(table, self.rows.len()) })
     }
 
     /// The covered rows that wait; they count as being in the sink from here on.
@@ -196,10 +187,7 @@ mod tests {
     }
 
     fn written(held: &mut Held) -> Batch {
-        match held.spill(&table()) {
-            Spill::Write(batch) => batch,
-            Spill::Commit => panic!("a commit first"),
-        }
+        held.spill(&table()).expect("no commit has to be first")
     }
 
     #[test]
@@ -212,7 +200,7 @@ mod tests {
         assert_eq!((told(&first), first.ahead, first.replaces), (vec![0, 1, 2], false, vec![extent(1)]));
         assert!(held.is_dirty() && !held.is_ahead() && held.covered_bytes() == 0 && held.bytes() == 4);
         // The rest may not join them in their transaction.
-        assert!(matches!(held.spill(&table()), Spill::Commit));
+        assert!(held.spill(&table()).is_none());
         assert_eq!(held.committed(), 3);
         let second = written(&mut held);
         assert_eq!((told(&second), second.ahead, second.replaces), (vec![3, 4], true, vec![extent(4)]));

@@ -83,7 +83,7 @@ async fn read(
             match fetcher.next().await {
                 Ok(Fetched::Page(page, room)) => {
                     let arrival = Arrival::of(Arc::clone(&partition), *page);
-                    events.send((index, Event::Rows(arrival))).await.ok()?;
+                    events.send((index, Event::Rows(Box::new(arrival)))).await.ok()?;
                     // The engine bounds what it holds itself.
                     drop(room);
                 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::feed::Arrival;
-use super::held::{Held, Spill};
+use super::held::Held;
 use super::rejects::Rejects;
 use crate::batch::{Batch, Extent};
 use crate::catalog::Table;
@@ -151,9 +151,9 @@ impl StreamRun {
 
     /// As in [`Held::spill`]. A cover without rows of its own has to be committed before
     /// rows that it does not cover may be in a transaction that names the stream.
-    pub fn spill(&mut self) -> Spill {
+    pub fn spill(&mut self) -> Option<Batch> {
         if self.held.covered_bytes() == 0 && self.is_dirty() {
-            return Spill::Commit;
+            return None;
         }
         self.held.spill(&self.table)
     }
@@ -168,10 +168,7 @@ impl StreamRun {
         if self.held.bytes() == 0 {
             return None;
         }
-        match self.held.spill(&self.table) {
-            Spill::Write(batch) => Some(batch),
-            Spill::Commit => None,
-        }
+        self.held.spill(&self.table)
     }
 
     /// Whether the sink holds rows that are not covered.

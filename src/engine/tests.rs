@@ -8,10 +8,12 @@ use super::fetch::{Fetched, Fetcher};
 use super::*;
 use crate::batch::{ExtractedAt, Rows};
 use crate::catalog::streams;
-use crate::observe::Silent;
+use crate::checkpoint::Cover;
+use crate::error::{Error, ErrorKind};
+use crate::observe::{self, Silent};
 use crate::sink::abilities::tests::ALL;
 use crate::sink::memory::Memory;
-use crate::sink::{Abilities, Durability};
+use crate::sink::{Abilities, Durability, Joins};
 use crate::source::scripted::{Script, Scripted, failing, slice, whole};
 use crate::source::{AHEAD_BYTES_MAX, Estimate, Page, Pages, Plan, Slice};
 
@@ -403,7 +405,7 @@ fn row(text: &str) -> Event {
     let mut rows = Rows::default();
     rows.push(text.as_bytes());
     let extracted_at = ExtractedAt::All(0);
-    Event::Rows(Arrival { partition: Arc::from(""), rows, extracted_at, replaces: None })
+    Event::Rows(Box::new(Arrival { partition: Arc::from(""), rows, extracted_at, replaces: None }))
 }
 
 fn foreign(position: &str) -> Event {

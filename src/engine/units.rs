@@ -76,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::feed::Arrival;
-    use super::super::held::{Held, Spill};
+    use super::super::held::Held;
     use super::*;
     use crate::batch::{Batch, ExtractedAt, Rows};
     use crate::catalog::{Metadata, Table};
@@ -144,7 +144,7 @@ mod tests {
                         row += more;
                     }
                     Step::Cover(next) => {
-                        if is_ahead && held.bytes() > 0 && let Spill::Write(batch) = held.spill(&table) {
+                        if is_ahead && held.bytes() > 0 && let Some(batch) = held.spill(&table) {
                             batches.push((batch, committed));
                         }
                         held.cover(&Arc::from(partition.to_string()));
@@ -156,7 +156,7 @@ mod tests {
                         row = 0;
                     }
                     Step::Spill if held.bytes() > 0 => {
-                        if let Spill::Write(batch) = held.spill(&table) {
+                        if let Some(batch) = held.spill(&table) {
                             batches.push((batch, committed));
                         }
                     }

@@ -22,7 +22,7 @@ fn arrival(modelled: &[Modelled]) -> Event {
         rows.push(text.as_bytes());
     }
     let extracted_at = ExtractedAt::Each(modelled.iter().map(|row| row.at).collect());
-    Event::Rows(Arrival { partition: Arc::from(""), rows, extracted_at, replaces: None })
+    Event::Rows(Box::new(Arrival { partition: Arc::from(""), rows, extracted_at, replaces: None }))
 }
 
 /// What a stream of the model test says.
