@@ -248,3 +248,90 @@ impl StreamRun {
 pub(super) fn text_of(checkpoint: &Checkpoint) -> impl Fn() -> String + Sync {
     || checkpoint.to_json()
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::batch::{Bound, ExtractedAt, Lack, Rows};
+    use crate::catalog::Metadata;
+    use crate::sink::WriteMode;
+
+    /// A stream of a table with this key.
+    fn stream(key: &[&str], rejected_max: u64) -> StreamRun {
+        let table = Table {
+            name: "t".to_owned(),
+            columns: Vec::new(),
+            key: key.iter().map(|&column| column.to_owned()).collect(),
+            cursor: None,
+            version: None,
+            metadata: Metadata::ALL.to_vec(),
+        };
+        let target =
+            Target { rejected_max, ..Target::new("p", "s", Arc::new(table), WriteMode::AppendDedup) };
+        StreamRun::new(StreamId(0), &target, Checkpoint::default(), false)
+    }
+
+    fn part() -> Extent {
+        let from = Bound::Day(date(2024, 1, 2));
+        Extent { partition: None, cursor: "d".to_owned(), from, until: None }
+    }
+
+    /// Rows of a page, the first so many of them without a key.
+    fn arrival(keyless: usize, rows: usize, replaces: Option<Extent>) -> Arrival {
+        let mut all = Rows::default();
+        for row in 0..rows {
+            if row < keyless {
+                all.note_keyless(0, Lack::Absent);
+            }
+            all.push(b"{}");
+        }
+        Arrival { partition: Arc::from("A"), rows: all, extracted_at: ExtractedAt::All(0), replaces }
+    }
+
+    fn cover(stream: &mut StreamRun) {
+        stream.cover(&Arc::from("A"), Cover::Foreign("{}".into()));
+    }
+
+    /// What a slice is the whole of goes with the first of its rows that are written.
+    #[test]
+    fn a_page_whose_rows_were_all_rejected_leaves_its_part_to_the_next_one() {
+        let mut stream = stream(&["k"], 9);
+        stream.add(arrival(2, 2, Some(part())));
+        stream.add(arrival(1, 3, None));
+        cover(&mut stream);
+        let batch = stream.take_covered().unwrap();
+        assert_eq!((batch.rows.len(), batch.replaces), (2, vec![part()]));
+
+        // The next slice has a part of its own, or none.
+        for end in [cover, |stream: &mut StreamRun| drop(stream.forget_uncovered())] {
+            stream.add(arrival(2, 2, Some(part())));
+            end(&mut stream);
+            stream.add(arrival(0, 1, None));
+            cover(&mut stream);
+            assert_eq!(stream.take_covered().unwrap().replaces, []);
+        }
+    }
+
+    #[test]
+    fn so_many_are_rejected_in_a_run_over_all_its_commits() {
+        let mut stream = stream(&["k"], 3);
+        for (more, may) in [(2, true), (1, true), (0, true), (1, false)] {
+            stream.add(arrival(more, more + 1, None));
+            assert_eq!(stream.rejects().unwrap().too_many().is_none(), may);
+            cover(&mut stream);
+            assert_eq!(stream.committed().rejected, more as u64);
+        }
+    }
+
+    /// A row that replaces no other is one whatever its key is.
+    #[test]
+    fn nothing_is_rejected_where_rows_are_added() {
+        let mut stream = stream(&[], 0);
+        stream.add(arrival(2, 3, None));
+        assert!(stream.rejects().is_none());
+        cover(&mut stream);
+        assert_eq!(stream.take_covered().unwrap().rows.len(), 3);
+    }
+}

@@ -7,7 +7,8 @@ use super::layer::tests::refused_with;
 use super::*;
 use crate::batch::{ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, Metadata, Table};
-use crate::sink::OneStream;
+use crate::sink::quarantine::tests::reject;
+use crate::sink::{OneStream, Portion};
 
 /// What a statement is answered with, if it is not as usual.
 type Rule = Box<dyn Fn(&str) -> Option<Result<Answer>> + Send + Sync>;
@@ -125,6 +126,31 @@ async fn rows_and_progress_are_one_transaction_without_ddl() {
         update.ends_with("AND \"VERSION\" = ? AND (SELECT COUNT(*) FROM \"_TAPELINE_LOAD\") = ?"),
         "{update}"
     );
+}
+
+/// Progress is past them only when they are there.
+#[tokio::test]
+async fn rejected_rows_are_in_the_transaction_of_the_progress_past_them() {
+    let (mut sink, stream, log) = written(usual()).await;
+    let text = String::new;
+    let moves = vec![crate::sink::Move { shard: "".into(), position: Some("next".to_owned()) }];
+    let rejected = ["1", "2", "2"].map(|row| reject("A", "none", row));
+    let portion = Portion { rejected: &rejected, ..Portion::new(stream, moves, &text) };
+    assert!(sink.commit(&[portion]).await.unwrap().is_empty());
+    let heads = heads(&log);
+    let expected = [
+        "BEGIN TRANSACTION",
+        "COPY INTO",
+        "MERGE INTO",
+        "INSERT INTO",
+        "UPDATE \"D\".\"S\".\"_TAPELINE_STREAMS\"",
+    ];
+    assert_eq!(heads[1..6], expected);
+    let log = log.lock().unwrap();
+    assert!(log[4].starts_with("INSERT INTO \"D\".\"S\".\"_TAPELINE_REJECTED\" "), "{}", log[4]);
+    let (_, kept) =
+        log[5].split_once("= ? AND (SELECT COUNT(*) FROM \"D\".\"S\".\"_TAPELINE_REJECTED\"").unwrap();
+    assert!(kept.ends_with(") >= 2") && kept.matches('\'').count() == 4, "{kept}");
 }
 
 #[tokio::test]
