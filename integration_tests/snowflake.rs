@@ -11,6 +11,7 @@ mod deletes;
 mod derived;
 mod evolve;
 mod gate;
+mod grow;
 mod joint;
 mod metadata;
 mod platform;

@@ -13,7 +13,8 @@ pub const EXTRA_COLUMN: &str = "additional_properties";
 pub struct Table {
     /// Lower-case letters, digits and underscores.
     pub name: String,
-    /// In the order of the catalogue; the last is [`EXTRA_COLUMN`].
+    /// In the order of the catalogue, of which the last is [`EXTRA_COLUMN`]; behind it those
+    /// that the table learned on the way.
     pub columns: Vec<Column>,
     /// Names of the key columns. They are compared null-safe.
     pub key: Vec<String>,
@@ -104,6 +105,20 @@ impl Table {
         self.metadata.contains(&metadata)
     }
 
+    /// The table with more columns behind its own: each row of it is a row of that one. None
+    /// when it has one of them already, whatever the case of its letters.
+    pub fn grown(&self, more: &[Column]) -> Option<Self> {
+        let mut grown = self.clone();
+        for column in more {
+            let is_same = |name: &str| name.to_lowercase() == column.name.to_lowercase();
+            if grown.names().any(is_same) {
+                return None;
+            }
+            grown.columns.push(column.clone());
+        }
+        Some(grown)
+    }
+
     /// The names of all of its columns, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let own = self.columns.iter().map(|column| column.name.as_str());
@@ -142,4 +157,22 @@ fn field_column(field: &Field) -> Column {
         Kind::Json => ColumnType::Json,
     };
     Column { name: field.name.to_owned(), ty, doc: field.doc.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_learns_columns_that_it_lacks() {
+        let table = crate::catalog::streams(&[]).swap_remove(0).table;
+        let column = |name: &str| Column { name: name.to_owned(), ty: ColumnType::Text, doc: String::new() };
+        let grown = table.grown(&[column("new"), column("newer")]).unwrap();
+        assert_eq!(grown.columns[..table.columns.len()], table.columns);
+        assert_eq!((grown.position("newer"), &grown.key), (Some(table.columns.len() + 1), &table.key));
+        for known in ["TICKER", EXTRA_COLUMN, "_airbyte_Raw_id"] {
+            assert_eq!(table.grown(&[column(known)]), None, "{known}");
+        }
+        assert_eq!(table.grown(&[column("new"), column("NEW")]), None);
+    }
 }

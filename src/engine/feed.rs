@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::batch::{Extent, ExtractedAt, Rows};
+use crate::catalog::Column;
 use crate::checkpoint::Cover;
 use crate::error::{Error, Result};
 use crate::source::{Estimate, Page};
@@ -16,6 +17,10 @@ pub enum Event {
     Started(Estimate),
     /// Here are rows, which nothing covers yet.
     Rows(Box<Arrival>),
+    /// The stream's table has these columns more, behind those before: rows that come from
+    /// here on may have values there. Only of streams whose target
+    /// [grows](crate::sink::Target::grows).
+    Grown(Vec<Column>),
     /// Everything up to here is covered: a slice of a partition ends.
     Covered {
         /// The partition; empty for the whole stream.

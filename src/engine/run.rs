@@ -12,6 +12,7 @@ use super::report::{Report, StreamReport};
 use super::stream::{Committed, StreamRun, text_of};
 use super::{Engine, stopped};
 use crate::batch::Batch;
+use crate::catalog::Column;
 use crate::checkpoint::{Checkpoint, Cover};
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::failpoint;
@@ -160,6 +161,7 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Event::Rows(arrival) => self.rows(index, *arrival, feed).await,
+            Event::Grown(more) => self.grown(index, &more, feed).await,
             Event::Passed if self.streams.iter().flatten().any(StreamRun::is_dirty) => {
                 self.since.get_or_insert_with(Instant::now);
                 Ok(())
@@ -201,6 +203,31 @@ impl<'a> Run<'a> {
             self.make_room(largest, feed).await?;
         }
         Ok(())
+    }
+
+    /// Gives a stream's table columns. What is covered is committed before: no rows wait in
+    /// the sink then but those ahead.
+    async fn grown(&mut self, index: usize, more: &[Column], feed: &mut dyn Feed) -> Result<(), Failure> {
+        self.settle(feed, true).await?;
+        // It may have been refused.
+        if self.told.contains(&index) {
+            return Ok(());
+        }
+        let name = self.names[index].clone();
+        let stream = self.stream(index)?;
+        let (id, table) = (stream.id, stream.grown(more));
+        let table = table.map_err(|error| Failure::Sink(error.in_stream(&name)))?;
+        failpoint::pass();
+        match self.sink.evolve(id, Arc::clone(&table)).await {
+            Ok(()) => {
+                self.stream(index)?.grow(table);
+                Ok(())
+            }
+            Err(error) if error.kind().policy().scope == Scope::Run => {
+                Err(Failure::Sink(error.in_stream(&name)))
+            }
+            Err(error) => self.give_up(index, error, feed).await,
+        }
     }
 
     /// Ends a stream that its source goes on with.

@@ -7,7 +7,7 @@ use super::feed::Arrival;
 use super::held::Held;
 use super::rejects::Rejects;
 use crate::batch::{Batch, Extent};
-use crate::catalog::Table;
+use crate::catalog::{Column, Table};
 use crate::checkpoint::{Checkpoint, Cover};
 use crate::error::{Error, ErrorKind, Result, listed};
 use crate::sink::{Move, Portion, StreamId, Target};
@@ -27,6 +27,8 @@ pub(super) struct StreamRun {
     /// Whether a partition was read, by this run or an earlier one.
     has_read: bool,
     table: Arc<Table>,
+    /// Whether it may learn columns.
+    grows: bool,
     held: Held,
     /// The rows that the table cannot hold, where rows replace those with the same key.
     rejects: Option<Rejects>,
@@ -71,6 +73,7 @@ impl StreamRun {
             given_up: Vec::new(),
             has_read,
             table: Arc::clone(&target.table),
+            grows: target.grows,
             held: Held::default(),
             rejects: target.replaces_by_key().then(|| Rejects::new(target.rejected_max)),
             extent: None,
@@ -96,6 +99,22 @@ impl StreamRun {
         self.of_slice += arrival.rows.len() as u64;
         self.held.add(arrival);
         (self.held.bytes() - before, self.held.bytes())
+    }
+
+    /// The table with columns that it learns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Bug`] when it may not, or has one of them.
+    pub fn grown(&self, more: &[Column]) -> Result<Arc<Table>> {
+        let grown = self.table.grown(more).filter(|_| self.grows);
+        let names: Vec<&str> = more.iter().map(|column| column.name.as_str()).collect();
+        let told = || Error::bug(format!("a table cannot learn the columns {}", names.join(", ")));
+        grown.map(Arc::new).ok_or_else(told)
+    }
+
+    /// The sink has given its table columns. Rows that wait have no values there.
+    pub fn grow(&mut self, table: Arc<Table>) {
+        self.table = table;
     }
 
     /// The rows that the table cannot hold.
@@ -305,7 +324,7 @@ mod tests {
         assert_eq!((batch.rows.len(), batch.replaces), (2, vec![part()]));
 
         // The next slice has a part of its own, or none.
-        for end in [cover, |stream: &mut StreamRun| drop(stream.forget_uncovered())] {
+        for end in [cover, |stream: &mut StreamRun| assert_eq!(stream.forget_uncovered(), 0)] {
             stream.add(arrival(2, 2, Some(part())));
             end(&mut stream);
             stream.add(arrival(0, 1, None));

@@ -17,6 +17,7 @@ use crate::sink::{Abilities, Durability, Joins};
 use crate::source::scripted::{Script, Scripted, failing, slice, whole};
 use crate::source::{AHEAD_BYTES_MAX, Estimate, Page, Pages, Plan, Slice};
 
+mod grow;
 mod model;
 
 const TRADES: &str = "stock_trades";

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::abilities::tests::ALL;
 use super::{Abilities, Joins, Opened, Portion, Sink, Stored, StreamId, Target};
 use crate::batch::Batch;
+use crate::catalog::Table;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Keeps what is durable apart from what is not, by stream. Opened again, it goes on
@@ -26,6 +27,8 @@ pub(crate) struct Memory {
     pub(crate) refused: Vec<String>,
     /// Streams that are refused when they are committed.
     pub(crate) unloadable: Vec<String>,
+    /// Streams whose tables cannot learn columns.
+    pub(crate) rigid: Vec<String>,
     /// As in [`Sink::worth`].
     pub(crate) worth: u64,
 }
@@ -42,6 +45,7 @@ impl Default for Memory {
             fail_commit: None,
             refused: Vec::new(),
             unloadable: Vec::new(),
+            rigid: Vec::new(),
             worth: 0,
         }
     }
@@ -59,6 +63,8 @@ pub(crate) struct Kept {
     pub(crate) finished: usize,
     /// The shards, reasons and texts of those that were rejected, each once.
     pub(crate) rejected: BTreeSet<[String; 3]>,
+    /// The columns of its table.
+    pub(crate) columns: usize,
     /// Rows of the transaction of all streams, and of its own.
     open: Vec<(String, i64)>,
     own: Vec<(String, i64)>,
@@ -106,14 +112,27 @@ impl Sink for Memory {
             });
             let stream = &mut self.streams[index];
             (stream.open, stream.own) = (Vec::new(), Vec::new());
+            stream.columns = target.table.columns.len();
             let progress = Stored { positions: stream.positions.clone(), text: None };
             opened.push(Ok(Opened { id: StreamId(index), mode: target.mode, progress }));
         }
         Ok(opened)
     }
 
+    async fn evolve(&mut self, stream: StreamId, table: Arc<Table>) -> Result<()> {
+        assert!(self.streams.iter().all(|stream| stream.open.is_empty()), "rows wait for a commit");
+        let stream = &mut self.streams[stream.0];
+        if self.rigid.contains(&stream.name) {
+            return Err(Error::new(ErrorKind::Table, "scripted"));
+        }
+        assert!(table.columns.len() > stream.columns, "no column more");
+        stream.columns = table.columns.len();
+        Ok(())
+    }
+
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {
         self.writes += 1;
+        assert_eq!(batch.table.columns.len(), self.streams[stream.0].columns, "rows of another table");
         let of_units = batch.units.first().is_some_and(|unit| unit.row == 0);
         assert!(of_units || batch.rows.is_empty(), "rows of no unit");
         let stream = &mut self.streams[stream.0];

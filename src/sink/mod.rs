@@ -297,6 +297,18 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Gives the table of a stream the columns that `table` has behind those before: rows
+    /// that come from here on may have values there. They stay whatever becomes of the rows.
+    /// Called of streams whose target [grows](Target::grows), and while no rows of any stream
+    /// wait for a commit but those ahead.
+    ///
+    /// # Errors
+    /// When the table cannot have them: it has another column of that name, or somebody else
+    /// took the stream over. Of the stream no rows are to be written then.
+    async fn evolve(&mut self, _stream: StreamId, _table: Arc<Table>) -> Result<()> {
+        Err(Error::bug("a sink whose tables cannot learn columns was asked to"))
+    }
+
     /// Adds rows to the open transaction: of all streams, or, if they are
     /// [ahead](Batch::ahead), one of the stream's own, which then holds nothing else. In
     /// [`WriteMode::AppendDedup`] the rows that the table held before the transaction in

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::batch::Lack;
+use crate::catalog::{Column, ColumnType};
 
 /// A row of the model test.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,12 +26,18 @@ fn arrival(modelled: &[Modelled]) -> Event {
     Event::Rows(Box::new(Arrival { partition: Arc::from(""), rows, extracted_at, replaces: None }))
 }
 
+fn column(number: usize) -> Column {
+    Column { name: format!("learned_{number}"), ty: ColumnType::Text, doc: String::new() }
+}
+
 /// What a stream of the model test says.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Row,
     /// Rows of one page, by whether each is without a key.
     Page(&'static [bool]),
+    /// Its table learns a column.
+    Grows,
     Cover,
     PartitionFails,
     Ends,
@@ -42,6 +49,7 @@ fn schedule() -> impl Strategy<Value = Vec<(usize, Step)>> {
         12 => Just(Step::Row),
         1 => Just(Step::Page(&[true])),
         1 => Just(Step::Page(&[false, true, false, true])),
+        2 => Just(Step::Grows),
         5 => Just(Step::Cover),
         1 => Just(Step::PartitionFails),
         1 => Just(Step::Ends),
@@ -92,6 +100,7 @@ fn told(steps: &[(usize, Step)], max: usize) -> (Vec<(usize, Event)>, [Model; 3]
             match step {
                 Step::Row => model.page(number, &[false], max),
                 Step::Page(keyless) => model.page(number, keyless, max),
+                Step::Grows => Event::Grown(vec![column(number)]),
                 Step::Cover => {
                     model.covered = model.rows.len();
                     foreign(&model.covered.to_string())
@@ -117,7 +126,8 @@ fn told(steps: &[(usize, Step)], max: usize) -> (Vec<(usize, Event)>, [Model; 3]
 }
 
 proptest! {
-    /// Whatever is said in whatever order, however much is held back, whatever a commit
+    /// Whatever is said in whatever order, whatever tables learn on the way (rows are written
+    /// as those of the table as it is then), however much is held back, whatever a commit
     /// is worth, whichever commit fails, whichever stream is refused and however many rows
     /// have no key: durable, in the table or beside it, are exactly the rows that the stored
     /// position covers, and, when no commit fails, that is everything that was covered of the
@@ -137,7 +147,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let report = runtime.block_on(async {
             let targets: Vec<Target> =
-                MODELLED.iter().map(|name| Target { rejected_max: max as u64, ..job(name, WriteMode::AppendDedup).target }).collect();
+                MODELLED.iter().map(|name| Target { rejected_max: max as u64, grows: true, ..job(name, WriteMode::AppendDedup).target }).collect();
             let opened = sink.open(&targets).await.unwrap();
             let ids = opened.into_iter().map(|opened| opened.unwrap().id);
             let streams: Vec<_> =

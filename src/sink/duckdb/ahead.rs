@@ -13,7 +13,7 @@ use std::sync::Arc;
 use duckdb::Connection;
 
 use super::client::{execute, failed, quoted};
-use super::ddl::Place;
+use super::ddl::{self, Place};
 use super::evolve::{self, Way};
 use super::feed::{Feed, Load};
 use super::merge::{self, Deletes, Key};
@@ -114,6 +114,25 @@ impl Beside {
         let sql = format!("CREATE TEMP TABLE {name} AS SELECT *, false AS {deleted} FROM {into} LIMIT 0");
         execute(connection, &sql, || format!("could not create a table beside {into}"))?;
         Ok(Self { place, held: Arc::clone(held), replaces: Vec::new() })
+    }
+
+    /// Gives it the columns that the stream's table has more.
+    pub fn grow(&mut self, connection: &Connection, held: &Table, json: &'static str) -> Result<()> {
+        for column in &held.columns[self.held.columns.len()..] {
+            let ty = ddl::sql_type(column.ty, json);
+            ddl::add_column(connection, &self.place, &column.name, ty.as_ref())?;
+            Arc::make_mut(&mut self.held).columns.push(column.clone());
+        }
+        Ok(())
+    }
+
+    /// Rows find microseconds here where it has them and the stream's table does not yet.
+    pub fn tell_micros(&self, told: &mut Table) {
+        for (column, held) in told.columns.iter_mut().zip(&self.held.columns) {
+            if held.ty == ColumnType::TimestampMicros {
+                column.ty = held.ty;
+            }
+        }
     }
 
     /// Widens its columns as rows need it.

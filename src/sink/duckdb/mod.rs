@@ -50,6 +50,7 @@ use super::columns::{Decoded, Decoder};
 use super::numbers::Numbers;
 use super::{Abilities, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target};
 use crate::batch::{Batch, Extent};
+use crate::catalog::Table;
 use crate::error::{Error, Result};
 use client::Access;
 use feed::Load;
@@ -294,6 +295,14 @@ impl Sink for DuckDbSink {
     async fn try_rights(&mut self, targets: &[Target]) -> Result<()> {
         let targets = targets.to_vec();
         self.ask(|reply| Command::TryRights { targets, reply }).await
+    }
+
+    async fn evolve(&mut self, stream: StreamId, table: Arc<Table>) -> Result<()> {
+        self.whole()?;
+        let (target, held) = self.ask(|reply| Command::Evolve { stream: stream.0, table, reply }).await?;
+        let state = &mut self.streams[stream.0];
+        (state.target, state.decoder) = (target, Arc::new(Decoder::new(&held)));
+        Ok(())
     }
 
     /// Not cancel-safe: whether the rows of a dropped call were taken is unknown;

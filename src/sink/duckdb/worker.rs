@@ -55,6 +55,11 @@ pub(super) enum Command {
         ahead: bool,
         reply: Reply<Vec<usize>>,
     },
+    Evolve {
+        stream: usize,
+        table: Arc<Table>,
+        reply: Reply<(Arc<Target>, Table)>,
+    },
     Flush {
         reply: Reply<()>,
     },
@@ -99,6 +104,7 @@ pub(super) fn run(
             Command::InMicros { stream, columns, ahead, reply } => {
                 answer(reply, writer.in_micros(stream, &columns, ahead));
             }
+            Command::Evolve { stream, table, reply } => answer(reply, writer.evolve(stream, &table)),
             Command::Flush { reply } => answer(reply, writer.flush()),
             Command::Commit { portions, reply } => answer(reply, writer.commit(&portions)),
             Command::Rollback { stream, reply } => answer(reply, writer.rollback(stream)),

@@ -5,6 +5,7 @@
 //! loaded into that is kept until the commit, and loaded again without that stream.
 
 mod commit;
+mod grow;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -312,7 +313,8 @@ impl Writer {
                 let stream = &self.streams[index];
                 let is_beside = stream.target.replaces_by_key()
                     || self.shares_table(index)
-                    || !stream.target.derived.is_empty();
+                    || !stream.target.derived.is_empty()
+                    || stream.target.grows;
                 Own::begin(self.database.connect()?, stream, is_beside)?
             }
         };

@@ -20,6 +20,7 @@ mod client;
 mod config;
 mod ddl;
 mod evolve;
+mod grow;
 mod layer;
 mod leftovers;
 mod look;
@@ -52,6 +53,7 @@ use super::numbers::Numbers;
 use super::shards::Versions;
 use super::{Abilities, BATCH, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
 use crate::batch::{Batch, Extent};
+use crate::catalog::Table;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry;
 
@@ -448,6 +450,10 @@ impl Sink for SnowflakeSink {
 
     async fn try_rights(&mut self, targets: &[Target]) -> Result<()> {
         look::try_rights(self.session.as_ref(), &self.place, targets).await
+    }
+
+    async fn evolve(&mut self, stream: StreamId, table: Arc<Table>) -> Result<()> {
+        self.grow(stream, &table).await
     }
 
     async fn write(&mut self, stream: StreamId, batch: Batch) -> Result<()> {

@@ -124,6 +124,17 @@ impl Writer {
         }
     }
 
+    /// Goes on with a table that has more columns. Lines that wait stay as they are.
+    pub fn grow(&mut self, table: &Arc<Table>) {
+        let before = std::mem::replace(&mut self.numbers, Numbers::of(table));
+        for (width, needed) in self.numbers.widths.iter_mut().zip(before.widths) {
+            if let (Some(has), Some(needed)) = (*width, needed) {
+                *width = has.with(needed.need()).or(*width);
+            }
+        }
+        self.table = Arc::clone(table);
+    }
+
     /// How wide columns of decimals have to be for what was written.
     pub fn widths(&self) -> &[Option<Width>] {
         &self.numbers.widths

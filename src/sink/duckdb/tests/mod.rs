@@ -5,6 +5,7 @@ mod crash;
 mod deletes;
 mod derived;
 mod failures;
+mod grow;
 mod look;
 mod metadata;
 mod modes;
