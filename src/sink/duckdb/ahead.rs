@@ -111,7 +111,10 @@ impl Beside {
     pub fn create(connection: &Connection, name: &str, stream: &Stream, held: &Arc<Table>) -> Result<Self> {
         let place = Place::new("temp", "main", name);
         let (name, deleted, into) = (quoted(name), quoted(Feed::DELETED), stream.into.sql());
-        let sql = format!("CREATE TEMP TABLE {name} AS SELECT *, false AS {deleted} FROM {into} LIMIT 0");
+        // The table may have more, of another stream's, which this one learns later.
+        let columns = stream.columns().join(", ");
+        let sql =
+            format!("CREATE TEMP TABLE {name} AS SELECT {columns}, false AS {deleted} FROM {into} LIMIT 0");
         execute(connection, &sql, || format!("could not create a table beside {into}"))?;
         Ok(Self { place, held: Arc::clone(held), replaces: Vec::new() })
     }

@@ -44,6 +44,7 @@ async fn opened(sink: &mut DuckDbSink, table: &Arc<Table>) -> Vec<StreamId> {
     let of = |stream: &str| Target {
         stream: stream.to_owned(),
         shared: true,
+        grows: true,
         ..target(table, WriteMode::AppendDedup)
     };
     let mut targets = STREAMS.map(of).to_vec();
@@ -250,6 +251,11 @@ enum Step {
     },
     /// DuckDB refuses rows of another table, and the transaction of all streams with it.
     Refusal,
+    /// The stream learns a column, which the other may have learned before; everything but
+    /// rows ahead is committed first.
+    Grow {
+        stream: usize,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -261,6 +267,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..3_usize).prop_map(|ahead_of| Step::Commit { ahead_of }),
         1 => (0..2_usize).prop_map(|stream| Step::Rollback { stream }),
         1 => Just(Step::Refusal),
+        1 => (0..2_usize).prop_map(|stream| Step::Grow { stream }),
     ];
     proptest::collection::vec(step, 1..24)
 }
@@ -272,12 +279,45 @@ struct Open {
     ahead: bool,
 }
 
+/// The table with so many columns that were learned; each has what `v` has.
+fn learned(table: &Table, count: usize) -> Arc<Table> {
+    let more: Vec<Column> =
+        (0..count).map(|index| column(&format!("g{index}"), ColumnType::Decimal(Width::PRICE))).collect();
+    Arc::new(table.grown(&more).unwrap())
+}
+
+/// A row of it.
+fn with_learned(row: &str, number: Option<&str>, count: usize) -> String {
+    let members = (0..count).filter_map(|index| Some(format!(",\"g{index}\":{}", number?)));
+    format!("{}{}}}", &row[..row.len() - 1], members.collect::<String>())
+}
+
+/// Makes what is not ahead durable, and what one stream has ahead.
+async fn commit_open(
+    sink: &mut DuckDbSink,
+    streams: &[StreamId],
+    open: &mut [Open; 2],
+    ahead_of: Option<usize>,
+    durable: &mut Held,
+) {
+    let named: Vec<usize> =
+        (0..2).filter(|stream| !open[*stream].ahead || Some(*stream) == ahead_of).collect();
+    let ids: Vec<StreamId> = named.iter().map(|stream| streams[*stream]).collect();
+    let refused = commit_all(sink, &ids, "1").await;
+    assert!(refused.is_empty(), "{}", refused[0].1.report());
+    for stream in named {
+        let rows = std::mem::take(&mut open[stream]).rows;
+        rows.iter().for_each(|row| model::write(durable, [row]));
+    }
+}
+
 async fn check(steps: Vec<Step>, is_versioned: bool) {
     let (file, table) = (File::new(), versioned(is_versioned.then_some("at")));
     let mut sink = file.sink().await;
     let streams = opened(&mut sink, &table).await;
     let mut durable = Held::new();
     let mut open: [Open; 2] = Default::default();
+    let mut grown = [0; 2];
     for step in steps {
         match step {
             Step::Rows { stream, mut row, ahead } => {
@@ -287,20 +327,20 @@ async fn check(steps: Vec<Step>, is_versioned: bool) {
                 // Each stream has keys of its own.
                 row.k += 10 * u8::try_from(stream).unwrap();
                 row.at = row.at.filter(|_| is_versioned);
-                let all = [change(row.k, row.at, (!row.is_delete).then_some(NUMBERS[row.n]))];
+                let number = (!row.is_delete).then_some(NUMBERS[row.n]);
+                let (text, is_delete) = change(row.k, row.at, number);
+                let all = [(with_learned(&text, number, grown[stream]), is_delete)];
+                let table = learned(&table, grown[stream]);
                 sink.write(streams[stream], changes(&table, &all, open.ahead)).await.unwrap();
                 open.rows.push(row);
             }
             Step::Commit { ahead_of } => {
-                let named: Vec<usize> =
-                    (0..2).filter(|stream| !open[*stream].ahead || *stream == ahead_of).collect();
-                let ids: Vec<StreamId> = named.iter().map(|stream| streams[*stream]).collect();
-                let refused = commit_all(&mut sink, &ids, "1").await;
-                assert!(refused.is_empty(), "{}", refused[0].1.report());
-                for stream in named {
-                    let rows = std::mem::take(&mut open[stream]).rows;
-                    rows.iter().for_each(|row| model::write(&mut durable, [row]));
-                }
+                commit_open(&mut sink, &streams, &mut open, Some(ahead_of), &mut durable).await;
+            }
+            Step::Grow { stream } => {
+                commit_open(&mut sink, &streams, &mut open, None, &mut durable).await;
+                grown[stream] += 1;
+                sink.evolve(streams[stream], learned(&table, grown[stream])).await.unwrap();
             }
             Step::Rollback { stream } => {
                 if open[stream].ahead {
@@ -318,6 +358,10 @@ async fn check(steps: Vec<Step>, is_versioned: bool) {
     drop(sink);
     let expected: Vec<String> = durable.iter().map(|(id, (_, n))| format!("{id}|{}", NUMBERS[*n])).collect();
     assert_eq!(file.rows(KEPT), expected);
+    for index in 0..grown.into_iter().max().unwrap_or(0) {
+        let other = format!("SELECT id::VARCHAR FROM polygon.numbers WHERE g{index} <> v");
+        assert_eq!(file.rows(&other), Vec::<String>::new(), "what was learned has other values");
+    }
 }
 
 proptest! {
