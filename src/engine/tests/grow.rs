@@ -53,6 +53,24 @@ async fn a_table_that_cannot_learn_a_column_ends_its_stream_alone() {
     );
 }
 
+/// No rows wait for a commit meanwhile, of no stream; see [`Memory`].
+#[tokio::test]
+async fn what_the_sink_has_is_committed_before() {
+    for index in 0..2 {
+        let mut sink = Memory::default();
+        let events = vec![
+            (index, row(&"x".repeat(2 << 20))),
+            (index, foreign("1")),
+            (0, learned("new")),
+            (index, row("more")),
+            (index, foreign("2")),
+        ];
+        assert!(taken(events, &mut sink).await.error.is_none());
+        let kept = sink.of([TRADES, NEWS][index]);
+        assert_eq!((kept.durable.len(), kept.positions[""].as_str(), sink.commits), (2, "2", 2));
+    }
+}
+
 /// A source that was not to, or names a column twice, is at fault.
 #[tokio::test]
 async fn only_what_may_learn_learns_and_nothing_twice() {
