@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::client::Answer;
+use super::layer::server_code;
 use super::layer::tests::refused_with;
 use super::*;
 use crate::batch::{ExtractedAt, Rows};
