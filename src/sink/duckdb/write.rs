@@ -6,31 +6,30 @@
 
 mod commit;
 mod grow;
+mod load;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use duckdb::{Connection, OptionalExt};
+use duckdb::Connection;
 
 use super::ahead::{self, Beside, Own};
-use super::client::{Database, execute, failed, literal, quoted};
+use super::client::{Database, execute, failed};
 use super::ddl::{self, Place};
 use super::evolve::{self, Way};
-use super::feed::{self, Feed, Load};
-use super::merge::{self, Deletes, Key};
+use super::feed::{Feed, Load};
 use super::open;
 use super::progress::{First, Ledger};
 use super::quarantine::Quarantine;
 use super::worker::OpenedStream;
-use crate::batch::{Extent, Reject};
-use crate::catalog::{ColumnType, Metadata, Table};
+use crate::batch::Reject;
+use crate::catalog::Table;
 use crate::error::{Error, Result};
-use crate::failpoint;
 use crate::sink::lifecycle::Head;
 use crate::sink::shards::Versions;
-use crate::sink::{Move, Target, WriteMode};
+use crate::sink::{Move, Target};
 
 /// Bytes of rows that are kept until the commit. The engine commits before streams that
 /// share a transaction have half of it.
@@ -457,120 +456,5 @@ impl Stream {
     fn settle(&mut self) {
         self.committed = Arc::clone(&self.held);
         self.has_deleted.set(false);
-    }
-
-    /// Adds rows to the stream's table.
-    pub fn load_into(&self, connection: &Connection, load: &Load) -> Result<()> {
-        let loaded = self.load(connection, &self.into, load, Deletes::Made);
-        loaded.map_err(|error| {
-            failed(&format!("could not load {} into {}", load.told(), self.into.sql()), error)
-        })
-    }
-
-    /// Adds rows to a table with the stream's columns.
-    pub fn load(
-        &self,
-        connection: &Connection,
-        table: &Place,
-        load: &Load,
-        deletes: Deletes,
-    ) -> duckdb::Result<()> {
-        self.delete_parts(connection, table, &load.replaces, deletes)?;
-        if load.columns.is_empty() {
-            return Ok(());
-        }
-        let mut unless_held = None;
-        if self.target.replaces_by_key() {
-            let key = Key::of(&self.target.table);
-            let range = key.range(&load.columns);
-            if self.delete_where(connection, table, &range, || key.delete(table, Feed::SQL, &range))? {
-                unless_held = key.unless_held(table, &deletes.live(&range));
-            }
-        }
-        failpoint::pass();
-        match unless_held {
-            // A statement with the keys of a batch in it comes once.
-            Some(join) => connection.execute(&self.insert(table, load, deletes, &join), [])?,
-            None => connection.prepare_cached(&self.insert(table, load, deletes, ""))?.execute([])?,
-        };
-        Ok(())
-    }
-
-    /// Deletes the rows of parts of a table, where they are what is replaced.
-    pub fn delete_parts(
-        &self,
-        connection: &Connection,
-        table: &Place,
-        parts: &[Extent],
-        deletes: Deletes,
-    ) -> duckdb::Result<()> {
-        if self.target.mode == WriteMode::AppendDedup {
-            let is_micros = |cursor: &str| evolve::is_micros(&self.held, cursor);
-            for part in merge::within(parts, is_micros) {
-                self.delete_where(connection, table, &part, || deletes.of(table, &part))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs the statement if the table has rows that fulfil the condition, and returns
-    /// whether: looking costs next to nothing, and there are none in nearly all batches.
-    pub fn delete_where(
-        &self,
-        connection: &Connection,
-        table: &Place,
-        condition: &str,
-        statement: impl FnOnce() -> String,
-    ) -> duckdb::Result<bool> {
-        let probe = merge::probe(table, condition);
-        let has_some = connection.query_row(&probe, [], |_| Ok(())).optional()?.is_some();
-        if has_some {
-            failpoint::pass();
-            connection.execute(&statement(), [])?;
-            self.has_deleted.set(self.has_deleted.get() || *table == self.into);
-        }
-        Ok(has_some)
-    }
-
-    /// The names of its columns, in quotes.
-    pub fn columns(&self) -> Vec<String> {
-        self.target.table.names().map(quoted).collect()
-    }
-
-    /// A statement that inserts the rows of the feed that `join` leaves, and of those the
-    /// deletes only where they are kept.
-    fn insert(&self, table: &Place, load: &Load, deletes: Deletes, join: &str) -> String {
-        let columns = &self.target.table.columns;
-        let json = self.json;
-        let mut values: Vec<String> = columns
-            .iter()
-            .map(|column| match column.ty {
-                ColumnType::Json => format!("{}::{json}", quoted(&column.name)),
-                _ => quoted(&column.name),
-            })
-            .collect();
-        values.extend(self.target.table.metadata.iter().map(|metadata| match metadata {
-            Metadata::RawId | Metadata::ExtractedAt => quoted(metadata.column()),
-            Metadata::Changes if load.has_changes() => format!("{}::{json}", quoted(metadata.column())),
-            Metadata::Changes => format!("{}::{json}", literal(&feed::plain_meta(&self.target))),
-            Metadata::Generation => self.generation.to_string(),
-        }));
-        let (mut names, mut live) = (self.columns(), String::new());
-        let deleted = quoted(Feed::DELETED);
-        match (deletes, load.has_deletes()) {
-            (Deletes::Made, true) => live = format!(" WHERE NOT {deleted}"),
-            (Deletes::Made, false) => {}
-            (Deletes::Kept, has_deletes) => {
-                values.push(if has_deletes { deleted.clone() } else { "false".to_owned() });
-                names.push(deleted);
-            }
-        }
-        format!(
-            "INSERT INTO {} ({}) SELECT {} FROM {}{join}{live}",
-            table.sql(),
-            names.join(", "),
-            values.join(", "),
-            Feed::sql_of(&load.columns)
-        )
     }
 }
