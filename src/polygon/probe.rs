@@ -5,8 +5,10 @@ use serde::Deserialize;
 
 use super::Probe;
 use super::client::{Client, Intake, Whole};
+use super::page::{Asked, PageReader};
 use super::request::{Values, target};
 use crate::calendar;
+use crate::canonical::Transcoder;
 use crate::catalog::{Capability, STREAMS, Stream, StreamSpec, streams};
 use crate::config::source::Plan;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -104,7 +106,7 @@ pub(super) async fn last_day(client: &Client, ticker: &str) -> Result<Option<Dat
     let encoded = percent_encoding::utf8_percent_encode(ticker, percent_encoding::NON_ALPHANUMERIC);
     for active in [false, true] {
         let target = format!("/v3/reference/tickers?ticker={encoded}&active={active}&limit=1000");
-        let listed = client.fetch(&target, None, &mut Listings::default()).await?;
+        let listed = client.fetch(&target, None, &mut Listings::new()).await?;
         if !listed.is_empty() {
             // A symbol that was used again was delisted more than once.
             return Ok(listed.into_iter().filter_map(|listing| listing.last_day()).max());
@@ -132,15 +134,17 @@ impl Listing {
     }
 }
 
-/// Takes the rows of a list of tickers.
-#[derive(Debug, Default)]
-struct Listings(Whole);
+/// Takes the rows of a list of tickers, which is judged as any other answer: one that lacks
+/// the row that it counts does not say that there is no such ticker.
+struct Listings(PageReader);
 
-#[derive(Debug, Deserialize)]
-struct Listed {
-    status: String,
-    #[serde(default)]
-    results: Vec<Listing>,
+impl Listings {
+    fn new() -> Self {
+        let is_it = |stream: &Stream| stream.name == "tickers";
+        let Stream { spec, table, .. } =
+            streams(&[]).into_iter().find(is_it).expect("an entry of the catalogue");
+        Self(PageReader::new(spec, Transcoder::new(spec, &table, &[]), Asked::default()))
+    }
 }
 
 impl Intake for Listings {
@@ -155,14 +159,8 @@ impl Intake for Listings {
     }
 
     fn end(&mut self) -> Result<Vec<Listing>> {
-        let unreadable = || "the list of tickers is cut or not what it always was".to_owned();
-        let listed: Listed =
-            serde_json::from_slice(&self.0.end()?).or_fail(ErrorKind::Response, unreadable)?;
-        match listed.status.as_str() {
-            "OK" | "DELAYED" => Ok(listed.results),
-            status => {
-                Err(Error::new(ErrorKind::Response, format!("the list of tickers has status {status}")))
-            }
-        }
+        let listing =
+            |row| serde_json::from_slice(row).or_fail(ErrorKind::Bug, || "a row is no JSON".to_owned());
+        self.0.end()?.rows.iter().map(listing).collect()
     }
 }

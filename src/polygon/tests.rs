@@ -254,6 +254,15 @@ async fn a_delisted_tickers_details_are_those_of_its_last_day() {
     let error = read(&source(&market.url(), &["NOSUCH"]), "ticker_details").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("`tickers` names \"NOSUCH\", which does not exist"), "{error}");
+    // An answer without the row that it counts does not say that there is none.
+    let short = |times: &str| {
+        format!("- match: {{path_prefix: /v3/reference/tickers{times}}}\n  fault: {{type: fewer_rows}}\n")
+    };
+    let passes = self::market(&short(", in_a_row: 2")).await;
+    assert_eq!(read(&source(&passes.url(), &["FB"]), "ticker_details").await.unwrap(), rows);
+    let stays = self::market(&short("")).await;
+    let error = read(&source(&stays.url(), &["FB"]), "ticker_details").await.unwrap_err();
+    assert_ne!(error.kind(), ErrorKind::NotFound, "{error}");
     // Bars of its time are read without a word.
     assert!(read(&source(&market.url(), &["FB"]), "stock_bars_1_minute").await.unwrap().is_empty());
 }
