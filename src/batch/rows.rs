@@ -289,12 +289,6 @@ impl Rows {
         while self.changes.pop_if(|change| change.row >= self.len).is_some() {}
     }
 
-    /// The text of the last row.
-    pub fn last_row(&self) -> Option<&[u8]> {
-        let part = self.parts.iter().rev().find(|part| !part.ends.is_empty())?;
-        part.rows().last()
-    }
-
     /// Takes back the last whole row.
     pub fn remove_last(&mut self) {
         self.parts.pop_if(|part| part.ends.is_empty());

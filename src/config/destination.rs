@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 use super::explain::suggest;
 use super::pipeline::{COMMIT_ROWS, COMMIT_SECONDS, RawCommit, SinkConfig};
 use crate::error::{Error, Result};
-use crate::sink::REJECTED_MAX;
 use crate::sink::duckdb::DuckDbConfig;
 use crate::sink::snowflake::SnowflakeConfig;
+use crate::sink::{REJECTED_MAX, REJECTED_MAX_MAX};
 
 /// What messages call it.
 const WHAT: &str = "the destination's configuration";
@@ -42,7 +42,7 @@ pub struct RawDestinationConfig {
     /// `_tapeline_rejected` in a sync, where records replace those with the same key; one
     /// more fails the sync.
     #[serde(default = "rejected_max")]
-    #[schemars(title = "Rejected records", range(max = 10_000), extend("order" = 3))]
+    #[schemars(title = "Rejected records", range(max = REJECTED_MAX_MAX), extend("order" = 3))]
     rejected_max: u64,
 }
 

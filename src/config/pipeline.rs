@@ -19,6 +19,7 @@ use crate::catalog::{Stream, Table};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::mode::WriteMode;
+use crate::sink::REJECTED_MAX_MAX;
 use crate::sink::duckdb::DuckDbConfig;
 use crate::sink::snowflake::SnowflakeConfig;
 
@@ -65,7 +66,7 @@ pub struct RawPipeline {
     /// `_tapeline_rejected` in a run, where rows replace those with the same key; one
     /// more fails the stream. 1000 when absent.
     #[serde(default)]
-    #[schemars(title = "Rejected rows", range(max = 10_000))]
+    #[schemars(title = "Rejected rows", range(max = REJECTED_MAX_MAX))]
     pub rejected_max: Option<u64>,
     /// The streams to read: their names, or `{stream: name, mode: append}` for
     /// another mode than the stream's best.

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::catalog::Metadata;
 use crate::mode::WriteMode;
+use crate::sink::REJECTED_MAX_MAX;
 
 /// A stream and how the sink keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +68,7 @@ struct Long {
     /// How many rows without a primary key that tells them apart may go into
     /// `_tapeline_rejected` in a run, in place of the pipeline's `rejected_max`.
     #[serde(default)]
-    #[schemars(range(max = 10_000))]
+    #[schemars(range(max = REJECTED_MAX_MAX))]
     rejected_max: Option<u64>,
     /// Whether other pipelines may write to the table too, which must say so as well: only
     /// for streams that are read ticker by ticker, in the mode `append_dedup`.
