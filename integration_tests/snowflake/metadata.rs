@@ -1,5 +1,7 @@
 //! Tables have the columns about their rows that they were asked to have.
 
+use super::crash::MENDED;
+use super::cut::{cut_everywhere, sink_to_cut};
 use super::*;
 
 fn with(metadata: &[Metadata], mode: WriteMode) -> Target {
@@ -83,4 +85,64 @@ async fn a_table_that_is_there_keeps_its_columns_and_gets_those_that_it_lacks() 
             assert_eq!(prices(&sink, &schema).await, [format!("A/{id}/1.0")]);
         }
     }
+}
+
+/// A table of the user's is refused and stays as it is; so is one put in the place of ours.
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn a_table_that_no_stream_wrote_is_refused() {
+    for mode in [WriteMode::Append, WriteMode::AppendDedup, WriteMode::Overwrite, WriteMode::OverwriteDedup] {
+        for ours_was_there in [false, true] {
+            let schema = schema();
+            let mut sink = connect(&schema).await;
+            let full = format!("\"INTEGRATION\".\"{}\".\"TRADES\"", schema.to_uppercase());
+            if ours_was_there {
+                run(&schema, &with(&[], mode), &[row("A", 1, "1")]).await;
+                sink.query(&format!("DROP TABLE {full}")).await.unwrap();
+            }
+            sink.query(&format!("CREATE TABLE {full} AS SELECT 'mine' AS \"TICKER\"")).await.unwrap();
+            for asked in [&[][..], &Metadata::ALL] {
+                let target = with(asked, mode);
+                let mut sink = connect(&schema).await;
+                let error = sink.open_one(&target).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Table);
+                assert!(error.to_string().contains("was not made by tapeline"), "{mode:?}: {error}");
+                let obstacle = sink.look(&[target]).await.unwrap().remove(0).obstacle.unwrap();
+                assert_eq!(obstacle.to_string(), error.to_string());
+            }
+            let rows = sink.query(&format!("SELECT * FROM {full}")).await.unwrap();
+            assert_eq!(rows, [[Some("mine".to_owned())]], "{mode:?}");
+        }
+    }
+}
+
+fn plain() -> Target {
+    with(&[], WriteMode::Append)
+}
+
+/// The process that is cut while it opens a stream for the first time.
+#[tokio::test]
+#[ignore = "part of a_table_that_was_begun_is_ours"]
+async fn the_opening_to_be_cut() {
+    let Some((mut sink, _)) = sink_to_cut().await else { return };
+    let (stream, _) = sink.open_one(&plain()).await.unwrap();
+    commit(&mut sink, stream, &[row("A", 1, "1")], "p").await;
+}
+
+/// Its columns alone do not say so: those about its rows were not asked for.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs fakesnow_mended.py: TAPELINE_FAKESNOW_MENDED"]
+async fn a_table_that_was_begun_is_ours() {
+    let judge = async |_: SnowflakeSink, schema: &str, point: u64| {
+        let mut sink = SnowflakeSink::connect(&config_at(MENDED, schema)).await.unwrap();
+        let (stream, stored) =
+            sink.open_one(&plain()).await.unwrap_or_else(|error| panic!("{point}: {error}"));
+        if stored.is_none() {
+            commit(&mut sink, stream, &[row("A", 1, "1")], "p").await;
+        }
+        assert_eq!(prices(&sink, schema).await, ["A/1/1.0"], "cut before statement {point}");
+    };
+    let process = "snowflake::metadata::the_opening_to_be_cut";
+    let points = cut_everywhere(process, async |_, _| {}, judge).await;
+    assert!(points > 10, "{points} statements");
 }

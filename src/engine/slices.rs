@@ -13,7 +13,7 @@ use super::fetch::{Fetched, Fetcher};
 use crate::catalog::Stream;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Result, Scope};
-use crate::source::{Ahead, Reading, Source};
+use crate::source::{Ahead, Reading, Room, Source};
 
 /// A stream to read.
 pub(super) struct Wanted {
@@ -24,9 +24,13 @@ pub(super) struct Wanted {
     pub reading: Reading,
 }
 
+/// Something that a source says of a stream, and the room that it takes until the engine
+/// has it: from there on the engine bounds what it holds itself.
+type Told = (usize, Event, Option<Room>);
+
 /// Streams under way. Dropping it ends them.
 pub(super) struct Slices {
-    events: mpsc::Receiver<(usize, Event)>,
+    events: mpsc::Receiver<Told>,
     tasks: HashMap<usize, AbortHandle>,
     _all: JoinSet<()>,
 }
@@ -34,8 +38,7 @@ pub(super) struct Slices {
 impl Slices {
     /// Begins to read all of `wanted`.
     pub fn start(source: &Arc<dyn Source>, wanted: Vec<Wanted>) -> Self {
-        // What waits here is bounded by `Ahead` until the engine takes it: a stream waits
-        // at its turn with one event at most.
+        // What waits here, one event and one more of each stream, is bounded by `Ahead`.
         let (sender, events) = mpsc::channel(1);
         let ahead = Arc::new(Ahead::default());
         let mut all = JoinSet::new();
@@ -47,7 +50,7 @@ impl Slices {
                 let ended = read(&*source, wanted, &sender, &ahead).await;
                 // The engine is gone when nobody listens.
                 if let Some(ended) = ended {
-                    let _ = sender.send((index, Event::Ended(ended))).await;
+                    let _ = sender.send((index, Event::Ended(ended), None)).await;
                 }
             });
             tasks.insert(index, task);
@@ -60,7 +63,7 @@ impl Slices {
 async fn read(
     source: &dyn Source,
     wanted: Wanted,
-    events: &mpsc::Sender<(usize, Event)>,
+    events: &mpsc::Sender<Told>,
     ahead: &Arc<Ahead>,
 ) -> Option<Result<()>> {
     let Wanted { index, stream, have, reading } = wanted;
@@ -69,7 +72,7 @@ async fn read(
         Err(error) => return Some(Err(error)),
     };
     drop(have);
-    events.send((index, Event::Started(plan.estimate()))).await.ok()?;
+    events.send((index, Event::Started(plan.estimate()), None)).await.ok()?;
     let mut fetcher = Fetcher::new(plan, source.concurrency(), ahead);
     let mut failed = HashSet::new();
     loop {
@@ -83,17 +86,16 @@ async fn read(
             match fetcher.next().await {
                 Ok(Fetched::Page(page, room)) => {
                     let arrival = Arrival::of(Arc::clone(&partition), *page);
-                    events.send((index, Event::Rows(Box::new(arrival)))).await.ok()?;
-                    // The engine bounds what it holds itself.
-                    drop(room);
+                    events.send((index, Event::Rows(Box::new(arrival)), Some(room))).await.ok()?;
                 }
                 Ok(Fetched::End(cover)) => {
-                    events.send((index, Event::Covered { partition, cover })).await.ok()?;
+                    events.send((index, Event::Covered { partition, cover }, None)).await.ok()?;
                     break;
                 }
                 Err(error) if error.kind().policy().scope == Scope::Partition => {
                     failed.insert(Arc::clone(&partition));
-                    events.send((index, Event::PartitionFailed { partition, error, given_up })).await.ok()?;
+                    let event = Event::PartitionFailed { partition, error, given_up };
+                    events.send((index, event, None)).await.ok()?;
                     break;
                 }
                 Err(error) => return Some(Err(error)),
@@ -105,7 +107,7 @@ async fn read(
 #[async_trait]
 impl Feed for Slices {
     async fn next(&mut self) -> Result<Option<(usize, Event)>> {
-        Ok(self.events.recv().await)
+        Ok(self.events.recv().await.map(|(index, event, _room)| (index, event)))
     }
 
     fn dropped(&mut self, index: usize) {

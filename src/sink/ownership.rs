@@ -2,6 +2,7 @@
 
 use super::lifecycle::Heads;
 use super::{Target, WriteMode, WrittenBy};
+use crate::catalog::{EXTRA_COLUMN, Metadata};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A stream that writes to a table.
@@ -76,6 +77,29 @@ pub(super) fn check<'a>(
         "choose another `schema` or a `table_prefix`; use the same `name` if it is the same pipeline; or set \
          `shared: true` on the stream in both, where both have the mode append_dedup and list tickers",
     ))
+}
+
+/// Refuses a table, called `place` in messages, that is not ours. One of ours has all columns
+/// about its rows or, because they may not have been asked for, is written by a stream and has
+/// [`EXTRA_COLUMN`]. The name alone says nothing: somebody may have put another table in its
+/// place.
+///
+/// # Errors
+/// [`ErrorKind::Table`] when this program did not make it.
+pub(super) fn must_be_ours(place: &str, is_written: bool, has_column: impl Fn(&str) -> bool) -> Result<()> {
+    let lacking = Metadata::ALL.into_iter().find(|metadata| !has_column(metadata.column()));
+    match lacking {
+        Some(metadata) if !(is_written && has_column(EXTRA_COLUMN)) => Err(foreign(format!(
+            "the table {place} exists, but was not made by tapeline: it has no column {}",
+            metadata.column()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The error of something that is there and not ours.
+pub(super) fn foreign(message: String) -> Error {
+    Error::new(ErrorKind::Table, message).hint("choose another `schema`, or rename what is there")
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 use duckdb::Connection;
 
 use super::client::{execute, failed, literal, quoted};
-use crate::catalog::{ColumnType, EXTRA_COLUMN, Metadata, Table};
-use crate::error::{Error, ErrorKind, Result};
+use crate::catalog::{ColumnType, Metadata, Table};
+use crate::error::{Error, Result};
+use crate::sink::ownership::{self, foreign};
 
 /// A table's place. It is named in full wherever it is named: a schema may be called
 /// like the file, or `temp`, and would be ambiguous alone.
@@ -138,10 +139,7 @@ pub(super) fn ensure_schema(connection: &Connection, catalog: &str, schema: &str
     execute(connection, &sql, || format!("could not create the schema {schema}"))
 }
 
-/// Whether there is a table of ours: one that has all columns about its rows, or, because
-/// they may not have been asked for, one that `is_written` by a stream and has
-/// [`EXTRA_COLUMN`]. The name alone says nothing: somebody may have put another table in
-/// its place.
+/// Whether there is a table, which must be [ours](ownership::must_be_ours).
 ///
 /// # Errors
 /// When there is a view, or a table that this program did not make.
@@ -149,22 +147,11 @@ pub(super) fn exists(tables: &Tables, place: &Place, is_written: bool) -> Result
     if tables.views.contains(&place.folded()) {
         return Err(foreign(format!("{} is a view", place.sql())));
     }
-    if !tables.has(place) {
-        return Ok(false);
+    let is_there = tables.has(place);
+    if is_there {
+        ownership::must_be_ours(&place.sql(), is_written, |column| tables.has_column(place, column))?;
     }
-    let lacks = |metadata: &Metadata| !tables.has_column(place, metadata.column());
-    match Metadata::ALL.into_iter().find(lacks) {
-        Some(metadata) if !(is_written && tables.has_column(place, EXTRA_COLUMN)) => Err(foreign(format!(
-            "the table {} exists, but was not made by tapeline: it has no column {}",
-            place.sql(),
-            metadata.column()
-        ))),
-        _ => Ok(true),
-    }
-}
-
-fn foreign(message: String) -> Error {
-    Error::new(ErrorKind::Table, message).hint("choose another `schema`, or rename what is there")
+    Ok(is_there)
 }
 
 /// Creates a table with its comments.

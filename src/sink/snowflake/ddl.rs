@@ -16,6 +16,8 @@ use super::layer::server_code;
 use super::statement::Statement;
 use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::lifecycle::Heads;
+use crate::sink::{Target, ownership};
 
 /// The temporary stage of a session. Nobody else sees it, and Snowflake drops it
 /// with its files when the session ends.
@@ -339,6 +341,16 @@ impl Tables {
     /// Whether a table has a column.
     pub fn has_column(&self, name: &str, column: &str) -> bool {
         self.columns(name).iter().any(|found| found.name == held_name(column))
+    }
+
+    /// Refuses the target's table when it is there and not [ours](ownership::must_be_ours).
+    pub fn must_be_ours(&self, place: &Place, target: &Target, heads: &Heads) -> Result<()> {
+        let name = &target.table.name;
+        if !self.has(name) {
+            return Ok(());
+        }
+        let is_written = ownership::is_written(target, heads);
+        ownership::must_be_ours(&place.table(name), is_written, |column| self.has_column(name, column))
     }
 
     /// The columns of a table; none when there is no table.

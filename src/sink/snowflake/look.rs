@@ -110,7 +110,8 @@ impl Schema {
         };
         let head = progress::stored(kept, first.as_ref());
         let name = place.table(&target.table.name);
-        let owned = ownership::check(target, &name, ownership::owners(heads));
+        let owned = ownership::check(target, &name, ownership::owners(heads))
+            .and_then(|()| tables.must_be_ours(place, target, heads));
         // A run that replaces the table brings its own types.
         let fits = match owned {
             Ok(()) if !target.mode.is_staged() => self.must_fit(session, &target.table.name, target).await,

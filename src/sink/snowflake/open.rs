@@ -86,6 +86,7 @@ impl<'a> Opening<'a> {
         let Schema { place, tables, heads } = &self.schemas[name];
         let kept = heads.get(&(target.pipeline.clone(), target.stream.clone()));
         ownership::check(target, &place.table(&target.table.name), ownership::owners(heads))?;
+        tables.must_be_ours(place, target, heads)?;
         let first = match &self.first {
             Some(table) => First::read(self.session, table, &target.first_key()).await?,
             None => None,
@@ -99,9 +100,7 @@ impl<'a> Opening<'a> {
             let existing = tables.columns(&target.table.name);
             evolve::check(self.session, place, existing, &target.table.name, &target.table).await?;
         }
-        if !facts.table && stored.is_none() {
-            place.create(self.session, &target.table.name, Lifetime::Lasting, &target.table).await?;
-        }
+        // Before its table, which by itself does not always say that it is ours.
         let before = match kept {
             Some(kept) => kept.head,
             None => progress::add(self.session, place, target).await?,
@@ -131,9 +130,11 @@ impl<'a> Opening<'a> {
         } else {
             self.claim_anew(&mut stream, before).await?;
         }
-        if !facts.table && stored.is_some() {
+        if !facts.table {
             // What is stored of a table that is gone is void before there is one again.
-            progress::forget(self.session, place, target, false).await?;
+            if stored.is_some() {
+                progress::forget(self.session, place, target, false).await?;
+            }
             place.create(self.session, &target.table.name, Lifetime::Lasting, &target.table).await?;
         }
         self.fit(&mut stream, tables, takeover.keeps).await?;
