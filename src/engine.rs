@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Options};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::observe::Observer;
 use crate::sink::{Sink, Stored, StreamId, Target, WriteMode, refuse};
 use crate::source::{Reading, Source};
@@ -110,6 +110,8 @@ impl Engine {
                 Ok(have) => {
                     wanted.push(Wanted { index, stream: job.stream.clone(), have, reading: job.reading })
                 }
+                // A sink that fails as a whole opens none of them.
+                Err(error) if error.kind() == ErrorKind::Sink => run.end_failed(index, error),
                 Err(error) => {
                     if let Err(error) = run.fail(index, error) {
                         return run.broken(error);

@@ -182,6 +182,77 @@ async fn a_stream_whose_columns_cannot_widen_leaves_the_others_alone() {
     assert_eq!(prices_of(&sink, &schema, "quotes").await, ["A/1/12345678901234567890.0", "A/2/2.5"]);
 }
 
+/// Nor do keys that do not fit together: as NULL they would make one row of two.
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn a_stream_with_a_key_that_does_not_fit_leaves_the_others_alone() {
+    for alone in [false, true] {
+        let schema = schema();
+        let mut sink = connect(&schema).await;
+        let mut targets = targets();
+        Arc::make_mut(&mut targets[0].table).key = vec!["price".to_owned()];
+        let opened = sink.open(&targets).await.unwrap();
+        let streams: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        write(&mut sink, streams[0], &[row("A", 1, "12345678901234567890")]).await;
+        commit(&mut sink, streams[0], &[], "p1").await;
+        write(&mut sink, streams[0], &[row("A", 2, FINE), row("A", 3, "1")]).await;
+        write(&mut sink, streams[1], &[row("A", 2, "2.5")]).await;
+        let refused = commit_all(&mut sink, &streams[..if alone { 1 } else { 2 }], "p2").await;
+        let told: Vec<_> =
+            refused.iter().map(|(stream, error)| (*stream, error.kind(), error.stream())).collect();
+        assert_eq!(told, [(streams[0], ErrorKind::Table, Some("trades"))]);
+        assert!(refused[0].1.user_message().contains("`price` of table trades"), "{}", refused[0].1.report());
+        if alone {
+            commit(&mut sink, streams[1], &[], "p2").await;
+        }
+        assert_eq!(prices_of(&sink, &schema, "trades").await, ["A/1/12345678901234567890.0"]);
+        assert_eq!(prices_of(&sink, &schema, "quotes").await, ["A/2/2.5"]);
+        // What was refused is of no consequence to what comes next.
+        sink.rollback(streams[0]).await.unwrap();
+        commit(&mut sink, streams[0], &[row("A", 4, "1")], "p2").await;
+        assert_eq!(prices_of(&sink, &schema, "trades").await.len(), 2);
+    }
+}
+
+/// Whatever the server refuses of streams is of no concern to the others, however many they are.
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn streams_that_the_server_refuses_leave_the_others_alone() {
+    let names = ["trades", "news", "quotes"];
+    for (gone, together) in
+        [(&[0, 1][..], true), (&[1, 2], true), (&[0, 1, 2], true), (&[1], true), (&[1], false)]
+    {
+        let schema = schema();
+        let mut sink = connect(&schema).await;
+        let targets = names.map(|name| named(name, WriteMode::AppendDedup));
+        let opened = sink.open(&targets).await.unwrap();
+        let streams: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        for stream in &streams {
+            write(&mut sink, *stream, &[row("A", 1, "1")]).await;
+        }
+        // As somebody does who tidies up while it runs.
+        for index in gone {
+            let table = names[*index].to_uppercase();
+            let sql = format!("DROP TABLE \"INTEGRATION\".\"{}\".\"{table}\"", schema.to_uppercase());
+            sink.query(&sql).await.unwrap();
+        }
+        let groups: Vec<&[StreamId]> = if together { vec![&streams] } else { streams.chunks(1).collect() };
+        let mut refused = Vec::new();
+        for group in groups {
+            refused.extend(commit_all(&mut sink, group, "p1").await);
+        }
+        let mut told: Vec<_> =
+            refused.iter().map(|(stream, error)| (*stream, error.kind(), error.stream())).collect();
+        told.sort_by_key(|(stream, ..)| *stream);
+        let expected: Vec<_> =
+            gone.iter().map(|index| (streams[*index], ErrorKind::Sink, Some(names[*index]))).collect();
+        assert_eq!(told, expected);
+        for index in (0..names.len()).filter(|index| !gone.contains(index)) {
+            assert_eq!(prices_of(&sink, &schema, names[index]).await, ["A/1/1.0"]);
+        }
+    }
+}
+
 /// Rows that a joint commit needs a wider column for, unless they are there.
 async fn go_on_wider(sink: &mut SnowflakeSink) {
     let opened = sink.open(&targets()).await.unwrap();

@@ -173,6 +173,10 @@ pub enum Lack {
     Absent,
     /// The source's value is not of its column's type.
     Misfit,
+    /// It is a number with more digits than [`Width::KEY`](crate::catalog::Width::KEY) has.
+    Digits,
+    /// It is not as it was sent: it held what no text or no JSON may hold, or was there twice.
+    Mended,
 }
 
 impl Rows {

@@ -49,7 +49,7 @@ fn push_scalar(out: &mut Vec<u8>, value: Value<'_>, text: &[u8]) -> bool {
             // Without quotes it was the name of something that is no number.
             is_changed || text.first() != Some(&b'"')
         }
-        Value::Number(number) if !is_double(number) => {
+        Value::Number(number) if number.len() >= 5 && double(number).is_none() => {
             out.push(b'"');
             out.extend_from_slice(number);
             out.push(b'"');
@@ -62,15 +62,13 @@ fn push_scalar(out: &mut Vec<u8>, value: Value<'_>, text: &[u8]) -> bool {
     }
 }
 
-/// Whether a double is near the number: neither infinite nor, unless the number is, zero.
-fn is_double(number: &[u8]) -> bool {
-    if number.len() < 5 {
-        return true;
-    }
+/// The double nearest to a JSON number; `None` where there is none near, but infinity or,
+/// for a number that is not, zero.
+pub(crate) fn double(number: &[u8]) -> Option<f64> {
     let mantissa = number.split(|byte| matches!(byte, b'e' | b'E')).next().unwrap_or_default();
     let is_zero = mantissa.iter().all(|byte| matches!(byte, b'0' | b'.' | b'-'));
     let near = std::str::from_utf8(number).ok().and_then(|number| number.parse::<f64>().ok());
-    near.is_some_and(|near| near.is_finite() && (near != 0.0 || is_zero))
+    near.filter(|near| near.is_finite() && (*near != 0.0 || is_zero))
 }
 
 /// Appends a string's content. Returns whether it is another text now.

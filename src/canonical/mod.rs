@@ -8,7 +8,7 @@ mod transcode;
 mod value;
 
 pub(crate) use json::{Malformed, Scanner, Value, push_unescaped, unescape};
-pub(crate) use mend::mended;
+pub(crate) use mend::{double, mended};
 pub(crate) use moment::{Moment, day};
 pub(crate) use transcode::{FieldForm, Transcoder};
 pub(crate) use value::integer;

@@ -12,7 +12,7 @@ use super::mend::{self, Nesting};
 use super::moment::{Moment, MomentWriter, date_text, parse_date};
 use super::value::{integer, is_number, push_decimal};
 use crate::batch::{Cause, Lack, Rows};
-use crate::catalog::{EXTRA_COLUMN, Field, Kind, StreamSpec, Table, TimeUnit};
+use crate::catalog::{EXTRA_COLUMN, Field, Kind, Need, StreamSpec, Table, TimeUnit, Width};
 
 /// Turns objects into the canonical rows of one table.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(crate) struct Transcoder {
     superseded: Vec<usize>,
     has_superseded: bool,
     /// The column of the primary key that a value in the row under way did not fit.
-    key_misfit: Option<usize>,
+    key_misfit: Option<(usize, Lack)>,
     /// Fields where NULL would merge rows that are not the same.
     needed: Vec<usize>,
     /// In which row each field of the key, and the one that is watched, was filled last, as `seen`.
@@ -222,7 +222,7 @@ impl Transcoder {
             let field = self.needed.iter().find(is_absent)?;
             Some((self.fields[*field].column, Lack::Absent))
         };
-        self.key_misfit.map(|column| (column, Lack::Misfit)).or_else(absent)
+        self.key_misfit.or_else(absent)
     }
 
     /// Reads one row, an object, and appends it. Of a field that it has twice the last
@@ -305,9 +305,15 @@ impl Transcoder {
     /// a mended one is a misfit: two that were not the same may be now.
     #[cold]
     fn changed(&mut self, field: usize, fit: Fit, key: &[u8], text: &[u8], rows: &mut Rows) {
-        let FieldPlan { column, is_key, .. } = self.fields[field];
+        let FieldPlan { column, is_key, kind, .. } = self.fields[field];
         rows.note_change(column, if fit == Fit::Mended { Cause::Mended } else { self.cause });
-        self.key_misfit = self.key_misfit.or(is_key.then_some(column));
+        let is_number = || Scanner::new(text).value().is_ok_and(|value| number(value).is_some());
+        let lack = match (fit, kind) {
+            (Fit::Mended, _) => Lack::Mended,
+            (_, Kind::Decimal(_)) if is_number() => Lack::Digits,
+            _ => Lack::Misfit,
+        };
+        self.key_misfit = self.key_misfit.or(is_key.then_some((column, lack)));
         if field == self.watched {
             self.filled[field] = self.row_number;
         }
@@ -500,8 +506,9 @@ impl Transcoder {
         let field = &self.fields[field];
         let start = out.len();
         out.extend_from_slice(&field.label);
+        let text = out.len();
         let fits = match field.kind {
-            Kind::Decimal(_) => push_number(out, value),
+            Kind::Decimal(_) => push_number(out, value) && (!field.is_key || fits_key(&out[text..])),
             Kind::Time(unit) => push_moment(out, value, unit, &mut self.moments, &field.nanos_label),
             Kind::Integer => push_integer(out, value),
             Kind::Text => push_text(out, value),
@@ -539,6 +546,11 @@ fn number(value: Value<'_>) -> Option<&[u8]> {
         Value::String(content) if is_number(content) => Some(content),
         _ => None,
     }
+}
+
+/// Whether a number may be part of a primary key.
+fn fits_key(number: &[u8]) -> bool {
+    Need::of(number).is_some_and(|need| Width::KEY.holds(need))
 }
 
 #[inline]
@@ -709,6 +721,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_none_is_told() {
+        let mended = |column: &str| Some((column.to_owned(), Lack::Mended));
         let misfit = |column: &str| Some((column.to_owned(), Lack::Misfit));
         let absent = |column: &str| Some((column.to_owned(), Lack::Absent));
         let whole = r#"{"price":"x","sip_timestamp":1,"sequence_number":2,"exchange":3,"id":"4"}"#;
@@ -732,9 +745,9 @@ mod tests {
             None,
             misfit("sip_timestamp"),
             misfit("sequence_number"),
-            misfit("id"),
+            mended("id"),
             None,
-            misfit("id"),
+            mended("id"),
             absent("sip_timestamp"),
             absent("sequence_number"),
             None,
@@ -744,6 +757,31 @@ mod tests {
         // It is NULL there for whatever is not delisted.
         let ticker = r#"{"ticker":"A","market":"stocks","delisted_utc":null,"active":true}"#;
         assert_eq!(lacks("tickers", &[ticker, "{}"])[0], None, "{:?}", lacks("tickers", &[ticker]));
+    }
+
+    #[test]
+    fn a_number_in_a_key_has_digits_that_a_column_can_be_widened_to() {
+        let streams = streams(&[]);
+        let stream = streams.iter().find(|stream| stream.name == "stock_trades").unwrap();
+        let mut table = (*stream.table).clone();
+        table.key = vec!["price".to_owned()];
+        let mut transcoder = Transcoder::new(stream.spec, &table, &[]);
+        let mut of = |price: &str| {
+            let mut rows = Rows::default();
+            let row = format!(r#"{{"price":{price},"size":{price}}}"#);
+            transcoder.row(&mut Scanner::new(row.as_bytes()), &mut rows).unwrap();
+            let is_there = rows.iter().next().unwrap().windows(6).any(|part| part == br#""size""#);
+            (rows.keyless().first().map(|keyless| keyless.lack), is_there)
+        };
+        for price in ["0", "-1.5", "1e19", "\"12345678901234567890.123456789012345678\"", "1e-18"] {
+            assert_eq!(of(price), (None, true), "{price}");
+        }
+        for price in ["1e20", "1e-19", "1e300", "-1e-300", "1111111111222222222233333333334444444444"] {
+            assert_eq!(of(price), (Some(Lack::Digits), true), "{price}");
+        }
+        for (price, lack) in [("true", Lack::Misfit), ("\"x\"", Lack::Misfit), ("null", Lack::Absent)] {
+            assert_eq!(of(price).0, Some(lack), "{price}");
+        }
     }
 
     /// The row, and what was noted: columns that are NULL with `-`, mended ones with `~`.

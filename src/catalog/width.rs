@@ -43,6 +43,9 @@ impl Width {
     pub const AMOUNT: Self = Self::new(24, 4);
     /// Numbers of which nothing is known.
     pub const UNKNOWN: Self = Self::new(24, 9);
+    /// Numbers in a primary key at most: a column that is no wider can be widened for any two
+    /// of them, so that it does not depend on the rows before it whether a row has a key.
+    pub const KEY: Self = Self::new(38, 18);
 
     /// `precision` digits in all, [`Width::NARROW`] to [`Width::PRECISION_MAX`], `scale`
     /// of them after the point.

@@ -94,10 +94,15 @@ impl Rejects {
 
 fn reason(table: &Table, keyless: Keyless) -> String {
     let column = table.columns.get(keyless.column).map_or("", |column| column.name.as_str());
-    match keyless.lack {
-        Lack::Absent => format!("`{column}` of the primary key is absent or null"),
-        Lack::Misfit => {
-            format!("`{column}` of the primary key is not of the type that the stream's schema says")
+    let what = match keyless.lack {
+        Lack::Absent => "is absent or null",
+        Lack::Misfit => "is not of the type that the stream's schema says",
+        Lack::Digits => {
+            "has more digits than a number in a key can have: 20 before the point and 18 after it"
         }
-    }
+        Lack::Mended => {
+            "could only be stored changed: it is there twice, or holds half a character, NUL or bytes that are no text"
+        }
+    };
+    format!("`{column}` of the primary key {what}")
 }

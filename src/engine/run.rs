@@ -293,9 +293,8 @@ impl<'a> Run<'a> {
 
     /// Ends a stream with its failure, which is returned if it concerns all of them.
     pub fn fail(&mut self, index: usize, error: Error) -> Result<()> {
-        let error = error.in_stream(&self.names[index]);
         if error.kind().policy().scope == Scope::Run {
-            return Err(error);
+            return Err(error.in_stream(&self.names[index]));
         }
         // What was complete may have been refused meanwhile: that was told then.
         if !self.told.contains(&index) {
@@ -314,7 +313,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn end_failed(&mut self, index: usize, error: Error) {
+    /// Ends a stream with its failure, which says nothing of the others.
+    pub fn end_failed(&mut self, index: usize, error: Error) {
+        let error = error.in_stream(&self.names[index]);
         self.tell_rejected(index);
         self.event(&observe::Event::StreamFailed { stream: &self.names[index], error: &error });
         self.told.insert(index);
@@ -429,7 +430,7 @@ impl<'a> Run<'a> {
             let is = |index: &&usize| self.streams[**index].as_ref().is_some_and(|stream| stream.id == id);
             if let Some(index) = dirty.iter().find(is).copied() {
                 feed.dropped(index);
-                self.end_failed(index, error.in_stream(&self.names[index].clone()));
+                self.end_failed(index, error);
             }
         }
         for index in dirty {

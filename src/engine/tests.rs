@@ -153,9 +153,11 @@ async fn a_sink_that_fails_ends_the_run_and_moves_nothing() {
 
 #[tokio::test]
 async fn streams_that_fail_or_cannot_be_opened_hold_up_no_other() {
-    let mut sink = Memory { refused: vec!["splits".to_owned()], ..Memory::default() };
+    let refused = vec![("splits".to_owned(), ErrorKind::Table), ("dividends".to_owned(), ErrorKind::Sink)];
+    let mut sink = Memory { refused, ..Memory::default() };
     let scripts = [
         ("splits", vec![whole("", &[b"never"])]),
+        ("dividends", vec![whole("", &[b"never"])]),
         (NEWS, vec![failing(whole("", &[b"n"]), ErrorKind::NotEntitled)]),
         (TRADES, vec![slice("A", 1, &[b"a"]), slice("A", 2, &[b"b"])]),
     ];
@@ -163,7 +165,8 @@ async fn streams_that_fail_or_cannot_be_opened_hold_up_no_other() {
     assert!(report.error.is_none());
     let kinds: Vec<Vec<ErrorKind>> =
         report.streams.iter().map(|stream| stream.errors.iter().map(Error::kind).collect()).collect();
-    assert_eq!(kinds, [vec![ErrorKind::Table], vec![ErrorKind::NotEntitled], vec![]]);
+    let expected = [ErrorKind::Table, ErrorKind::Sink, ErrorKind::NotEntitled].map(|kind| vec![kind]);
+    assert_eq!((&kinds[..3], kinds[3].len()), (&expected[..], 0));
     assert_eq!(rows(&sink), ["a", "b"]);
     assert!(is_finished(&sink) && sink.of(NEWS).finished == 0 && sink.of(NEWS).durable.is_empty());
 }

@@ -23,8 +23,8 @@ pub(crate) struct Memory {
     pub(crate) rollbacks: usize,
     /// The commit that fails, counted from 1.
     pub(crate) fail_commit: Option<usize>,
-    /// Streams that cannot be opened.
-    pub(crate) refused: Vec<String>,
+    /// Streams that cannot be opened, and the error's kind.
+    pub(crate) refused: Vec<(String, ErrorKind)>,
     /// Streams that are refused when they are committed.
     pub(crate) unloadable: Vec<String>,
     /// Streams whose tables cannot learn columns.
@@ -101,8 +101,8 @@ impl Sink for Memory {
         self.opens += 1;
         let mut opened = Vec::new();
         for target in targets {
-            if self.refused.contains(&target.stream) {
-                opened.push(Err(Error::new(ErrorKind::Table, "scripted")));
+            if let Some((_, kind)) = self.refused.iter().find(|(stream, _)| *stream == target.stream) {
+                opened.push(Err(Error::new(*kind, "scripted")));
                 continue;
             }
             let is = |stream: &Kept| stream.name == target.stream;

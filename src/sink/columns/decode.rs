@@ -10,6 +10,7 @@ use crate::batch::{Cause, Change, Rows};
 use crate::canonical::{mended, push_unescaped};
 use crate::catalog::{ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::numbers::{tell_beside, unfit_key};
 
 /// Decodes the canonical rows of one table.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ pub enum Decoded {
 #[derive(Debug)]
 struct Plan {
     name: String,
+    ty: ColumnType,
     /// `"name":`, as JSON writes it.
     pattern: Vec<u8>,
     is_key: bool,
@@ -67,12 +69,13 @@ struct Work {
 }
 
 impl Decoder {
-    /// A decoder for rows of `table`.
-    pub fn new(table: &Table) -> Self {
+    /// A decoder for rows of `table`, which are `merged` by its key or added as they are.
+    pub fn new(table: &Table, merged: bool) -> Self {
         let plan = |column: &crate::catalog::Column| Plan {
             name: column.name.clone(),
+            ty: column.ty,
             pattern: format!("{}:", serde_json::Value::from(column.name.as_str())).into_bytes(),
-            is_key: table.key.contains(&column.name),
+            is_key: merged && table.key.contains(&column.name),
             keeps_nanos: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
         };
@@ -98,8 +101,8 @@ impl Decoder {
     /// holds without its last digits.
     ///
     /// # Errors
-    /// [`ErrorKind::Bug`] for a row that is not canonical, [`ErrorKind::Sink`] for
-    /// such a value in a key column, where it would merge rows.
+    /// [`ErrorKind::Bug`] for a row that is not canonical, [`ErrorKind::Table`] for
+    /// such a value in a key by which rows are merged.
     pub fn decode(&self, rows: &Rows) -> Result<Decoded> {
         for text in rows.texts() {
             std::str::from_utf8(text)
@@ -313,12 +316,7 @@ impl Decoder {
                  2262-04-11: such times are NULL there, or cut to microseconds where others lie outside of these \
                  days; they are listed in _airbyte_meta and kept in additional_properties"
             ),
-            _ => tracing::warn!(
-                table,
-                column,
-                "a number does not fit beside the column's others: such numbers are NULL there, listed in \
-                 _airbyte_meta and kept in additional_properties; `numbers: double` takes them, rounded"
-            ),
+            _ => tell_beside(table, column, plan.ty),
         }
     }
 
@@ -326,15 +324,10 @@ impl Decoder {
     fn keep_beside(&self, work: &mut Work, cell: Change, value: &[u8]) -> Result<()> {
         let plan = &self.plans[cell.column];
         let Some(extra) = self.extra.filter(|_| !plan.is_key) else {
-            let (what, hint) = match value.first() {
-                Some(b'"') => (
-                    "time",
-                    "times with nanoseconds reach from 1677-09-22 to 2262-04-11, others have microseconds",
-                ),
-                _ => ("number", "decimals have 38 digits, before and after the point together"),
-            };
-            let message = format!("`{}` of table {} holds a {what} that does not fit", plan.name, self.table);
-            return Err(Error::new(ErrorKind::Sink, message).hint(hint));
+            return Err(match value.first() {
+                Some(b'"') => self.unfit_time(&plan.name),
+                _ => unfit_key(&self.table, &plan.name),
+            });
         };
         let Values::Json(texts) = &mut work.columns[extra] else {
             return Err(self.fault(format!("`{EXTRA_COLUMN}` is not a JSON column")));
@@ -354,6 +347,11 @@ impl Decoder {
             .map_err(|wrong| self.fault(wrong))?;
         work.validity[extra].set(cell.row);
         Ok(())
+    }
+
+    fn unfit_time(&self, column: &str) -> Error {
+        Error::new(ErrorKind::Table, format!("`{column}` of table {} holds a time that does not fit", self.table))
+            .hint("times with nanoseconds reach from 1677-09-22 to 2262-04-11, others have microseconds: make it text in the stream's schema, or choose the mode append")
     }
 
     fn fault(&self, what: impl std::fmt::Display) -> Error {

@@ -3,7 +3,7 @@
 //! Each function takes the text and a position, and returns the value and the
 //! position after it, or what is wrong with it.
 
-use crate::canonical::{Scanner, Value, day};
+use crate::canonical::{Scanner, Value, day, double};
 use crate::catalog::{Need, Width};
 
 /// What was read, and the position after it.
@@ -135,10 +135,9 @@ impl Number<'_> {
         Need::of(self.text)
     }
 
-    /// The nearest double, if there is one.
+    /// The nearest double, if one is near.
     pub fn double(&self) -> Option<f64> {
-        let text = std::str::from_utf8(self.text).ok()?;
-        text.parse().ok().filter(|value: &f64| value.is_finite())
+        double(self.text)
     }
 }
 

@@ -23,7 +23,7 @@ fn decode_as(table: &Table, lines: &[&str]) -> Result<Columns> {
     for line in lines {
         rows.push(line.as_bytes());
     }
-    decode_with(&Decoder::new(table), table, &rows)
+    decode_with(&Decoder::new(table, true), table, &rows)
 }
 
 /// As a sink whose table has nanoseconds.
@@ -120,7 +120,7 @@ fn what_is_no_number_is_refused() {
 #[test]
 fn a_column_widens_with_its_numbers_and_stays_wide() {
     let table = single(ColumnType::Decimal(Width::PRICE));
-    let decoder = Decoder::new(&table);
+    let decoder = Decoder::new(&table, true);
     let decode = |values: &[&str]| {
         let mut rows = Rows::default();
         values.iter().for_each(|value| rows.push(format!("{{\"v\":{value}}}").as_bytes()));
@@ -283,7 +283,7 @@ fn a_column_of_nanoseconds_asks_for_microseconds_where_they_would_do() {
         r#"{"v":"0001-01-01T00:00:00Z","w":"2024-01-01T00:00:00.000000001Z","x":null}"#,
         r#"{"v":"9999-12-31T23:59:59.9999999Z"}"#,
     ]);
-    let decoder = Decoder::new(&table);
+    let decoder = Decoder::new(&table, true);
     assert_eq!(decoder.decode(&lines).unwrap(), Decoded::Unsettled(vec![0]), "w has a nanosecond");
     decoder.settle("v", true);
     let Decoded::Columns(columns) = decoder.decode(&lines).unwrap() else { panic!("it was settled") };
@@ -312,7 +312,7 @@ fn a_key_is_never_cut() {
     let table = table(&[("v", ColumnType::TimestampMicros), (EXTRA_COLUMN, ColumnType::Json)], &["v"]);
     assert!(decode_as(&table, &[r#"{"v":"9999-12-31T23:59:59.999999Z"}"#]).is_ok());
     let error = decode_as(&table, &[r#"{"v":"2024-01-01T00:00:00.0000001Z"}"#]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Sink);
+    assert_eq!(error.kind(), ErrorKind::Table);
     assert!(error.user_message().contains("`v` of table things holds a time"), "{}", error.user_message());
 }
 
@@ -320,8 +320,28 @@ fn a_key_is_never_cut() {
 fn a_key_never_becomes_null() {
     let table = table(&[("v", ColumnType::Timestamp), (EXTRA_COLUMN, ColumnType::Json)], &["v"]);
     let error = decode_as(&table, &[r#"{"v":"2300-01-01T00:00:00Z"}"#]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Sink);
+    assert_eq!(error.kind(), ErrorKind::Table);
     assert!(error.user_message().contains("`v` of table things"), "{}", error.user_message());
+}
+
+/// Where rows are added as they are, a key tells nothing apart.
+#[test]
+fn what_does_not_fit_is_kept_beside_a_key_that_merges_nothing() {
+    for (ty, value) in [
+        (ColumnType::Timestamp, "\"2300-01-01T00:00:00Z\""),
+        (ColumnType::TimestampMicros, "\"2024-01-01T00:00:00.0000001Z\""),
+        (WIDE, "1e300"),
+    ] {
+        let table = table(&[("v", ty), (EXTRA_COLUMN, ColumnType::Json)], &["v"]);
+        let line = format!(r#"{{"v":{value}}}"#);
+        let mut rows = Rows::default();
+        rows.push(line.as_bytes());
+        let columns = decode_with(&Decoder::new(&table, false), &table, &rows).unwrap();
+        let Values::Json(texts) = columns.values(1) else { panic!("not a JSON column") };
+        assert_eq!(texts.get(0), line.as_bytes());
+        let error = decode_as(&table, &[&line]).unwrap_err();
+        assert_eq!((error.kind(), error.user_message().contains("append")), (ErrorKind::Table, true));
+    }
 }
 
 #[test]
@@ -433,7 +453,7 @@ fn rows_that_are_not_canonical_are_a_bug_that_names_the_row() {
 fn bytes_that_are_not_text_are_refused() {
     let mut rows = Rows::default();
     rows.push(b"{\"v\":\"\xff\"}");
-    assert!(Decoder::new(&single(ColumnType::Text)).decode(&rows).is_err());
+    assert!(Decoder::new(&single(ColumnType::Text), true).decode(&rows).is_err());
 }
 
 #[test]

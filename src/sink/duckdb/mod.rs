@@ -51,7 +51,7 @@ use super::numbers::Numbers;
 use super::{Abilities, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target};
 use crate::batch::{Batch, Extent};
 use crate::catalog::Table;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use client::Access;
 use feed::Load;
 use worker::Command;
@@ -274,7 +274,7 @@ impl Sink for DuckDbSink {
                 true => table.key.iter().filter_map(|name| table.position(name)).collect(),
                 false => Arc::from([]),
             };
-            let decoder = Arc::new(Decoder::new(&held));
+            let decoder = Arc::new(Decoder::new(&held, target.replaces_by_key()));
             let mode = target.mode;
             self.streams.push(Stream { target, decoder, key, is_torn: false });
             Ok(Opened { id: StreamId(index), mode, progress })
@@ -301,7 +301,8 @@ impl Sink for DuckDbSink {
         self.whole()?;
         let (target, held) = self.ask(|reply| Command::Evolve { stream: stream.0, table, reply }).await?;
         let state = &mut self.streams[stream.0];
-        (state.target, state.decoder) = (target, Arc::new(Decoder::new(&held)));
+        state.decoder = Arc::new(Decoder::new(&held, target.replaces_by_key()));
+        state.target = target;
         Ok(())
     }
 
@@ -321,16 +322,19 @@ impl Sink for DuckDbSink {
             let decode = move || decoded(&decoder, &key, &target, batch);
             let decoded = tokio::task::spawn_blocking(decode)
                 .await
-                .map_err(|error| Error::bug("decoding rows failed").caused_by(error))??;
+                .map_err(|error| Error::bug("decoding rows failed").caused_by(error))?;
             match decoded {
-                Ok(load) => break load,
-                Err((undecided, columns)) => {
+                Ok(Ok(load)) => break Ok(Box::new(load)),
+                // The commit tells of this stream what DuckDB would refuse.
+                Err(error) if error.kind() == ErrorKind::Table => break Err(error),
+                Err(error) => return Err(error),
+                Ok(Err((undecided, columns))) => {
                     self.settle(stream.0, columns, ahead).await?;
                     batch = undecided;
                 }
             }
         };
-        self.tell(Command::Write { stream: stream.0, load: Box::new(load), ahead }).await?;
+        self.tell(Command::Write { stream: stream.0, load, ahead }).await?;
         self.streams[stream.0].is_torn = false;
         Ok(())
     }

@@ -45,7 +45,8 @@ pub(super) enum Command {
     /// Answered by the next command that has a reply.
     Write {
         stream: usize,
-        load: Box<Load>,
+        /// Or why there is none.
+        load: Result<Box<Load>>,
         ahead: bool,
     },
     /// Which of the columns can have microseconds in place of nanoseconds.
@@ -100,7 +101,7 @@ pub(super) fn run(
             Command::TryRights { targets, reply } => {
                 answer(reply, look::try_rights(writer.database(), &targets));
             }
-            Command::Write { stream, load, ahead } => writer.write(stream, *load, ahead),
+            Command::Write { stream, load, ahead } => writer.write(stream, load, ahead),
             Command::InMicros { stream, columns, ahead, reply } => {
                 answer(reply, writer.in_micros(stream, &columns, ahead));
             }

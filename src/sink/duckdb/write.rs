@@ -138,25 +138,29 @@ impl Writer {
         named.collect()
     }
 
-    /// Adds rows to a transaction. What DuckDB refuses is told by the commit.
-    pub fn write(&mut self, stream: usize, load: Load, ahead: bool) {
-        let is_empty = load.columns.is_empty() && load.replaces.is_empty();
+    /// Adds rows to a transaction. What DuckDB refuses, or why they are no `load`, is told by
+    /// the commit.
+    pub fn write(&mut self, stream: usize, load: Result<Box<Load>>, ahead: bool) {
+        let is_empty = load.as_ref().is_ok_and(|load| load.columns.is_empty() && load.replaces.is_empty());
         if is_empty || self.failed.load(Ordering::Acquire) || self.refused.contains_key(&stream) {
             return;
         }
-        let load = Arc::new(load);
-        if !ahead && self.is_late_to_widen(stream, &load) {
-            self.keep(stream, load);
+        let load = load.map(|load| Arc::new(*load));
+        if let Ok(load) = &load
+            && !ahead
+            && self.is_late_to_widen(stream, load)
+        {
+            self.keep(stream, Arc::clone(load));
             return self.load_again();
         }
-        match self.load(stream, &load, ahead) {
-            Ok(()) if !ahead => self.keep(stream, load),
-            Ok(()) => {}
+        match load.and_then(|load| self.load(stream, &load, ahead).map(|()| load)) {
+            Ok(load) if !ahead => self.keep(stream, load),
+            Ok(_) => {}
             Err(error) if ahead => {
                 self.lose_ahead(stream);
                 self.refuse(stream, error);
             }
-            Err(error) if self.kept_bytes > KEPT_BYTES_MAX => {
+            Err(error) if self.kept_bytes > KEPT_BYTES_MAX && self.is_shared_with_others(stream) => {
                 self.failure = Some(error.in_stream(self.name(stream)));
                 self.failed.store(true, Ordering::Release);
             }
@@ -202,6 +206,11 @@ impl Writer {
         self.refused.entry(stream).or_insert(error);
     }
 
+    /// Whether the open transaction of all streams has rows of others.
+    fn is_shared_with_others(&self, stream: usize) -> bool {
+        self.in_shared.iter().any(|other| *other != stream)
+    }
+
     /// Whether rows need wider columns than those of rows that are in the transaction of all
     /// streams already: a table cannot be altered once rows of it were deleted, and to load
     /// what is kept anew costs less than to make the table anew.
@@ -219,6 +228,7 @@ impl Writer {
             self.undo_shared();
             let refused = &self.refused;
             self.kept.retain(|(stream, _)| !refused.contains_key(stream));
+            self.kept_bytes = self.kept.iter().map(|(_, load)| load.bytes).sum();
             let kept = self.kept.clone();
             let mut failed =
                 kept.iter().find_map(|(stream, load)| Some((*stream, self.make_room(*stream, load).err()?)));

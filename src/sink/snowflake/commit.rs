@@ -30,7 +30,7 @@ impl SnowflakeSink {
         while !portions.is_empty()
             && let Err((stream, error)) = self.load_or_fall_back(&portions).await
         {
-            let is_of_server = portions.len() > 1 && server_code(&error).is_some();
+            let is_of_server = error.kind() == ErrorKind::Sink && server_code(&error).is_some();
             let error = self.unless_overtaken(stream, error).await;
             let is_its_own = is_of_server || error.kind() == ErrorKind::Conflict;
             let Some(stream) = stream.filter(|_| is_its_own) else { return Err(error) };
@@ -56,7 +56,9 @@ impl SnowflakeSink {
     /// begins, because it is DDL.
     async fn widen(&mut self, id: StreamId) -> Result<()> {
         let stream = self.opened(id)?;
-        let widths = stream.writer.as_ref().ok_or_else(broken)?.widths();
+        let writer = stream.writer.as_ref().ok_or_else(broken)?;
+        writer.keys_must_fit()?;
+        let widths = writer.widths();
         let (name, table) = (stream.name(), &stream.target.table);
         let claim = stream.claim(self.session.as_ref(), &name);
         if !evolve::has_room(table, widths) {
@@ -71,7 +73,7 @@ impl SnowflakeSink {
     }
 
     /// Widens for all streams of a commit. Returns those that can be loaded, and those
-    /// whose columns cannot be widened.
+    /// whose columns cannot be widened, or not for a key.
     async fn widen_all<'a, 'b>(
         &mut self,
         portions: &'a [Portion<'b>],
@@ -82,9 +84,10 @@ impl SnowflakeSink {
                 wide.push(portion);
                 continue;
             };
-            let is_of_stream = error.kind() == ErrorKind::Table || server_code(&error).is_some();
+            let is_of_server = error.kind() == ErrorKind::Sink && server_code(&error).is_some();
+            let is_of_stream = error.kind() == ErrorKind::Table || is_of_server;
             let error = self.unless_overtaken(Some(portion.stream), error).await;
-            let is_its_own = (is_of_stream && portions.len() > 1) || error.kind() == ErrorKind::Conflict;
+            let is_its_own = is_of_stream || error.kind() == ErrorKind::Conflict;
             if !is_its_own {
                 return Err(error);
             }

@@ -4,7 +4,7 @@
 //! are left out, decimals become JSON strings: Snowflake keeps either form of a
 //! number exactly, but not every JSON parser on the way does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -13,9 +13,10 @@ use flate2::write::GzEncoder;
 
 use super::merge::{LINE_DELETED, LINE_EXTRACTED_AT, LINE_META, LINE_NUMBER};
 use crate::batch::{Batch, Cause, Change};
-use crate::canonical::{Malformed, Scanner, Value, mended};
+use crate::canonical::{Malformed, Scanner, Value, double, mended};
 use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::sink::numbers::{tell_beside, unfit_key};
 use crate::sink::{META_TAIL, Run, Target, change_text, tell_changes};
 
 /// Compressed bytes after which a file is uploaded. Snowflake reads files of this
@@ -39,9 +40,13 @@ pub(super) struct Writer {
     lines: u64,
     /// Lines since the last commit, over all files: the order of writing.
     number: u64,
-    /// Whether rows can be deletes, and whether one of those since the last commit is.
-    takes_deletes: bool,
+    /// Whether rows are merged by their key, and can be deletes, and whether one of those
+    /// since the last commit is.
+    merges: bool,
     has_deletes: bool,
+    /// A column of the key by which rows are merged that a row since the last commit would
+    /// have NULL in.
+    unfit: Option<usize>,
     line: Vec<u8>,
     /// The members of the line's row.
     members: Vec<u8>,
@@ -57,6 +62,8 @@ struct Numbers {
     widths: Vec<Option<Width>>,
     /// Values of the row that no column holds, with their columns.
     beside: Vec<(usize, Box<[u8]>)>,
+    /// Columns of which the first such value was told.
+    told: HashSet<usize>,
 }
 
 impl Numbers {
@@ -76,6 +83,7 @@ impl Numbers {
             widths: types.iter().map(|ty| width(*ty)).collect(),
             types,
             beside: Vec::new(),
+            told: HashSet::new(),
         }
     }
 
@@ -87,19 +95,13 @@ impl Numbers {
                 Some(need) => width.with(need).map(|wider| *width = wider).is_some(),
                 None => false,
             },
-            _ => double(number),
+            _ => double(number).is_some(),
         };
         if !holds {
             self.beside.push((column, number.into()));
         }
         holds
     }
-}
-
-/// Whether there is a double for it.
-fn double(number: &[u8]) -> bool {
-    let parsed = std::str::from_utf8(number).ok().and_then(|text| text.parse::<f64>().ok());
-    parsed.is_some_and(f64::is_finite)
 }
 
 impl Writer {
@@ -116,8 +118,9 @@ impl Writer {
             file: encoder(),
             lines: 0,
             number: 0,
-            takes_deletes: target.replaces_by_key(),
+            merges: target.replaces_by_key(),
             has_deletes: false,
+            unfit: None,
             line: Vec::new(),
             members: Vec::new(),
             file_bytes_max,
@@ -164,7 +167,7 @@ impl Writer {
         let mut extracted_at = None;
         let mut changes = batch.rows.changes().iter().peekable();
         let mut notes = batch.rows.notes().iter().peekable();
-        let deletes = if self.takes_deletes { batch.rows.deletes() } else { &[] };
+        let deletes = if self.merges { batch.rows.deletes() } else { &[] };
         self.has_deletes |= !deletes.is_empty();
         let mut deletes = deletes.iter().peekable();
         let mut full = Vec::new();
@@ -179,6 +182,7 @@ impl Writer {
             extracted_at = Some((at_ms, at));
             self.members.clear();
             push_members(&mut self.members, row, &mut self.numbers)?;
+            self.unfit = self.unfit.or_else(|| self.key_without_value());
             let line = &mut self.line;
             line.clear();
             write!(line, "{{\"{LINE_NUMBER}\":{},\"{LINE_EXTRACTED_AT}\":\"{at}\",", self.number)
@@ -192,6 +196,10 @@ impl Writer {
                 push_item(line, head, &change_text(&batch.table, change));
             }
             for (column, _) in &self.numbers.beside {
+                if self.numbers.told.insert(*column) {
+                    let Column { name, ty, .. } = &self.table.columns[*column];
+                    tell_beside(&self.table.name, name, *ty);
+                }
                 let change = Change { row: index, column: *column, cause: Cause::Destination };
                 push_item(line, head, &change_text(&batch.table, &change));
             }
@@ -218,6 +226,24 @@ impl Writer {
         Ok(full)
     }
 
+    /// The column of the key, if rows are merged by it, that the row under way has NULL in
+    /// because its number does not fit.
+    fn key_without_value(&self) -> Option<usize> {
+        let mut beside = self.numbers.beside.iter().map(|(column, _)| *column);
+        beside.find(|column| self.merges && self.table.key.contains(&self.table.columns[*column].name))
+    }
+
+    /// Refuses rows that would be merged with others for a key that did not fit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Table`] where there is one since the last commit.
+    pub fn keys_must_fit(&self) -> Result<()> {
+        match self.unfit {
+            Some(column) => Err(unfit_key(&self.table.name, &self.table.columns[column].name)),
+            None => Ok(()),
+        }
+    }
+
     /// Ends the file, if there is anything in it.
     pub fn take(&mut self) -> Result<Option<File>> {
         if self.lines == 0 {
@@ -235,6 +261,7 @@ impl Writer {
         self.lines = 0;
         self.number = 0;
         self.has_deletes = false;
+        self.unfit = None;
     }
 }
 

@@ -167,6 +167,42 @@ async fn a_refused_stream_leaves_the_others_their_rows() {
     }
 }
 
+/// A row that would be merged with others, because its key does not fit, is refused as such.
+#[tokio::test]
+async fn a_stream_with_a_key_that_does_not_fit_leaves_the_others_their_rows() {
+    for alone in [false, true] {
+        let (file, table) = (File::new(), bars());
+        let other = Arc::new(Table { name: "other".to_owned(), ..(*table).clone() });
+        let mut sink = file.sink().await;
+        let targets = [target(&table, WriteMode::AppendDedup), target(&other, WriteMode::AppendDedup)];
+        let opened = sink.open(&targets).await.unwrap();
+        let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let of = |time: &str| format!(r#"{{"ticker":"A","timestamp":"{time}","v":1}}"#);
+        write(&mut sink, ids[0], &table, &[of("2024-06-28T00:00:00.000000001Z")]).await;
+        commit(&mut sink, ids[0], "1").await;
+        write(&mut sink, ids[0], &table, &[of("9999-12-31T23:59:59Z")]).await;
+        write(&mut sink, ids[0], &table, &[bar("A", 1, 1)]).await;
+        if !alone {
+            write(&mut sink, ids[1], &other, &[bar("A", 1, 1)]).await;
+        }
+        let refused = commit_all(&mut sink, &ids[..if alone { 1 } else { 2 }], "2").await;
+        let told: Vec<_> = refused.iter().map(|(id, error)| (*id, error.kind(), error.stream())).collect();
+        assert_eq!(told, [(ids[0], ErrorKind::Table, Some("bars"))]);
+        assert!(
+            refused[0].1.user_message().contains("`timestamp` of table bars"),
+            "{}",
+            refused[0].1.report()
+        );
+        if alone {
+            write(&mut sink, ids[1], &other, &[bar("A", 1, 1)]).await;
+            commit(&mut sink, ids[1], "2").await;
+        }
+        drop(sink);
+        assert_eq!(file.rows("SELECT count(*)::VARCHAR FROM polygon.bars"), ["1"]);
+        assert_eq!(file.rows("SELECT count(*)::VARCHAR FROM polygon.other"), ["1"]);
+    }
+}
+
 /// Nor is a stream that somebody else took over.
 #[tokio::test]
 async fn a_stream_that_was_overtaken_leaves_the_others_alone() {
