@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness import values
 from harness.destination import (
     AT,
     ID,
@@ -242,7 +243,7 @@ def test_a_value_that_does_not_fit_is_kept_beside(
 
 
 # As programs print doubles, from the tables of indicators to the edges of the type.
-DOUBLES = ["5e-05", "0.0012345678901234567", "1e20", "5.000000000000001e-05", "0.30000000000000004", "-1E-20"]
+DOUBLES = ["5e-05", "0.0012345678901234567", "1.2345678901234567e-08", "1e20", "5.000000000000001e-05", "0.30000000000000004", "-1E-20"]
 
 
 @pytest.mark.parametrize("number", DOUBLES)
@@ -388,6 +389,25 @@ def test_records_whose_key_is_none_are_kept_apart(destination: Destination) -> N
     again = replace(destination, rejected_max=2).write(dedup, lines)
     assert again.code == 2 and b"at most 2 may be rejected" in again.stdout, again.describe()
     assert len(rejected(destination)) == 3
+
+
+@pytest.mark.parametrize("numbers", [None, "double"])
+def test_numbers_of_a_key_are_bounded_whatever_comes_before_them(destination: Destination, numbers: str | None) -> None:
+    """No column holds all of them together, and which came first must not matter. They are no doubles: keys would round alike."""
+    destination = replace(destination, numbers=numbers)
+    schema = {"v": values.NUMBER, "x": values.NUMBER}
+    dedup = catalog(stream("s", schema), mode="append_dedup", key="v")
+    for order in (values.KEYS, list(reversed(values.KEYS))):
+        rows = [f'{{"v":{number},"x":0.5}}' for number in order]
+        destination.write(dedup, [*records("s", rows), state("s", 1), status("s")]).succeeded()
+        assert {row["v"] for row in destination.data("s")} == {Decimal(number) for number in values.KEYS}
+        assert len(destination.rows("s")) == len(values.KEYS)
+    beyond = [f'{{"v":{number}}}' for number in values.NO_KEYS]
+    destination.write(dedup, [*records("s", beyond), state("s", 2), status("s")]).succeeded()
+    reason = "`v` of the primary key has more digits than a number in a key can have: 20 before the point and 18 after it"
+    assert {told for told, _ in rejected(destination)} == {reason}
+    assert len(rejected(destination)) == len(values.NO_KEYS)
+    assert len(destination.rows("s")) == len(values.KEYS)
 
 
 def test_rows_without_a_key_of_the_fault_that_was_seen(destination: Destination, shared: Path) -> None:

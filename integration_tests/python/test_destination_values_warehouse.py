@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -26,15 +27,24 @@ def judge(strict_fakesnow: Fakesnow) -> Iterator[Any]:
 
 @pytest.fixture
 def write(program: Program, workspace: Workspace, strict_fakesnow: Fakesnow, snowflake_password: str, judge: Any) -> Any:
-    """Writes rows of a schema, and returns what is stored by the number of the row."""
-    warehouse.drop_schema(judge)
-    config = workspace.input("destination.json", warehouse.destination(strict_fakesnow, snowflake_password))
+    """Writes rows of a schema, and returns what is stored by the number of the row.
 
-    def written(properties: dict[str, Any], *rows: object) -> dict[int, dict[str, Any]]:
-        configured = workspace.input("configured.json", catalog(stream("s", properties)))
+    Bytes that are no text stand as `surrogateescape` has them.
+    """
+    warehouse.drop_schema(judge)
+
+    def written(
+        properties: dict[str, Any], *rows: object, numbers: str | None = None, **more: Any
+    ) -> dict[int, dict[str, Any]]:
+        config = warehouse.destination(strict_fakesnow, snowflake_password)
+        if numbers:
+            config["sink"]["numbers"] = numbers
         lines = [*records("s", rows), state("s", 1), status("s")]
-        arguments = ("destination", "write", "--config", config, "--catalog", configured)
-        program.run(*arguments, stdin="".join(f"{line}\n" for line in lines).encode()).succeeded()
+        program.run(
+            *("destination", "write", "--config", workspace.input("destination.json", config)),
+            *("--catalog", workspace.input("configured.json", catalog(stream("s", properties), **more))),
+            stdin="".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"),
+        ).succeeded()
         return {row["id"]: row for row in stored(judge, properties)}
 
     return written
@@ -95,3 +105,35 @@ def test_what_not_every_sink_takes_is_kept_and_noted(write: Any) -> None:
         kept = {name: row[name] for name in (*values.PROPERTIES, EXTRA) if name != "id" and row[name] is not None}
         assert kept == expected, what
         assert notes(row) == told, what
+
+
+def test_bytes_that_are_no_text_are_marked_where_they_are(write: Any) -> None:
+    rows = write(values.PROPERTIES, '{"id":1,"text":"a\udcffb","u":"\udcff"}', '{"id":2,"text":"é"}')
+    assert (rows[1]["text"], rows[1][EXTRA], rows[2]["text"]) == ("a\ufffdb", {"u": "\ufffd"}, "é")
+    assert [notes(row) for row in rows.values()] == [dict.fromkeys(("text", EXTRA), values.MENDED), {}]
+
+
+def test_doubles_are_there_where_a_person_chooses_them(write: Any) -> None:
+    numbers = ["0.0012345678901234567", "1e20", "-1.7976931348623157e308", "5e-324", "1e-400", "1e400"]
+    sent = (f'{{"id":{index},"number":{number}}}' for index, number in enumerate(numbers))
+    rows = write(values.PROPERTIES, *sent, numbers="double")
+    found = [rows[index]["number"] for index in range(len(numbers))]
+    assert [None if number is None else float(number) for number in found[:4]] == [float(number) for number in numbers[:4]]
+    for index in (4, 5):
+        assert (found[index], rows[index][EXTRA]) == (None, {"number": numbers[index]})
+        assert notes(rows[index]) == {"number": values.NULLED}
+
+
+@pytest.mark.parametrize("numbers", [None, "double"])
+def test_numbers_of_a_key_are_bounded_whatever_comes_before_them(write: Any, judge: Any, numbers: str | None) -> None:
+    schema = {"id": ID, "number": values.NUMBER}
+    keys = [*values.NO_KEYS, *values.KEYS]
+    for order in (keys, list(reversed(keys))):
+        sent = (f'{{"id":{keys.index(number)},"number":{number}}}' for number in order)
+        rows = write(schema, *sent, mode="append_dedup", key="number", numbers=numbers)
+        there = {index: Decimal(row["number"]) for index, row in rows.items()}
+        assert there == {keys.index(number): Decimal(number) for number in values.KEYS}
+    [(kept, reasons)] = judge.cursor().execute(
+        "SELECT COUNT(*), COUNT(DISTINCT REASON) FROM MARKET.POLYGON._TAPELINE_REJECTED WHERE REASON LIKE '%more digits%'"
+    ).fetchall()
+    assert (kept, reasons) == (len(values.NO_KEYS), 1)

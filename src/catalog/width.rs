@@ -41,8 +41,10 @@ impl Width {
     pub const VOLUME: Self = Self::new(24, 6);
     /// Values of whole companies, and their shares.
     pub const AMOUNT: Self = Self::new(24, 4);
-    /// Numbers of which nothing is known.
-    pub const UNKNOWN: Self = Self::new(24, 9);
+    /// Numbers of which nothing is known: the fewer digits before the point a column keeps
+    /// for what may come, the more it has for those of a small number, which are 17 and more
+    /// where a double was printed.
+    pub const UNKNOWN: Self = Self::new(18, 9);
     /// Numbers in a primary key at most: a column that is no wider can be widened for any two
     /// of them, so that it does not depend on the rows before it whether a row has a key.
     pub const KEY: Self = Self::new(38, 18);

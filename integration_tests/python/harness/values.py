@@ -74,6 +74,10 @@ EXTRA = "additional_properties"
 NULLED, MENDED = ("NULLED", "DESTINATION_TYPECAST_ERROR"), ("TRUNCATED", "SOURCE_SERIALIZATION_ERROR")
 Notes = dict[str, tuple[str, str]]
 
+# Numbers that a key can have, and some that it cannot.
+KEYS = ["0", "0.5", "12345678901234567890", "0.000000000000000001", "1e19", "0.30000000000000004"]
+NO_KEYS = ["1e20", "1e-20", "1e300", "1234567890123456789012345678901234567890", "0.1234567890123456789"]
+
 DEEP = '{"a":' * 65 + "1" + "}" * 65
 STRUCTURES: dict[str, tuple[str, dict[str, object], Notes]] = {
     "half of a pair": (r'"text":"a\ud800"', {"text": "a\ufffd"}, {"text": MENDED}),
@@ -82,6 +86,7 @@ STRUCTURES: dict[str, tuple[str, dict[str, object], Notes]] = {
     "half of a pair in a name": (r'"u\ud800":1', {EXTRA: {"u\ufffd": 1}}, {EXTRA: MENDED}),
     "a whole pair": (r'"text":"\ud83d\ude00","u":"\ud83d\ude00"', {"text": "😀", EXTRA: {"u": "😀"}}, {}),
     "a control character": ('"text":"a\x01b","object":{"k\x02":"\x03"}', {"text": "a\x01b", "object": {"k\x02": "\x03"}}, {}),
+    "a NUL": (r'"text":"a\u0000b","u":"\u0000"', {"text": "a\0b", EXTRA: {"u": "\0"}}, {}),
     "a repeated key within": ('"object":{"a":1,"b":{"c":1,"c":2},"a":3}', {"object": {"b": {"c": 2}, "a": 3}}, {"object": MENDED}),
     "a repeated key beside": ('"u":1,"u":2', {EXTRA: {"u": 2}}, {EXTRA: MENDED}),
     "a repeated key in a list beside": ('"u":[{"a":1,"a":2}]', {EXTRA: {"u": [{"a": 2}]}}, {EXTRA: MENDED}),

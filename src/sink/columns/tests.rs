@@ -174,7 +174,12 @@ fn doubles_are_the_nearest_ones() {
         assert_eq!(double(&format!("{value:?}")), Some(value));
         assert_eq!(double(&format!("{value}")), Some(value));
     }
-    assert_eq!(double("1e999"), None);
+    for value in ["0", "-0.0", "0e-999", "5e-324"] {
+        assert!(double(value).is_some(), "{value}");
+    }
+    for value in ["1e999", "1e-999"] {
+        assert_eq!(double(value), None, "{value}");
+    }
 }
 
 #[test]

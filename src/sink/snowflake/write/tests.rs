@@ -113,7 +113,7 @@ fn what_no_decimal_holds_beside_the_others_is_kept_beside() {
         r#"{"price":0.0000000000000000000000001,"rate":1e-300}"#,
         r#"{"price":1e300,"additional_properties":{"a":[1]}}"#,
         r#"{"ticker":"A","price":12345678901234567890,"rate":1e999}"#,
-        r#"{"price":1234567890123}"#,
+        r#"{"price":1234567890123,"rate":1e-999}"#,
     ]);
     writer.push(&batch).unwrap();
     assert_eq!(writer.widths()[1], Width::of(Need { whole: 13, scale: 25 }));
@@ -131,6 +131,7 @@ fn what_no_decimal_holds_beside_the_others_is_kept_beside() {
     );
     assert!(file.contains(r#"{"field":"price","change":"NULLED","reason":"DESTINATION_TYPECAST_ERROR"}"#));
     assert_eq!(line(3)["price"], "1234567890123");
+    assert!(file.contains(r#""additional_properties":{"rate":"1e-999"}"#), "{file}");
 }
 
 #[test]
