@@ -94,7 +94,7 @@ async fn a_table_that_no_stream_wrote_is_refused() {
     for mode in [WriteMode::Append, WriteMode::AppendDedup, WriteMode::Overwrite, WriteMode::OverwriteDedup] {
         for ours_was_there in [false, true] {
             let schema = schema();
-            let mut sink = connect(&schema).await;
+            let sink = connect(&schema).await;
             let full = format!("\"INTEGRATION\".\"{}\".\"TRADES\"", schema.to_uppercase());
             if ours_was_there {
                 run(&schema, &with(&[], mode), &[row("A", 1, "1")]).await;

@@ -36,6 +36,8 @@ pub(super) struct Head {
 pub(super) struct Facts {
     /// Whether the table is there.
     pub table: bool,
+    /// Whether what is stored speaks of a table of another name, where the rows went before.
+    pub is_of_another: bool,
     /// Whether the table that an unfinished run fills is there and can take the rows.
     pub next: bool,
     /// Whether the table has rows, all of them of the target's run. Only asked for when
@@ -57,6 +59,13 @@ pub(super) struct Takeover {
     pub keeps: bool,
     /// Whether the rows of an abandoned run go, and its positions.
     pub drops_next: bool,
+}
+
+impl Kept {
+    /// Whether it speaks of another table than the target's.
+    pub fn is_of_another(&self, target: &Target) -> bool {
+        self.table != target.table.name.to_lowercase()
+    }
 }
 
 impl Takeover {
@@ -100,18 +109,18 @@ pub(super) fn takeover(target: &Target, head: Option<&Head>, facts: Facts) -> Ta
             staged: false,
             mode: target.mode,
             generation: run.unwrap_or(head.map_or(0, |head| head.generation)),
-            keeps: facts.table && head.is_some(),
+            keeps: facts.table && head.is_some() && !facts.is_of_another,
             // Nobody goes on with a run that was given up for another mode.
             drops_next: next.is_some(),
         };
     }
     let mode = going_on(target);
-    if facts.is_wholly_of_run && may_be_replaced(target, head) {
+    if facts.is_wholly_of_run && !facts.is_of_another && may_be_replaced(target, head) {
         let generation = run.unwrap_or_default();
         return Takeover { staged: false, mode, generation, keeps: true, drops_next: false };
     }
     match next {
-        Some(generation) if facts.next && run.is_none_or(|run| run == generation) => {
+        Some(generation) if facts.next && !facts.is_of_another && run.is_none_or(|run| run == generation) => {
             Takeover { staged: true, mode, generation, keeps: true, drops_next: false }
         }
         _ => {
@@ -165,7 +174,7 @@ mod tests {
         Head { version: 7, epoch: 3, generation, next }
     }
 
-    const ALL: Facts = Facts { table: true, next: true, is_wholly_of_run: false };
+    const ALL: Facts = Facts { table: true, is_of_another: false, next: true, is_wholly_of_run: false };
 
     #[test]
     fn rows_that_are_added_go_on_where_the_table_is() {
@@ -176,6 +185,9 @@ mod tests {
             assert_eq!((on.keeps, on.generation, on.drops_next), (true, 4, false));
             let gone = takeover(&target(mode, None), Some(&head(4, None)), Facts::default());
             assert!(!gone.keeps, "positions speak of rows that somebody dropped");
+            let moved =
+                takeover(&target(mode, None), Some(&head(4, None)), Facts { is_of_another: true, ..ALL });
+            assert!(!moved.keeps, "positions speak of rows in another table");
             let foreign = takeover(&target(mode, None), None, ALL);
             assert!(!foreign.keeps, "a table without stored progress is read from the beginning");
             let abandoned = takeover(&target(mode, Some(9)), Some(&head(4, Some(5))), ALL);
@@ -194,6 +206,8 @@ mod tests {
         assert_eq!((on.keeps, on.generation, on.mode), (true, 1, WriteMode::Overwrite));
         let lost = takeover(&overwrite, Some(&after), Facts { next: false, ..ALL });
         assert_eq!((lost.keeps, lost.generation), (false, 2), "its table is gone");
+        let moved = takeover(&overwrite, Some(&after), Facts { is_of_another: true, ..ALL });
+        assert_eq!((moved.keeps, moved.generation), (false, 2), "they are of another table");
         let finished = after.finished();
         assert_eq!(finished, Head { version: 2, epoch: 1, generation: 1, next: None });
         let next = takeover(&overwrite, Some(&finished), ALL);
@@ -212,5 +226,7 @@ mod tests {
         assert_eq!((added.staged, added.keeps, added.mode), (false, true, WriteMode::OverwriteDedup));
         assert!(takeover(&overwrite, Some(&head(5, None)), ALL).staged, "rows of others are replaced");
         assert!(takeover(&overwrite, Some(&head(4, None)), wholly).staged);
+        let moved = Facts { is_of_another: true, ..wholly };
+        assert!(takeover(&overwrite, Some(&head(5, None)), moved).staged);
     }
 }

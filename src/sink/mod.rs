@@ -112,10 +112,15 @@ impl Target {
 
     /// Under what progress of version 1 was stored.
     pub(crate) fn first_key(&self) -> String {
-        match self.pipeline.as_str() {
-            AIRBYTE => format!("{AIRBYTE}:{}", self.stream),
-            pipeline => format!("{pipeline}/{}", self.stream),
-        }
+        first_key(&self.pipeline, &self.stream)
+    }
+}
+
+/// Under what version 1 stored the progress of a stream.
+pub(crate) fn first_key(pipeline: &str, stream: &str) -> String {
+    match pipeline {
+        AIRBYTE => format!("{AIRBYTE}:{stream}"),
+        pipeline => format!("{pipeline}/{stream}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who may write to a table: one pipeline's stream, or several that say that they share it.
 
-use super::lifecycle::Heads;
+use super::lifecycle::{Heads, Kept};
 use super::{Target, WriteMode, WrittenBy};
 use crate::catalog::{EXTRA_COLUMN, Metadata};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +23,24 @@ pub(super) fn owners(heads: &Heads) -> impl Iterator<Item = Owner<'_>> {
         table: &kept.table,
         shared: kept.shared,
     })
+}
+
+/// Other streams than the target's that wrote to its table, which is gone. They have no say
+/// in another one of its name: what is stored of them is void. One that is about to make the
+/// table, or that `collects` rows beside it, is none of them.
+pub(super) fn without_table(
+    target: &Target,
+    heads: &Heads,
+    collects: impl Fn(&str, &str) -> bool,
+) -> Vec<(String, String)> {
+    let table = target.table.name.to_lowercase();
+    let is_gone = |((pipeline, stream), kept): &(&(String, String), &Kept)| {
+        kept.table == table
+            && (pipeline, stream) != (&target.pipeline, &target.stream)
+            && kept.head.epoch > 0
+            && !collects(pipeline, stream)
+    };
+    heads.iter().filter(is_gone).map(|(key, _)| key.clone()).collect()
 }
 
 /// Whether a stream writes to the target's table, or did.
@@ -74,8 +92,13 @@ pub(super) fn check<'a>(
         pipeline => format!("the pipeline {pipeline} (stream {})", owner.stream),
     };
     Err(Error::new(ErrorKind::Table, format!("the table {place} is written by {who}")).hint(
-        "choose another `schema` or a `table_prefix`; use the same `name` if it is the same pipeline; or set \
-         `shared: true` on the stream in both, where both have the mode append_dedup and list tickers",
+        match target.pipeline.as_str() {
+            super::AIRBYTE => "choose another namespace or a stream prefix for the connection",
+            _ => {
+                "choose another `schema` or a `table_prefix`; use the same `name` if it is the same pipeline; or set \
+                 `shared: true` on the stream in both, where both have the mode append_dedup and list tickers"
+            }
+        },
     ))
 }
 
@@ -95,6 +118,20 @@ pub(super) fn must_be_ours(place: &str, is_written: bool, has_column: impl Fn(&s
         ))),
         _ => Ok(()),
     }
+}
+
+/// The error of a table that has rows and that no stream is known to write: rows of a pipeline
+/// that goes to another table now, or of version 1 of another one, would be doubled or replaced.
+pub(super) fn unowned(target: &Target, place: &str) -> Error {
+    let other = match target.pipeline.as_str() {
+        super::AIRBYTE => "another namespace or a stream prefix for the connection",
+        _ => "another `schema` or a `table_prefix`",
+    };
+    Error::new(
+        ErrorKind::Table,
+        format!("the table {place} has rows that this stream is not known to have written"),
+    )
+    .hint(format!("rename or drop it, or choose {other}"))
 }
 
 /// The error of something that is there and not ours.

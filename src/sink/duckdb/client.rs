@@ -81,13 +81,7 @@ impl Database {
         let json = json_type(&connection)?;
         let catalog = catalog(&connection)?;
         let (schema, memory_limit_mb) = (config.schema.clone(), config.memory_limit_mb);
-        if ddl::is_ambiguous(&catalog, &schema) {
-            tracing::warn!(
-                "the schema {schema} is called like the database: queries find its tables as {}.{}.<table>",
-                quoted(&catalog),
-                quoted(&schema)
-            );
-        }
+        ddl::tell_ambiguous(&catalog, &schema);
         let numbers = config.numbers;
         Ok(Self { connection, catalog, schema, numbers, json, memory_limit_mb, _claim: claim })
     }

@@ -115,10 +115,16 @@ fn metadata_type(metadata: Metadata, json: &'static str) -> &'static str {
 /// Schemas that every file has and nobody can write to.
 pub(super) const OWN_SCHEMAS: [&str; 2] = ["information_schema", "pg_catalog"];
 
-/// Whether a schema's name alone could mean another thing: DuckDB looks among its
-/// databases first, and `temp` and `system` are two of them.
-pub(super) fn is_ambiguous(catalog: &str, schema: &str) -> bool {
-    [catalog, "temp", "system"].iter().any(|other| other.eq_ignore_ascii_case(schema))
+/// Says of a schema whose name alone could mean another thing how queries find its tables:
+/// DuckDB looks among its databases first, and `temp` and `system` are two of them.
+pub(super) fn tell_ambiguous(catalog: &str, schema: &str) {
+    if [catalog, "temp", "system"].iter().any(|other| other.eq_ignore_ascii_case(schema)) {
+        tracing::warn!(
+            "the schema {schema} is called like a database: queries find its tables as {}.{}.<table>",
+            quoted(catalog),
+            quoted(schema)
+        );
+    }
 }
 
 /// The table that an unfinished run fills, which will replace `table`.
@@ -152,6 +158,14 @@ pub(super) fn exists(tables: &Tables, place: &Place, is_written: bool) -> Result
         ownership::must_be_ours(&place.sql(), is_written, |column| tables.has_column(place, column))?;
     }
     Ok(is_there)
+}
+
+/// Whether a table has rows.
+pub(super) fn has_rows(connection: &Connection, table: &Place) -> Result<bool> {
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", table.sql());
+    connection
+        .query_row(&sql, [], |row| row.get(0))
+        .map_err(|error| failed(&format!("could not read the table {}", table.sql()), error))
 }
 
 /// Creates a table with its comments.

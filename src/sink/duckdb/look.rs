@@ -99,6 +99,8 @@ struct Looking<'a> {
     place: Place,
     schema: &'a Schema,
     first: First,
+    /// Without those whose table is gone.
+    heads: Heads,
 }
 
 impl<'a> Looking<'a> {
@@ -114,27 +116,34 @@ impl<'a> Looking<'a> {
             Some(first) => First::read(connection, &first, &target.first_key())?,
             None => First::default(),
         };
-        Ok(Self { database, connection, tables, target, place, schema, first })
+        let mut heads = schema.heads.clone();
+        if !tables.has(&place) && !tables.has(&ddl::next(&place)) {
+            let gone = ownership::without_table(target, &heads, |_, _| false);
+            heads.retain(|key, _| !gone.contains(key));
+        }
+        Ok(Self { database, connection, tables, target, place, schema, first, heads })
     }
 
     fn all(&self) -> Result<Look> {
+        let rows = if self.tables.has(&self.place) { rows(self.connection, &self.place, "true")? } else { 0 };
         let key = (self.target.pipeline.clone(), self.target.stream.clone());
         let head = self.schema.heads.get(&key).map(|kept| kept.head).or(self.first.head());
         let table = self.tables.has(&self.place);
         let mut look = Look {
             table,
-            obstacle: self.obstacle(),
-            owners: ownership::of_table(self.target, &self.schema.heads),
-            rows: if table { rows(self.connection, &self.place, "true")? } else { 0 },
+            obstacle: self.obstacle(rows),
+            owners: ownership::of_table(self.target, &self.heads),
+            rows,
             updated_at: self.updated_at()?,
             ..Look::default()
         };
-        if table && head.is_some() {
+        if table && head.is_some() && !self.is_of_another() {
             look.progress = self.stored(false)?;
         }
         let next = ddl::next(&self.place);
         if self.target.mode.is_staged()
             && head.is_some_and(|head| head.next.is_some())
+            && !self.is_of_another()
             && self.tables.has(&next)
             && self.misfit(&next).is_none()
         {
@@ -143,12 +152,21 @@ impl<'a> Looking<'a> {
         Ok(look)
     }
 
-    fn obstacle(&self) -> Option<Error> {
+    /// Whether what is stored speaks of a table of another name.
+    fn is_of_another(&self) -> bool {
+        let key = (self.target.pipeline.clone(), self.target.stream.clone());
+        self.schema.heads.get(&key).is_some_and(|kept| kept.is_of_another(self.target))
+    }
+
+    fn obstacle(&self, rows: u64) -> Option<Error> {
         let Place { schema, name, .. } = &self.place;
-        let owned =
-            ownership::check(self.target, &format!("{schema}.{name}"), ownership::owners(&self.schema.heads));
-        let is_written = ownership::is_written(self.target, &self.schema.heads);
-        let found = owned.and_then(|()| ddl::exists(self.tables, &self.place, is_written));
+        let place = format!("{schema}.{name}");
+        let owned = ownership::check(self.target, &place, ownership::owners(&self.heads));
+        let is_written = ownership::is_written(self.target, &self.heads);
+        let is_ours = is_written || self.first.head().is_some() || rows == 0;
+        let found = owned
+            .and_then(|()| ddl::exists(self.tables, &self.place, is_written))
+            .and_then(|_| if is_ours { Ok(()) } else { Err(ownership::unowned(self.target, &place)) });
         // A run that replaces the table brings its own types.
         let fits = || if self.target.mode.is_staged() { None } else { self.misfit(&self.place) };
         found.err().or_else(fits)

@@ -99,6 +99,9 @@ impl<'a> Opening<'a> {
         for name in names.chain([&database.schema]) {
             // The first place of version 1 makes room only where the sink's schema is.
             if !schemas.contains_key(name) {
+                if *name != database.schema {
+                    ddl::tell_ambiguous(&database.catalog, name);
+                }
                 ddl::ensure_schema(connection, &database.catalog, name)?;
                 let ledger = Ledger::open(connection, &database.catalog, name, &tables)?;
                 let quarantine = Quarantine::of(&database.catalog, name);
@@ -114,6 +117,8 @@ impl<'a> Opening<'a> {
     fn open(&mut self, target: &Target) -> Result<Opened, Refusal> {
         let target = &Target { table: self.database.numbers.table(&target.table), ..target.clone() };
         let name = target.schema.as_ref().unwrap_or(&self.database.schema);
+        let table = Place::new(&self.database.catalog, name, &target.table.name);
+        self.release(name, &table, target)?;
         let schema = &self.schemas[name];
         let ledger = Arc::clone(&schema.ledger);
         let kept = schema.heads.get(&(target.pipeline.clone(), target.stream.clone()));
@@ -125,10 +130,14 @@ impl<'a> Opening<'a> {
         };
         let first_head = first.head();
         let head = kept.map(|kept| kept.head).or(first_head);
-        let table = Place::new(&self.database.catalog, name, &target.table.name);
         let next = ddl::next(&table);
         let is_written = ownership::is_written(target, &schema.heads);
-        let facts = self.facts(target, head.as_ref(), &table, &next, is_written)?;
+        let mut facts = self.facts(target, head.as_ref(), &table, &next, is_written)?;
+        facts.is_of_another = kept.is_some_and(|kept| kept.is_of_another(target));
+        let is_ours = is_written || first_head.is_some();
+        if facts.table && !is_ours && ddl::has_rows(self.connection, &table)? {
+            return Err(Refusal::Stream(ownership::unowned(target, &place)));
+        }
         let takeover = lifecycle::takeover(target, head.as_ref(), facts);
         if takeover.drops_next {
             ddl::drop_table(self.connection, &next)?;
@@ -141,6 +150,9 @@ impl<'a> Opening<'a> {
             ddl::create(self.connection, &into, &target.table, self.database.json)?;
             Arc::clone(&target.table)
         };
+        if !facts.table || facts.is_of_another {
+            ledger.forget(self.connection, target, false)?;
+        }
         let mut shards = Shards::new();
         if takeover.keeps {
             shards = ledger.shards(self.connection, target, takeover.staged)?;
@@ -181,6 +193,19 @@ impl<'a> Opening<'a> {
         Ok((stream, Stored { positions: shards::positions(shards), text }))
     }
 
+    /// Forgets streams of others that wrote to the table, where it is gone.
+    fn release(&mut self, schema: &str, table: &Place, target: &Target) -> Result<()> {
+        if self.tables.has(table) || self.tables.has(&ddl::next(table)) {
+            return Ok(());
+        }
+        let Some(Schema { ledger, heads, .. }) = self.schemas.get_mut(schema) else { return Ok(()) };
+        for gone in ownership::without_table(target, heads, |_, _| false) {
+            ledger.release(self.connection, &gone)?;
+            heads.remove(&gone);
+        }
+        Ok(())
+    }
+
     fn facts(
         &self,
         target: &Target,
@@ -204,7 +229,7 @@ impl<'a> Opening<'a> {
             }
             _ => false,
         };
-        Ok(Facts { table: has_table, next: has_next, is_wholly_of_run })
+        Ok(Facts { table: has_table, is_of_another: false, next: has_next, is_wholly_of_run })
     }
 
     /// Makes the columns of a table that is there those that the rows need; returns them.

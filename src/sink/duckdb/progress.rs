@@ -250,6 +250,16 @@ impl Ledger {
         forgotten.map(drop).map_err(|error| self.unreadable(error))
     }
 
+    /// Forgets all of a stream of another pipeline whose table is gone, in the open transaction.
+    pub fn release(&self, connection: &Connection, (pipeline, stream): &(String, String)) -> Result<()> {
+        for table in [&self.shards, &self.streams] {
+            let sql = format!("DELETE FROM {} WHERE pipeline = ? AND stream = ?", table.sql());
+            let released = connection.execute(&sql, params![pipeline, stream]);
+            released.map_err(|error| self.unreadable(error))?;
+        }
+        Ok(())
+    }
+
     /// The shards of a run that collected its rows beside the table are the table's now.
     pub fn change_over(
         &self,

@@ -4,7 +4,7 @@ use super::client::Warehouse;
 use super::ddl::{Lifetime, Place, Tables};
 use super::progress::{self, First, STREAMS};
 use super::statement::Statement;
-use super::{evolve, merge, next_table};
+use super::{evolve, merge, next_of, next_table};
 use crate::batch::Extent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::Heads;
@@ -43,7 +43,7 @@ pub(super) async fn count(
 }
 
 /// As [`count`], of a table that is there.
-async fn rows(session: &dyn Warehouse, table: &str, parts: &[Extent]) -> Result<u64> {
+pub(super) async fn rows(session: &dyn Warehouse, table: &str, parts: &[Extent]) -> Result<u64> {
     let mut statements = merge::count(table, parts);
     if parts.is_empty() {
         statements.push(Statement::new(format!("SELECT CAST(COUNT(*) AS VARCHAR) FROM {table}")));
@@ -98,8 +98,22 @@ impl Schema {
         evolve::check(session, &self.place, self.tables.columns(name), name, &target.table).await
     }
 
+    /// The streams without those whose table, the target's, is gone.
+    fn standing(&self, target: &Target) -> Heads {
+        let mut heads = self.heads.clone();
+        if !self.tables.has(&target.table.name) {
+            let collects = |pipeline: &str, stream: &str| {
+                self.tables.has(&next_of(pipeline, stream, &target.table.name))
+            };
+            let gone = ownership::without_table(target, &heads, collects);
+            heads.retain(|key, _| !gone.contains(key));
+        }
+        heads
+    }
+
     async fn look(&self, session: &dyn Warehouse, home: &Place, target: &Target) -> Result<Look> {
-        let Self { place, tables, heads } = self;
+        let Self { place, tables, .. } = self;
+        let heads = &self.standing(target);
         let kept = heads.get(&(target.pipeline.clone(), target.stream.clone()));
         // Version 1 stored its progress in the sink's schema only.
         let first = match First::existing(home, tables) {
@@ -110,15 +124,21 @@ impl Schema {
         };
         let head = progress::stored(kept, first.as_ref());
         let name = place.table(&target.table.name);
+        let is_there = tables.has(&target.table.name);
+        let rows = if is_there { rows(session, &name, &[]).await? } else { 0 };
         let owned = ownership::check(target, &name, ownership::owners(heads))
             .and_then(|()| tables.must_be_ours(place, target, heads));
+        let is_ours = ownership::is_written(target, heads) || first.is_some() || rows == 0;
+        let owned =
+            owned.and_then(|()| if is_ours { Ok(()) } else { Err(ownership::unowned(target, &name)) });
         // A run that replaces the table brings its own types.
         let fits = match owned {
             Ok(()) if !target.mode.is_staged() => self.must_fit(session, &target.table.name, target).await,
             owned => owned,
         };
         let mut look = Look {
-            table: tables.has(&target.table.name),
+            table: is_there,
+            rows,
             obstacle: fits.err(),
             owners: ownership::of_table(target, heads),
             ..Look::default()
@@ -129,7 +149,6 @@ impl Schema {
         if !look.table {
             return Ok(look);
         }
-        look.rows = rows(session, &name, &[]).await?;
         let stored = async |staged: bool| -> Result<Stored> {
             let shards = match kept {
                 Some(_) => progress::shards(session, place, target, staged).await?,
@@ -139,12 +158,14 @@ impl Schema {
             let text = first.as_ref().filter(is_meant).and_then(|first| first.progress.clone());
             Ok(Stored { positions: shards::positions(shards), text })
         };
-        if head.is_some() {
+        let is_of_another = kept.is_some_and(|kept| kept.is_of_another(target));
+        if head.is_some() && !is_of_another {
             look.progress = stored(false).await?;
         }
         let next = next_table(target);
         if target.mode.is_staged()
             && head.is_some_and(|head| head.next.is_some())
+            && !is_of_another
             && tables.has(&next)
             && self.must_fit(session, &next, target).await.is_ok()
         {

@@ -51,7 +51,9 @@ use self::write::{File, Writer};
 use super::lifecycle::Head;
 use super::numbers::Numbers;
 use super::shards::Versions;
-use super::{Abilities, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target, WriteMode};
+use super::{
+    Abilities, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target, WriteMode, first_key,
+};
 use crate::batch::{Batch, Extent};
 use crate::catalog::Table;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -248,12 +250,21 @@ fn broken() -> Error {
 
 /// A stream of a pipeline, for the names of what is its own.
 fn mark(target: &Target) -> String {
-    Sha256::digest(target.first_key()).iter().take(4).map(|byte| format!("{byte:02X}")).collect()
+    mark_of(&target.first_key())
+}
+
+fn mark_of(key: &str) -> String {
+    Sha256::digest(key).iter().take(4).map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// The table that an overwritten stream is collected in, one for each pipeline.
 fn next_table(target: &Target) -> String {
-    format!("_TAPELINE_NEXT_{}_{}", target.table.name, mark(target))
+    next_of(&target.pipeline, &target.stream, &target.table.name)
+}
+
+/// As [`next_table`], of any stream that writes to the table.
+fn next_of(pipeline: &str, stream: &str, table: &str) -> String {
+    format!("_TAPELINE_NEXT_{table}_{}", mark_of(&first_key(pipeline, stream)))
 }
 
 #[async_trait]

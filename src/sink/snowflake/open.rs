@@ -12,7 +12,7 @@ use super::ddl::{self, Lifetime, Place, Tables};
 use super::progress::{self, First};
 use super::statement::Statement;
 use super::write::Writer;
-use super::{Stream, evolve, merge, next_table, quarantine};
+use super::{Stream, evolve, look, merge, next_of, next_table, quarantine};
 use crate::catalog::Metadata;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
@@ -80,6 +80,7 @@ impl<'a> Opening<'a> {
     /// What keeps it from being opened.
     pub async fn open(&mut self, target: &Target) -> Result<(Stream, Stored)> {
         self.schema_of(target).await?;
+        self.release(target).await?;
         let target = &Target { table: self.numbers.table(&target.table), ..target.clone() };
         ddl::tell_names(&target.table);
         let name = target.schema.as_ref().unwrap_or(&self.home.schema);
@@ -93,7 +94,15 @@ impl<'a> Opening<'a> {
         };
         let stored = progress::stored(kept, first.as_ref());
         let next = next_table(target);
-        let facts = self.facts(target, stored.as_ref(), place, tables, &next).await?;
+        let mut facts = self.facts(target, stored.as_ref(), place, tables, &next).await?;
+        facts.is_of_another = kept.is_some_and(|kept| kept.is_of_another(target));
+        let is_ours = ownership::is_written(target, heads) || first.is_some();
+        if facts.table
+            && !is_ours
+            && look::rows(self.session, &place.table(&target.table.name), &[]).await? > 0
+        {
+            return Err(ownership::unowned(target, &place.table(&target.table.name)));
+        }
         let takeover = lifecycle::takeover(target, stored.as_ref(), facts);
         // The table of a run that replaces it takes the new types when the run is finished.
         if facts.table && !takeover.staged {
@@ -130,11 +139,11 @@ impl<'a> Opening<'a> {
         } else {
             self.claim_anew(&mut stream, before).await?;
         }
+        // What is stored of a table that is gone is void before there is one again.
+        if (!facts.table || facts.is_of_another) && stored.is_some() {
+            progress::forget(self.session, place, target, false).await?;
+        }
         if !facts.table {
-            // What is stored of a table that is gone is void before there is one again.
-            if stored.is_some() {
-                progress::forget(self.session, place, target, false).await?;
-            }
             place.create(self.session, &target.table.name, Lifetime::Lasting, &target.table).await?;
         }
         self.fit(&mut stream, tables, takeover.keeps).await?;
@@ -155,6 +164,29 @@ impl<'a> Opening<'a> {
         }
         stream.versions = Versions::of(&shards);
         Ok((stream, Stored { positions: shards::positions(shards), text }))
+    }
+
+    /// Forgets streams of others that wrote to the target's table, where it is gone.
+    async fn release(&mut self, target: &Target) -> Result<()> {
+        let name = target.schema.as_ref().unwrap_or(&self.home.schema);
+        let Some(Schema { place, tables, heads }) = self.schemas.get_mut(name) else { return Ok(()) };
+        let gone = |tables: &Tables| match tables.has(&target.table.name) {
+            true => Vec::new(),
+            false => ownership::without_table(target, heads, |pipeline, stream| {
+                tables.has(&next_of(pipeline, stream, &target.table.name))
+            }),
+        };
+        if gone(tables).is_empty() {
+            return Ok(());
+        }
+        // The tables were read before the streams: whoever was just beginning may have made it.
+        *tables = place.tables(self.session).await?;
+        let gone = gone(tables);
+        for key in &gone {
+            progress::release(self.session, place, key).await?;
+        }
+        heads.retain(|key, _| !gone.contains(key));
+        Ok(())
     }
 
     async fn facts(
@@ -181,7 +213,8 @@ impl<'a> Opening<'a> {
                 Err(error) if error.kind() == ErrorKind::Table => false,
                 checked => checked.map(|()| true)?,
             };
-        Ok(Facts { table: tables.has(&target.table.name), next: has_next, is_wholly_of_run })
+        let table = tables.has(&target.table.name);
+        Ok(Facts { table, is_of_another: false, next: has_next, is_wholly_of_run })
     }
 
     /// Takes a stream over whose stored positions are void. A table beside the real one

@@ -241,6 +241,21 @@ pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target)
     }
 }
 
+/// Forgets all of a stream of another pipeline whose table is gone.
+pub(super) async fn release(
+    session: &dyn Warehouse,
+    place: &Place,
+    (pipeline, stream): &(String, String),
+) -> Result<()> {
+    // First what says whose the shards are: a process that dies between the two leaves them to
+    // a stream that begins anew and forgets them.
+    for table in [STREAMS, SHARDS] {
+        let sql = format!("DELETE FROM {} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ?", place.table(table));
+        session.execute(Statement::new(sql).text(pipeline).text(stream)).await?;
+    }
+    Ok(())
+}
+
 /// Undoes the open transaction; `error` is what matters.
 pub(super) async fn rolled_back(session: &dyn Warehouse, error: Error) -> Error {
     if let Err(second) = session.execute(Statement::new("ROLLBACK")).await {

@@ -11,6 +11,7 @@ mod metadata;
 mod modes;
 mod moments;
 mod numbers;
+mod ownership;
 mod rejected;
 mod rewrite;
 mod runs;

@@ -194,7 +194,8 @@ async fn a_table_that_is_narrower_is_widened_when_it_is_opened() {
 async fn doubles_are_there_where_a_person_chooses_them() {
     let (file, table) = (File::new(), of_numbers("v"));
     let config = DuckDbConfig { numbers: Numbers::Double, ..file.config() };
-    let sent = ["5e-05", "0.0012345678901234567", "1e20", "1.7976931348623157e308", "-0.5", "1e999", "1e-999"];
+    let sent =
+        ["5e-05", "0.0012345678901234567", "1e20", "1.7976931348623157e308", "-0.5", "1e999", "1e-999"];
     let lines: Vec<(i64, &str)> = (0..).zip(sent).collect();
     for progress in ["1", "2"] {
         let mut sink = DuckDbSink::connect(&config).await.unwrap();
@@ -204,9 +205,11 @@ async fn doubles_are_there_where_a_person_chooses_them() {
     }
     assert_eq!(file.rows(TYPE), ["DOUBLE|It's v."]);
     let stored = file.rows("SELECT v::VARCHAR FROM polygon.numbers ORDER BY id");
-    let expected = ["5e-05", "0.0012345678901234567", "1e+20", "1.7976931348623157e+308", "-0.5", "NULL", "NULL"];
+    let expected =
+        ["5e-05", "0.0012345678901234567", "1e+20", "1.7976931348623157e+308", "-0.5", "NULL", "NULL"];
     assert_eq!(stored, expected);
-    let beside = file.rows("SELECT additional_properties::VARCHAR FROM polygon.numbers WHERE id > 4 ORDER BY id");
+    let beside =
+        file.rows("SELECT additional_properties::VARCHAR FROM polygon.numbers WHERE id > 4 ORDER BY id");
     assert_eq!(beside, [r#"{"v":"1e999"}"#, r#"{"v":"1e-999"}"#]);
 }
 
