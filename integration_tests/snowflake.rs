@@ -14,6 +14,7 @@ mod gate;
 mod grow;
 mod joint;
 mod metadata;
+mod ownership;
 mod platform;
 mod rejected;
 mod version_1;
