@@ -15,6 +15,13 @@ use crate::sink::{BATCH, Portion, StreamId};
 /// What ended a transaction, and the stream whose statement it was.
 type Failed = (Option<StreamId>, Error);
 
+/// Whether the server's refusal of a stream's statement, in a commit of so many streams, says
+/// nothing of the others. A fault of the server may pass: a stream that is alone is tried again
+/// with all.
+fn is_of_stream(error: &Error, streams: usize) -> bool {
+    server_code(error).is_some() && (error.kind() == ErrorKind::Sink || streams > 1)
+}
+
 impl SnowflakeSink {
     /// [`Sink::commit`](crate::sink::Sink::commit).
     pub(super) async fn commit_all(&mut self, portions: &[Portion<'_>]) -> Result<Vec<(StreamId, Error)>> {
@@ -30,9 +37,9 @@ impl SnowflakeSink {
         while !portions.is_empty()
             && let Err((stream, error)) = self.load_or_fall_back(&portions).await
         {
-            let is_of_server = error.kind() == ErrorKind::Sink && server_code(&error).is_some();
+            let is_refusal = is_of_stream(&error, portions.len());
             let error = self.unless_overtaken(stream, error).await;
-            let is_its_own = is_of_server || error.kind() == ErrorKind::Conflict;
+            let is_its_own = is_refusal || error.kind() == ErrorKind::Conflict;
             let Some(stream) = stream.filter(|_| is_its_own) else { return Err(error) };
             // A transaction that could not be undone would be the next one's beginning.
             self.run("ROLLBACK").await?;
@@ -84,10 +91,9 @@ impl SnowflakeSink {
                 wide.push(portion);
                 continue;
             };
-            let is_of_server = error.kind() == ErrorKind::Sink && server_code(&error).is_some();
-            let is_of_stream = error.kind() == ErrorKind::Table || is_of_server;
+            let is_refusal = error.kind() == ErrorKind::Table || is_of_stream(&error, portions.len());
             let error = self.unless_overtaken(Some(portion.stream), error).await;
-            let is_its_own = is_of_stream || error.kind() == ErrorKind::Conflict;
+            let is_its_own = is_refusal || error.kind() == ErrorKind::Conflict;
             if !is_its_own {
                 return Err(error);
             }
