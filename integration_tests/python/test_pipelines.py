@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from harness import market, sentence, tables
+from harness.destination import Destination, catalog, record, state, status, stream
 from harness.pipelines import END, START, Pipeline
 from harness.program import Program
 from harness.servers import Simulator
@@ -64,6 +65,26 @@ def test_a_table_of_another_pipeline_is_refused_at_the_start(make: Make, databas
     assert_truth(first, database, HOURS)
     # The other stream went on, and belongs to who wrote it first.
     assert [owner["pipeline"] for owner in second.status()[EXCHANGES]["owners"]] == ["second"]
+
+
+def test_a_connection_and_a_pipeline_do_not_write_one_table(
+    program: Program, workspace: Workspace, make: Make, database: Path
+) -> None:
+    destination = Destination(program, workspace, database)
+    lines = [record(HOURS, {"id": 1}), state(HOURS, 1), status(HOURS)]
+    destination.write(catalog(stream(EXCHANGES), stream(HOURS)), [*lines, status(EXCHANGES)]).succeeded()
+    [error] = sentence.on_stderr(make("first", [HOURS]).run("sync"))
+    sentence.assert_clear(error, [f"polygon.{HOURS} is written by an Airbyte connection", "`table_prefix`"])
+    # And the other way round. What to do is said in the words of the platform.
+    first = make("first", [DAYS])
+    first.sync()
+    outcome = destination.write(catalog(stream(DAYS)), [record(DAYS, {"id": 1}), state(DAYS, 1), status(DAYS)])
+    assert outcome.code == 2, outcome.describe()
+    [told] = sentence.in_protocol(outcome, outcome.code)
+    words = [f"polygon.{DAYS} is written by the pipeline first", "stream prefix for the connection"]
+    sentence.assert_clear(told["message"], words)
+    assert "`name`" not in told["message"]
+    assert_truth(first, database, DAYS)
 
 
 def test_a_prefix_gives_each_pipeline_tables_of_its_own(make: Make, database: Path) -> None:
