@@ -176,7 +176,7 @@ async fn a_release_can_be_cut_anywhere() {
     };
     // Whoever comes next, of the two, begins at the beginning or where the process stopped.
     let judge = async |mut sink: SnowflakeSink, schema: &str, point: u64| {
-        let pipeline = if point % 2 == 0 { "first" } else { "second" };
+        let pipeline = if point.is_multiple_of(2) { "first" } else { "second" };
         match sink.open_one(&into(pipeline, "trades", WriteMode::AppendDedup)).await {
             Ok((stream, before)) => {
                 let there = prices(&sink, schema).await;
