@@ -26,6 +26,8 @@ const OTHER_DAYS: &[(&str, &str)] = &[
     ("published_utc", "\"2001-09-09T01:46:40Z\""),
 ];
 
+const DAY_MS: i64 = 86_400_000;
+
 /// Fields of the rows' keys: of a row the first of these that it has.
 const KEY: &[&str] = &["t", "sip_timestamp", "id", "ticker"];
 
@@ -109,13 +111,23 @@ pub fn disturb(page: &mut Page, kind: FaultKind, url: &str, previous: Option<&[u
                 }
             });
         }
+        FaultKind::DayBefore => map_rows(page, |fields, _| {
+            let Some(time) = fields.get_mut("t") else { return };
+            if let Ok(millis) = time.parse::<i64>() {
+                *time = (millis - DAY_MS).to_string();
+            }
+        }),
         FaultKind::ResultsObject
         | FaultKind::ResultsText
         | FaultKind::ResultsNumber
+        | FaultKind::ResultsNumbers
         | FaultKind::ResultsTwice
+        | FaultKind::NoResults
         | FaultKind::SecondStatus
         | FaultKind::NextUrlNumber
-        | FaultKind::NextUrlObject => page.odd = Some(kind),
+        | FaultKind::NextUrlObject
+        | FaultKind::NextUrlText
+        | FaultKind::NextUrlElsewhere => page.odd = Some(kind),
         // All others happen outside the page.
         _ => {}
     }
@@ -195,6 +207,14 @@ mod tests {
                 assert!((value(&flipped) - value(text)).abs() < 1e-12, "{text} became {flipped}");
             }
         }
+    }
+
+    #[test]
+    fn bars_are_of_the_day_before() {
+        let mut page = Page::new(Shape::Array);
+        page.rows.push(b"{\"T\":\"A\",\"t\":1602705600000}");
+        disturb(&mut page, FaultKind::DayBefore, "/v2", None, 5);
+        assert_eq!(page.rows.iter().next(), Some(&b"{\"T\":\"A\",\"t\":1602619200000}"[..]));
     }
 
     #[test]

@@ -134,6 +134,10 @@ pub enum FaultKind {
     ResultsText,
     /// `results` is a number where rows are due.
     ResultsNumber,
+    /// Numbers stand among the rows.
+    ResultsNumbers,
+    /// There is no `results`, also where it is always due.
+    NoResults,
     /// `results` comes twice.
     ResultsTwice,
     /// Status ERROR comes first, and OK after it.
@@ -142,10 +146,18 @@ pub enum FaultKind {
     NextUrlNumber,
     /// `next_url` is an object.
     NextUrlObject,
+    /// `next_url` is a text that is no URL.
+    NextUrlText,
+    /// `next_url` leads to another endpoint.
+    NextUrlElsewhere,
     /// The answer is of another ticker.
     OtherTicker,
     /// A row in the middle is of another year.
     OtherDays,
+    /// The bars are of the day before the one that was asked for.
+    DayBefore,
+    /// The answer says that it is packed in a way that nobody asked for.
+    ForeignEncoding,
     /// A byte of the body at a time, with a pause after each.
     SlowDrip,
     /// The body is gzip of two members.

@@ -84,16 +84,25 @@ impl Page {
         if self.counts {
             field(&mut out, "count", self.claims.unwrap_or(self.rows.len()).to_string().as_bytes());
         }
-        if self.odd == Some(FaultKind::NextUrlNumber) {
-            field(&mut out, "next_url", b"2");
-        } else if self.odd == Some(FaultKind::NextUrlObject) {
-            field(&mut out, "next_url", b"{\"cursor\":\"YXA9MQ\"}");
-        } else if let Some(next) = &self.next {
-            field(&mut out, "next_url", b"");
-            write_text(&mut out, &format!("{}{next}", self.next_host));
-        }
+        self.render_next(&mut out);
         out.push(b'}');
         out
+    }
+
+    fn render_next(&self, out: &mut Vec<u8>) {
+        let instead: &[u8] = match self.odd {
+            Some(FaultKind::NextUrlNumber) => b"2",
+            Some(FaultKind::NextUrlObject) => b"{\"cursor\":\"YXA9MQ\"}",
+            Some(FaultKind::NextUrlText) => b"\"https://[no host]/?cursor=YXA9MQ\"",
+            Some(FaultKind::NextUrlElsewhere) => b"\"https://api.massive.com/v3/quotes/AAPL?cursor=YXA9MQ\"",
+            _ => b"",
+        };
+        if !instead.is_empty() {
+            field(out, "next_url", instead);
+        } else if let Some(next) = &self.next {
+            field(out, "next_url", b"");
+            write_text(out, &format!("{}{next}", self.next_host));
+        }
     }
 
     fn render_results(&self, out: &mut Vec<u8>) {
@@ -101,6 +110,8 @@ impl Page {
             Some(FaultKind::ResultsObject) => b"{\"rows\":[]}",
             Some(FaultKind::ResultsText) => b"\"none\"",
             Some(FaultKind::ResultsNumber) => b"0",
+            Some(FaultKind::ResultsNumbers) => b"[1,2]",
+            Some(FaultKind::NoResults) => return,
             _ => b"",
         };
         if !instead.is_empty() {

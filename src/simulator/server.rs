@@ -253,7 +253,9 @@ impl Server {
         if let Ok(id) = HeaderValue::from_str(&hex(&[self.seed, number, 2], 32)) {
             headers.insert("x-request-id", id);
         }
-        if is_gzip {
+        if wire == Some(FaultKind::ForeignEncoding) {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
+        } else if is_gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         if is_broken {
