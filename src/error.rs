@@ -37,11 +37,11 @@ pub enum ErrorKind {
     /// The network or a server failed: a time-out, a reset, a 5xx.
     Unavailable,
     /// The server answered with something that is not what it promises: a cut
-    /// page, invalid JSON, a page that repeats for ever.
+    /// page, invalid JSON, pages without end.
     Response,
     /// The server answered, whole and readable, with something else than what was
-    /// asked for: another ticker, other days, a text where rows are due. Asking again
-    /// will hardly change that.
+    /// asked for: another ticker, other days, a text where rows are due, a next page that
+    /// is another endpoint's. Asking again will hardly change that.
     Mismatch,
     /// The server refuses the request itself (HTTP 400). Asking again gives the same answer.
     Refused,

@@ -7,6 +7,7 @@ mod encoding;
 
 #[cfg(test)]
 pub(super) use answer::failure;
+pub(super) use answer::{mismatch, shortened};
 
 pub(super) use clock::{CLOCKS_DIFFER_MAX, ClockCheck};
 
@@ -25,7 +26,7 @@ use crate::config::source::SourceConfig;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::limit::{Limiter, Permit};
 use crate::observe::{Event, Observer};
-use crate::{retry, secret};
+use crate::retry;
 
 use encoding::Encoding;
 
@@ -281,7 +282,10 @@ impl Client {
             return intake.end();
         }
         let mut body = Whole::default();
-        self.body(response, stream, &mut body, wait).await?;
+        // However a gateway packs its words: its status says what matters.
+        if !answer::is_gateways(status) || Encoding::of(response.headers()).is_ok() {
+            self.body(response, stream, &mut body, wait).await?;
+        }
         let error = answer::failure(status, &body.0, request_id.as_deref());
         if error.kind() == ErrorKind::RateLimited {
             self.limiter.pause(pause.unwrap_or_else(|| self.limiter.default_pause()));
@@ -327,10 +331,7 @@ impl Client {
             };
             bytes += piece.len();
             if bytes > BODY_MAX {
-                return Err(Error::new(
-                    ErrorKind::Response,
-                    format!("the answer is larger than {} MB", BODY_MAX >> 20),
-                ));
+                return Err(mismatch(format!("the answer is larger than {} MB", BODY_MAX >> 20)));
             }
             if first.is_none() {
                 first = answer::first_character(&piece);
@@ -409,36 +410,6 @@ impl Wait {
         intake.room().await;
         self.paused += begun.elapsed();
     }
-}
-
-/// Path and query of a `next_url`, whatever its host: the key goes to the
-/// configured host only. A parameter in which the server put the key is left out.
-///
-/// # Errors
-/// [`ErrorKind::Response`] when it is not a URL, [`ErrorKind::Refused`] when it has the
-/// key in another place: an address is written into logs on its way.
-pub(super) fn continuation(next_url: &str) -> Result<String> {
-    let any_host = Url::parse("http://host.invalid/").expect("a constant URL");
-    let url = any_host
-        .join(next_url)
-        .or_fail(ErrorKind::Response, || "the answer's `next_url` is not a URL".to_owned())?;
-    let query: Vec<&str> = url
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty() && !pair.to_ascii_lowercase().starts_with("apikey="))
-        .collect();
-    let target =
-        if query.is_empty() { url.path().to_owned() } else { format!("{}?{}", url.path(), query.join("&")) };
-    if secret::is_in(&target) {
-        // It would come again with every try.
-        return Err(Error::new(
-            ErrorKind::Refused,
-            "the answer's `next_url` holds the key, so it is not followed",
-        )
-        .hint("check `base_url`: the API does not repeat keys, a proxy may"));
-    }
-    Ok(target)
 }
 
 fn without_query(target: &str) -> &str {

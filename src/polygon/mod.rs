@@ -1,6 +1,7 @@
 //! The Polygon.io (now Massive) REST API as a source of slices.
 
 mod client;
+mod continuation;
 mod estimate;
 mod page;
 mod plan;

@@ -1,6 +1,5 @@
 //! Reads one slice: its pages, one after the other.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +7,8 @@ use async_trait::async_trait;
 use jiff::civil::Date;
 use jiff::{Span as Days, Timestamp};
 
-use super::client::{Client, Intake, continuation};
+use super::client::{Client, Intake};
+use super::continuation::Trail;
 use super::page::{self, Answer, PageReader};
 use super::plan::{Asked, PlannedSlice, bar_days};
 use super::request::{Values, target};
@@ -134,18 +134,19 @@ impl PolygonSlice {
     /// Reads all pages and returns the number of rows.
     async fn read_days(&self, pages: &Pages) -> Result<u64> {
         let mut reader = PageReader::new(self.stream.spec, self.transcoder(), self.asked());
-        let mut visited = HashSet::new();
-        let mut next = Some(target(self.stream.spec, &self.values()));
+        let first = target(self.stream.spec, &self.values());
+        let mut trail = Trail::new(self.stream.spec, &first);
+        let mut next = Some(first);
         let mut rows = 0;
         let mut barren = 0;
         let mut is_resumed = false;
         while let Some(target) = next.take() {
-            visited.insert(target.clone());
-            if visited.len() > PAGES_MAX {
+            trail.visit(&target);
+            if trail.len() > PAGES_MAX {
                 return Err(endless(format!("more than {PAGES_MAX} pages")));
             }
             let mut room = pages.room().await;
-            let paged = Paged { reader: &mut reader, visited: &visited, room: &mut room };
+            let paged = Paged { reader: &mut reader, trail: &trail, room: &mut room };
             let (answer, following) = self.page(&target, paged).await?;
             reader.accept();
             if is_resumed {
@@ -219,7 +220,7 @@ impl PolygonSlice {
 
     /// One page, and where the next one is.
     async fn page(&self, target: &str, mut paged: Paged<'_>) -> Result<(Answer, Option<String>)> {
-        let is_continuation = paged.visited.len() > 1;
+        let is_continuation = paged.trail.len() > 1;
         match self.client.fetch(target, Some(&self.stream.name), &mut paged).await {
             // The API gave this address itself: that it refuses it is a fault of its paging.
             Err(error)
@@ -327,7 +328,7 @@ impl PolygonSlice {
 /// Reads a page and where the next one is, which must be a page not read yet.
 struct Paged<'a> {
     reader: &'a mut PageReader,
-    visited: &'a HashSet<String>,
+    trail: &'a Trail,
     room: &'a mut Room,
 }
 
@@ -344,13 +345,7 @@ impl Intake for Paged<'_> {
 
     fn end(&mut self) -> Result<Self::Output> {
         let answer = self.reader.end()?;
-        let next = answer.next_url.as_deref().map(continuation).transpose()?;
-        if next.as_ref().is_some_and(|next| self.visited.contains(next)) {
-            return Err(Error::new(
-                ErrorKind::Response,
-                "the answer's `next_url` leads back to a page that was read",
-            ));
-        }
+        let next = answer.next_url.as_deref().map(|next_url| self.trail.follow(next_url)).transpose()?;
         Ok((answer, next))
     }
 

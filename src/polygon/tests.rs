@@ -78,6 +78,20 @@ async fn an_answer_to_something_else_is_asked_for_three_times() {
         ("second_status", "stock_daily_bars", "/v2/aggs/grouped", "`status` twice"),
         ("next_url_number", "tickers", "/v3/reference/tickers", "`next_url` is a number"),
         ("next_url_object", "stock_bars_1_minute", "/v2/aggs/ticker", "`next_url` is an object"),
+        ("next_url_text", "dividends", "/stocks/v1/dividends", "`next_url` is not a URL"),
+        (
+            "next_url_elsewhere",
+            "stock_trades",
+            "/v3/trades",
+            "`next_url` leads to /v3/quotes/AAPL, and /v3/trades/AAPL was asked for",
+        ),
+        ("cursor_loop", "splits", "/stocks/v1/splits", "`next_url` leads back to a page that was read"),
+        (
+            "foreign_encoding",
+            "exchanges",
+            "/v3/reference/exchanges",
+            "is packed as br, and gzip was asked for",
+        ),
         (
             "other_ticker",
             "stock_bars_1_minute",

@@ -30,6 +30,17 @@ struct ErrorBody {
     message: Option<String>,
 }
 
+/// The error for an answer that is whole and readable and none to what was asked for.
+pub(in crate::polygon) fn mismatch(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Mismatch, message)
+        .hint("nothing of it is kept; check `base_url`, and report it to the vendor if it stays so")
+}
+
+/// Whether the status says all that matters, whoever gave it.
+pub(super) fn is_gateways(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 300..=399 | 408 | 429 | 500..)
+}
+
 /// The first character of a body that is not a blank.
 pub(super) fn first_character(body: &[u8]) -> Option<u8> {
     body.iter().find(|byte| !byte.is_ascii_whitespace()).copied()
@@ -40,10 +51,9 @@ pub(super) fn first_character(body: &[u8]) -> Option<u8> {
 /// error of its own.
 /// `first` is as [`first_character`] says.
 pub(super) fn foreign(status: StatusCode, first: Option<u8>) -> Option<Error> {
-    let is_gateways = matches!(status.as_u16(), 300..=399 | 408 | 429 | 500..);
     let (kind, what) = match first {
         Some(b'{' | b'[') => return None,
-        _ if is_gateways => return None,
+        _ if is_gateways(status) => return None,
         None if status.is_success() => (ErrorKind::Response, "an empty body"),
         None => return None,
         Some(b'<') => (refused_or_not(status), "a web page"),
@@ -159,7 +169,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// One line of at most so many characters. Secrets go first: of one that is cut nobody
 /// could tell any more that it is one.
-fn shortened(text: &str, characters_max: usize) -> String {
+pub(in crate::polygon) fn shortened(text: &str, characters_max: usize) -> String {
     let text = secret::redact(text);
     let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match one_line.char_indices().nth(characters_max) {

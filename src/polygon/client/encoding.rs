@@ -6,7 +6,11 @@ use std::io::Write;
 use flate2::write::MultiGzDecoder;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use super::answer::{mismatch, shortened};
+use crate::error::{ErrorKind, Result, ResultExt};
+
+/// More of an encoding's name than this is not shown.
+const NAME_MAX: usize = 40;
 
 /// Takes a body as it comes and gives its text.
 #[derive(Debug)]
@@ -21,16 +25,16 @@ impl Encoding {
     /// What the headers say.
     ///
     /// # Errors
-    /// [`ErrorKind::Response`] for one that was not asked for.
+    /// [`ErrorKind::Mismatch`] for one that was not asked for.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self> {
         let named = headers.get(CONTENT_ENCODING).map(|name| name.as_bytes().to_ascii_lowercase());
         match named.as_deref() {
             None | Some(b"" | b"identity") => Ok(Self::Identity),
             Some(b"gzip" | b"x-gzip") => Ok(Self::Gzip(None)),
-            Some(other) => Err(Error::new(
-                ErrorKind::Response,
-                format!("the answer is packed as {}, and gzip was asked for", String::from_utf8_lossy(other)),
-            )),
+            Some(other) => {
+                let other = shortened(&String::from_utf8_lossy(other), NAME_MAX);
+                Err(mismatch(format!("the answer is packed as {other}, and gzip was asked for")))
+            }
         }
     }
 
@@ -128,7 +132,7 @@ mod tests {
     fn what_follows_a_member_and_is_none_is_told() {
         assert!(decode(&[member(b"x"), b"garbage, not gzip".to_vec()].concat(), &[]).is_err());
         let headers = [(CONTENT_ENCODING, "br".parse().unwrap())].into_iter().collect();
-        assert_eq!(Encoding::of(&headers).unwrap_err().kind(), ErrorKind::Response);
+        assert_eq!(Encoding::of(&headers).unwrap_err().kind(), ErrorKind::Mismatch);
         assert!(matches!(Encoding::of(&HeaderMap::new()), Ok(Encoding::Identity)));
     }
 }

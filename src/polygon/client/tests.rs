@@ -1,5 +1,8 @@
+use std::io::Write;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -7,35 +10,17 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::clock::Clock;
 use crate::observe::Silent;
-use crate::secret::Secret;
-
-#[test]
-fn a_next_url_keeps_path_and_query_only() {
-    for (next_url, target) in [
-        ("https://api.massive.com:443/v3/trades/A?cursor=YXA9", "/v3/trades/A?cursor=YXA9"),
-        ("https://evil.example/v3/trades/A?apiKey=k&cursor=x&apikey=k", "/v3/trades/A?cursor=x"),
-        ("/v3/reference/tickers?cursor=1", "/v3/reference/tickers?cursor=1"),
-        ("https://user:pw@host/a?b#c", "/a?b"),
-    ] {
-        assert_eq!(continuation(next_url).unwrap(), target);
-    }
-    assert!(continuation("https://[").is_err());
-    let key = Secret::new("k-client.rs+0123456789");
-    for target in ["/v3/a?token=k-client.rs%2b0123456789", "/k-client.rs+0123456789?cursor=x"] {
-        let error = continuation(target).unwrap_err().user_message();
-        assert!(error.contains("holds the key") && !error.contains(key.expose()), "{error}");
-    }
-}
 
 /// A server that gives each connection the next of these texts and closes it.
-async fn serve(answers: Vec<String>) -> String {
+async fn serve(answers: Vec<impl AsRef<[u8]> + Send + Sync + 'static>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         for answer in answers {
             let (mut connection, _) = listener.accept().await.unwrap();
             let _request = connection.read(&mut [0; 4096]).await.unwrap();
-            connection.write_all(answer.as_bytes()).await.unwrap();
+            // Who has enough of an answer hangs up.
+            let _sent = connection.write_all(answer.as_ref()).await;
         }
     });
     format!("http://{address}")
@@ -122,4 +107,63 @@ async fn a_server_is_given_its_time_and_no_more() {
     assert!(wait.server(after(29)).await.is_none(), "five minutes in all");
     assert!(Wait::default().server(after(31)).await.is_none());
     assert_eq!(wait.paused, 10 * AN_HOUR);
+}
+
+/// Takes any text and keeps none.
+struct Nothing;
+
+impl Intake for Nothing {
+    type Output = ();
+
+    fn begin(&mut self) {}
+
+    fn take(&mut self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What comes of these answers, one after the other.
+async fn outcome(answers: Vec<Vec<u8>>) -> Option<(ErrorKind, String)> {
+    let url = serve(answers).await;
+    let outcome = client(&url).fetch("/x", None, &mut Nothing).await;
+    outcome.err().map(|error| (error.kind(), error.user_message()))
+}
+
+#[tokio::test]
+async fn an_answer_that_has_no_end_is_asked_for_three_times() {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(b"{").unwrap();
+    for _ in 0..=(BODY_MAX >> 20) {
+        encoder.write_all(&[b' '; 1 << 20]).unwrap();
+    }
+    let body = encoder.finish().unwrap();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
+    let endless = [head.as_bytes(), &body].concat();
+    let whole = answer(WHOLE.len(), WHOLE).into_bytes();
+    let twice = vec![endless.clone(), endless.clone(), whole.clone()];
+    assert_eq!(outcome(twice).await, None, "it passed");
+    let thrice = vec![endless.clone(), endless.clone(), endless, whole];
+    let (kind, message) = outcome(thrice).await.unwrap();
+    assert_eq!(kind, ErrorKind::Mismatch, "{message}");
+    assert!(message.contains("the answer is larger than 256 MB"), "{message}");
+}
+
+/// A gateway's failure is one however it is packed; what the API itself says must be readable.
+#[tokio::test]
+async fn only_what_matters_must_be_packed_as_it_was_asked_for() {
+    let packed = |status: &str| {
+        format!("HTTP/1.1 {status}\r\nContent-Encoding: br\r\nContent-Length: 2\r\nConnection: close\r\n\r\n\x0b\x02").into_bytes()
+    };
+    let whole = answer(WHOLE.len(), WHOLE).into_bytes();
+    let then_whole = |status: &str| [vec![packed(status); 3], vec![whole.clone()]].concat();
+    assert_eq!(outcome(then_whole("503 Service Unavailable")).await, None, "it passed");
+    for status in ["200 OK", "403 Forbidden"] {
+        let (kind, message) = outcome(then_whole(status)).await.unwrap();
+        assert_eq!(kind, ErrorKind::Mismatch, "{status}: {message}");
+        assert!(message.contains("is packed as br, and gzip was asked for"), "{status}: {message}");
+    }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::canonical::{Value, integer, unescape};
 use crate::catalog::{RowsAt, StreamSpec};
 use crate::error::{Error, ErrorKind, Result};
+use crate::polygon::client::{mismatch, shortened};
 
 /// What a request asked for, as far as its answer says it back.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,9 @@ pub(super) struct Found {
     /// Seconds since the UNIX epoch between which the rows are.
     pub days: Option<RangeInclusive<i64>>,
 }
+
+/// More of a ticker than this is not shown: none that can be configured is longer.
+const TICKER_MAX: usize = 32;
 
 /// Members that are read; a second one of a name would hide the first.
 const KNOWN: [&str; 8] =
@@ -174,9 +178,7 @@ impl Envelope {
             return Ok(());
         };
         match self.ticker.as_ref().or(found.ticker.as_ref()) {
-            Some(ticker) if !is_same_ticker(asked, ticker) => {
-                Err(mismatch(format!("{asked} was asked for, and the answer is of {ticker}")))
-            }
+            Some(ticker) if !is_same_ticker(asked, ticker) => Err(other_ticker(asked, ticker)),
             _ => Ok(()),
         }
     }
@@ -191,7 +193,7 @@ impl Envelope {
             _ if self.has_rows || self.spec.rows_at == RowsAt::Results => Ok(()),
             // Nothing was asked for that could be missing.
             _ if self.spec.rows_at == RowsAt::Root => {
-                Err(mismatch("the answer is an object where an array of rows is due".to_owned()))
+                Err(mismatch("the answer is an object where an array of rows is due"))
             }
             _ => Err(Error::new(ErrorKind::Response, "the answer has no `results`")),
         }
@@ -226,7 +228,7 @@ fn judge_days(asked: &Asked, found: &Found) -> Result<()> {
 /// Whether two spellings are one ticker. The API upper-cases what has no upper-case
 /// letter, and may write an index with its prefix or without it; a lower-case letter
 /// among others tells share classes apart (`KIMpL`).
-fn is_same_ticker(asked: &str, answered: &str) -> bool {
+pub(in crate::polygon) fn is_same_ticker(asked: &str, answered: &str) -> bool {
     let bare = |ticker: &str| ticker.strip_prefix("I:").unwrap_or(ticker).to_owned();
     let (asked, answered) = (bare(asked), bare(answered));
     let is_mixed = |ticker: &str| {
@@ -235,9 +237,10 @@ fn is_same_ticker(asked: &str, answered: &str) -> bool {
     asked == answered || (asked.eq_ignore_ascii_case(&answered) && !is_mixed(&asked) && !is_mixed(&answered))
 }
 
-fn mismatch(message: String) -> Error {
-    Error::new(ErrorKind::Mismatch, message)
-        .hint("nothing of it is kept; check `base_url`, and report it to the vendor if it stays so")
+/// The error for an answer that is of another ticker.
+pub(in crate::polygon) fn other_ticker(asked: &str, answered: &str) -> Error {
+    let answered = shortened(answered, TICKER_MAX);
+    mismatch(format!("{asked} was asked for, and the answer is of {answered}"))
 }
 
 fn text(content: &[u8]) -> String {
