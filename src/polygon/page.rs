@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::client::Intake;
 use super::repeat::RepeatGuard;
 use crate::batch::Rows;
-use crate::canonical::{Malformed, Scanner, Transcoder, unescape};
+use crate::canonical::{Malformed, Scanner, Transcoder, Value, unescape};
 use crate::catalog::{RowsAt, StreamSpec};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -167,11 +167,7 @@ impl PageReader {
                 self.envelope.note_rows();
             }
             _ => {
-                let value = scanner.value()?;
-                // Only what follows tells a number from the beginning of one.
-                if scanner.peek().is_none() {
-                    return Err(Malformed { expected: "`,` or `}`", offset: scanner.offset() });
-                }
+                let value = whole_value(scanner)?;
                 self.envelope.note(key, value);
             }
         }
@@ -192,7 +188,9 @@ impl PageReader {
 
     #[inline]
     fn row(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Malformed> {
-        scanner.peek();
+        if scanner.peek().is_some_and(|byte| byte != b'{') {
+            return self.no_row(scanner);
+        }
         let start = scanner.offset();
         self.transcoder.row(scanner, &mut self.answer.rows)?;
         if !self.guard.is_new(scanner.slice(start)) {
@@ -200,6 +198,24 @@ impl PageReader {
             self.answer.repeated += 1;
         }
         Ok(())
+    }
+
+    /// A value in the place of a row that is no object.
+    #[cold]
+    fn no_row(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Malformed> {
+        let value = whole_value(scanner)?;
+        self.envelope.note_no_row(value);
+        Ok(())
+    }
+}
+
+/// The next value, when what follows it is there: only that tells a number from the
+/// beginning of one.
+fn whole_value<'a>(scanner: &mut Scanner<'a>) -> Result<Value<'a>, Malformed> {
+    let value = scanner.value()?;
+    match scanner.peek() {
+        Some(_) => Ok(value),
+        None => Err(Malformed { expected: "`,` or the end of what it is in", offset: scanner.offset() }),
     }
 }
 

@@ -74,6 +74,13 @@ async fn an_answer_to_something_else_is_asked_for_three_times() {
         ),
         ("results_text", "stock_trades", "/v3/trades", "`results` is a text"),
         ("results_number", "splits", "/stocks/v1/splits", "`results` is a number"),
+        (
+            "results_numbers",
+            "news",
+            "/v2/reference/news",
+            "`results` holds a number where rows, which are objects, are due",
+        ),
+        ("no_results", "ticker_details", "/v3/reference/tickers", "the answer has no `results`"),
         ("results_twice", "news", "/v2/reference/news", "`results` twice"),
         ("second_status", "stock_daily_bars", "/v2/aggs/grouped", "`status` twice"),
         ("next_url_number", "tickers", "/v3/reference/tickers", "`next_url` is a number"),

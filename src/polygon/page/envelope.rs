@@ -84,6 +84,14 @@ impl Envelope {
         self.note_name(b"results");
     }
 
+    /// A value among the rows that is none.
+    pub(super) fn note_no_row(&mut self, value: Value<'_>) {
+        let place = if self.spec.rows_at == RowsAt::Root { "array" } else { "`results`" };
+        self.odd.get_or_insert_with(|| {
+            format!("{place} holds {} where rows, which are objects, are due", what(value))
+        });
+    }
+
     /// A member that is not the rows.
     pub(super) fn note(&mut self, key: &[u8], value: Value<'_>) {
         self.note_name(key);
@@ -195,7 +203,7 @@ impl Envelope {
             _ if self.spec.rows_at == RowsAt::Root => {
                 Err(mismatch("the answer is an object where an array of rows is due"))
             }
-            _ => Err(Error::new(ErrorKind::Response, "the answer has no `results`")),
+            _ => Err(mismatch("the answer has no `results`")),
         }
     }
 

@@ -176,6 +176,23 @@ fn an_answer_to_something_else_is_none() {
             "`results` is a text where rows are due",
         ),
         (bars, r#"{"results":0}"#.to_owned(), Some(Mismatch), "`results` is a number"),
+        (
+            bars,
+            format!(r#"{{"status":"OK","results":[{one},[{one}]]}}"#),
+            Some(Mismatch),
+            "`results` holds an array where rows, which are objects, are due",
+        ),
+        (
+            bars,
+            r#"{"status":"OK","results":[12,null]}"#.to_owned(),
+            Some(Mismatch),
+            "`results` holds a number",
+        ),
+        (bars, r#"{"status":"OK","results":["x"]}"#.to_owned(), Some(Mismatch), "`results` holds a text"),
+        ("market_holidays", r#"[{},null]"#.to_owned(), Some(Mismatch), "array holds null where rows"),
+        (bars, r#"{"status":"OK","results":[12"#.to_owned(), Some(Response), "is cut"),
+        (bars, r#"{"status":"OK","results":[tru]}"#.to_owned(), Some(Response), "cut or not JSON"),
+        (bars, r#"{"status":"ERROR","results":[1]}"#.to_owned(), Some(Response), "status ERROR"),
         (bars, r#"{"status":"OK","results":false}"#.to_owned(), Some(Mismatch), "`results` is true or false"),
         (
             bars,
@@ -194,6 +211,13 @@ fn an_answer_to_something_else_is_none() {
             r#"{"status":"OK","results":{"ticker":"MSFT"}}"#.to_owned(),
             Some(Mismatch),
             "AAPL was asked for, and the answer is of MSFT",
+        ),
+        ("ticker_details", r#"{"status":"OK"}"#.to_owned(), Some(Mismatch), "the answer has no `results`"),
+        (
+            "ticker_details",
+            r#"{"status":"OK","results":null}"#.to_owned(),
+            Some(Mismatch),
+            "the answer has no `results`",
         ),
         ("ticker_details", r#"{"status":"OK","count":1,"results":{"ticker":"AAPL"}}"#.to_owned(), None, ""),
         (
