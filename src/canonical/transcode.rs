@@ -280,9 +280,7 @@ impl Transcoder {
                     self.odd_member(field, key, scanner.last_value(), rows);
                 } else {
                     let fit = self.value(field, value, rows.buffer());
-                    if field == self.day_field && fit != Fit::Not {
-                        self.day = self.day_of(value);
-                    }
+                    self.note_day(field, fit, value);
                     if fit == Fit::Whole && self.fields[field].is_noted && value != Value::Null {
                         self.filled[field] = self.row_number;
                     }
@@ -334,6 +332,7 @@ impl Transcoder {
             Fit::Whole if is_changed && !matches!(self.fields[field].kind, Kind::Decimal(_)) => Fit::Mended,
             fit => fit,
         };
+        self.note_day(field, fit, value);
         if fit != Fit::Whole {
             self.changed(field, fit, key, &mended, rows);
         } else if value != Value::Null {
@@ -381,6 +380,14 @@ impl Transcoder {
         self.superseded.sort_unstable();
         self.has_superseded = true;
         Ok(())
+    }
+
+    /// Notes of which day the row is, where the field says that.
+    #[inline(always)]
+    fn note_day(&mut self, field: usize, fit: Fit, value: Value<'_>) {
+        if field == self.day_field && fit != Fit::Not {
+            self.day = self.day_of(value);
+        }
     }
 
     #[inline]
@@ -916,6 +923,8 @@ mod tests {
             Some(8..=8)
         );
         assert_eq!(of("tickers", &[r#"{"last_updated_utc":"1970-01-01T00:01:00Z"}"#]), None);
+        // Also when it is written as hardly anybody does.
+        assert_eq!(of("stock_bars_1_minute", &[r#"{"t":4000e+000}"#]), Some(4..=4));
 
         // A row that is cut says nothing: its number may be cut as well.
         let stream = streams.iter().find(|stream| stream.name == "stock_bars_1_minute").unwrap();

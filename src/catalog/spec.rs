@@ -106,7 +106,8 @@ pub enum Window {
 pub enum Derived {
     /// `ticker`, the partition.
     Ticker,
-    /// `date`, the trading day of the request.
+    /// `date`, the trading day of the request in New York, of which each row's first time
+    /// must be: a row of another day would be stored under this one.
     Date,
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::client::{Intake, failure};
 use super::continuation::Trail;
-use super::page::{Answer, Asked, PageReader};
+use super::page::{Answer, Asked, Days, PageReader};
 use crate::calendar;
 use crate::canonical::Transcoder;
 use crate::catalog::{Derived, EXTRA_COLUMN, Field, Kind, Partition, RowsAt, Stream, TimeUnit, streams};
@@ -132,12 +132,17 @@ fn asked(stream: &Stream) -> Asked {
         _ => return Asked::default(),
     };
     let midnight = |day: Date| calendar::day_start(day).as_second();
+    let is_of_one_day = stream.spec.derived.contains(&Derived::Date);
     let ticker = stream.spec.partition == Partition::Ticker;
     // The vendor begins with the Friday when it is asked from Saturday on.
     let from = day.saturating_sub(jiff::Span::new().days(3));
     Asked {
         ticker: ticker.then(|| "AAPL".to_owned()),
-        days: Some(midnight(from)..=midnight(day.tomorrow().unwrap())),
+        days: Some(if is_of_one_day {
+            Days::Of(day)
+        } else {
+            Days::Within(midnight(from)..=midnight(day.tomorrow().unwrap()))
+        }),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads one slice: its pages, one after the other.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -255,18 +256,24 @@ impl PolygonSlice {
         }
     }
 
-    /// What the answers must be of. The API's days are off by one at times, and a bar
-    /// that covers the first day begins before it.
+    /// What the answers must be of.
     fn asked(&self) -> page::Asked {
         let is_of_ticker = self.stream.spec.partition == Partition::Ticker;
-        let margin = Days::new().days(DAYS_OFF_MAX + self.stream.size.map_or(0, bar_days));
-        let midnight = |day: Date| calendar::day_start(day).as_second();
-        let days = self.planned.days.map(|Asked { from, to }| {
-            let end =
-                to.map_or(i64::MAX, |last| midnight(last.saturating_add(Days::new().days(DAYS_OFF_MAX + 1))));
-            midnight(from.saturating_sub(margin).max(FIRST_DAY))..=end
+        let is_of_one_day = self.stream.spec.derived.contains(&Derived::Date);
+        let days = self.planned.days.map(|days| {
+            if is_of_one_day { page::Days::Of(days.from) } else { page::Days::Within(self.around(days)) }
         });
         page::Asked { ticker: is_of_ticker.then(|| self.planned.partition.to_string()), days }
+    }
+
+    /// Seconds within which rows of these days are. The API's days are off by one at
+    /// times, and a bar that covers the first day begins before it.
+    fn around(&self, Asked { from, to }: Asked) -> RangeInclusive<i64> {
+        let margin = Days::new().days(DAYS_OFF_MAX + self.stream.size.map_or(0, bar_days));
+        let midnight = |day: Date| calendar::day_start(day).as_second();
+        let end =
+            to.map_or(i64::MAX, |last| midnight(last.saturating_add(Days::new().days(DAYS_OFF_MAX + 1))));
+        midnight(from.saturating_sub(margin).max(FIRST_DAY))..=end
     }
 
     fn transcoder(&self) -> Transcoder {

@@ -4,7 +4,9 @@
 use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 
+use crate::calendar;
 use crate::canonical::{Value, integer, unescape};
 use crate::catalog::{RowsAt, StreamSpec};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,9 +17,19 @@ use crate::polygon::client::{mismatch, shortened};
 pub(in crate::polygon) struct Asked {
     /// The ticker, as it was configured.
     pub ticker: Option<String>,
+    /// The days of which rows are.
+    pub days: Option<Days>,
+}
+
+/// Days that were asked for.
+#[derive(Debug, Clone)]
+pub(in crate::polygon) enum Days {
     /// Seconds since the UNIX epoch within which rows are, with whatever the API is
     /// known to be off by.
-    pub days: Option<RangeInclusive<i64>>,
+    Within(RangeInclusive<i64>),
+    /// This day in New York and no other: rows do not say which one they are of but by
+    /// their time, and get the day that was asked for as a column.
+    Of(Date),
 }
 
 /// How many rows were in the answer, and what they say themselves.
@@ -217,20 +229,37 @@ fn judge_days(asked: &Asked, found: &Found) -> Result<()> {
     let (Some(asked), Some(found)) = (&asked.days, &found.days) else {
         return Ok(());
     };
-    let far = [found.start(), found.end()].into_iter().find(|second| !asked.contains(second));
-    let day = |second: i64| {
-        let moment = Timestamp::from_second(second);
-        moment.map_or_else(|_| "no day".to_owned(), |moment| moment.strftime("%F").to_string())
-    };
-    match far {
-        None => Ok(()),
-        Some(far) => Err(mismatch(format!(
-            "the answer has a row of {}, far outside of the days asked for ({} to {})",
-            day(*far),
-            day(*asked.start()),
-            day(*asked.end())
-        ))),
+    let ends = [*found.start(), *found.end()];
+    match asked {
+        Days::Of(day) => {
+            let other = ends.into_iter().map(day_in_new_york).find(|found| *found != Some(*day));
+            other.map_or(Ok(()), |other| {
+                let other = other.map_or_else(no_day, |day| day.to_string());
+                Err(mismatch(format!("the answer has a row of {other}, and {day} was asked for")))
+            })
+        }
+        Days::Within(days) => {
+            let far = ends.into_iter().find(|second| !days.contains(second));
+            far.map_or(Ok(()), |far| {
+                let [far, first, last] = [far, *days.start(), *days.end()].map(day_in_utc);
+                let told = format!("the answer has a row of {far}, far outside of the days asked for");
+                Err(mismatch(format!("{told} ({first} to {last})")))
+            })
+        }
     }
+}
+
+fn day_in_new_york(second: i64) -> Option<Date> {
+    Timestamp::from_second(second).ok().map(calendar::day_of)
+}
+
+/// The day of a bound, or of a date, which is its midnight in UTC.
+fn day_in_utc(second: i64) -> String {
+    Timestamp::from_second(second).map_or_else(|_| no_day(), |moment| moment.strftime("%F").to_string())
+}
+
+fn no_day() -> String {
+    "no day".to_owned()
 }
 
 /// Whether two spellings are one ticker. The API upper-cases what has no upper-case

@@ -101,7 +101,7 @@ fn a_repeated_row_is_left_out_also_of_the_next_page_and_not_of_a_retry() {
 fn asked() -> Asked {
     let second = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_second();
     let days = second("2024-01-03T05:00:00Z")..=second("2024-01-07T05:00:00Z");
-    Asked { ticker: Some("AAPL".to_owned()), days: Some(days) }
+    Asked { ticker: Some("AAPL".to_owned()), days: Some(Days::Within(days)) }
 }
 
 fn told(name: &str, text: &str) -> (Option<ErrorKind>, String) {
@@ -342,5 +342,48 @@ fn a_row_whose_key_is_not_what_it_always_was_is_marked() {
         let found: Vec<_> = rows.keyless().iter().map(|keyless| (keyless.row, keyless.lack)).collect();
         assert_eq!(found, lack.map(|lack| (1, lack)).into_iter().collect::<Vec<_>>(), "{text}");
         assert_eq!(rows.len(), 2, "{text}");
+    }
+}
+
+/// The whole market's day says by its rows' times which day it is of, and by nothing else.
+#[test]
+fn a_day_that_was_not_asked_for_is_none() {
+    let millis = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let told = |day: &str, times: &[&str]| {
+        let row = |time: &&str| match time.parse::<jiff::Timestamp>() {
+            Ok(_) => format!(r#"{{"T":"A","t":{}}}"#, millis(time)),
+            Err(_) => format!(r#"{{"T":"A","t":{time}}}"#),
+        };
+        let rows: Vec<String> = times.iter().map(row).collect();
+        let text = format!(r#"{{"status":"OK","results":[{}]}}"#, rows.join(","));
+        let asked = Asked { ticker: None, days: Some(Days::Of(day.parse().unwrap())) };
+        read(&mut reader_of("stock_daily_bars", asked), text.as_bytes(), &[]).map_err(|error| {
+            assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
+            error.to_string()
+        })
+    };
+    for (day, times) in [
+        // 16:00 in New York in summer and winter, 13:00 on a half day, the day's first and last moment.
+        ("2020-10-14", &["2020-10-14T20:00:00Z"][..]),
+        ("2024-01-05", &["2024-01-05T21:00:00Z", "2024-01-05T21:00:00Z"]),
+        ("2024-07-03", &["2024-07-03T17:00:00Z"]),
+        ("2024-01-05", &["2024-01-05T05:00:00Z", "2024-01-06T04:59:59.999Z"]),
+        // Who says no time contradicts nobody.
+        ("2024-01-05", &["null"]),
+        ("2024-01-05", &[]),
+    ] {
+        told(day, times).unwrap();
+    }
+    for (day, times, says) in [
+        ("2024-01-05", &["2024-01-04T21:00:00Z"][..], "a row of 2024-01-04, and 2024-01-05 was asked for"),
+        ("2024-01-05", &["2024-01-08T21:00:00Z"], "a row of 2024-01-08, and 2024-01-05 was asked for"),
+        ("2024-01-05", &["2024-01-05T04:59:59.999Z"], "a row of 2024-01-04"),
+        ("2024-01-05", &["2024-01-06T05:00:00Z"], "a row of 2024-01-06"),
+        ("2024-01-05", &["2024-01-05T21:00:00Z", "2024-01-06T21:00:00Z", "null"], "a row of 2024-01-06"),
+        // Written as hardly anybody does.
+        ("2024-01-05", &["17044020e+0005"], "a row of 2024-01-04"),
+    ] {
+        let error = told(day, times).unwrap_err();
+        assert!(error.contains(says), "{times:?}: {error}");
     }
 }
