@@ -92,9 +92,14 @@ impl PageReader {
     }
 
     /// Reads as far as the pending text goes; says why it goes no further.
-    fn advance(&mut self) -> Result<Malformed> {
+    fn advance(&mut self) -> Malformed {
         let text = std::mem::take(&mut self.text.pending);
-        let mut scanner = Scanner::new(&text);
+        let mut scanner = match std::str::from_utf8(&text) {
+            // What is no UTF-8 is mended in its rows. A character that is cut at the end is
+            // whole with the next piece, and in no value that ends here.
+            Err(error) if error.error_len().is_some() => Scanner::foreign(&text),
+            _ => Scanner::new(&text),
+        };
         let mut whole = 0;
         let stopped = loop {
             match self.step(&mut scanner) {
@@ -102,12 +107,9 @@ impl PageReader {
                 Err(stopped) => break stopped,
             }
         };
-        if std::str::from_utf8(&text[..whole]).is_err() {
-            return Err(Error::new(ErrorKind::Response, "the answer is not UTF-8 text"));
-        }
         let offset = self.text.passed + stopped.offset;
         self.text.keep(text, whole);
-        Ok(Malformed { offset, ..stopped })
+        Malformed { offset, ..stopped }
     }
 
     /// One step through the text, or none: after an error everything is as before.
@@ -235,13 +237,13 @@ impl Intake for PageReader {
     fn take(&mut self, piece: &[u8]) -> Result<()> {
         self.text.pending.extend_from_slice(piece);
         if self.text.pending.len() >= self.text.worth {
-            self.advance()?;
+            self.advance();
         }
         Ok(())
     }
 
     fn end(&mut self) -> Result<Answer> {
-        let stopped = self.advance()?;
+        let stopped = self.advance();
         let rest = &self.text.pending;
         if self.place != Place::End || !rest.trim_ascii().is_empty() {
             let length = self.text.passed + rest.len();

@@ -112,9 +112,7 @@ impl Envelope {
             // An object in the place of an array is odd itself.
             (b"results", _) if self.spec.rows_at == RowsAt::Root => {}
             (b"results", value) => self.note_odd("results", value, self.due()),
-            (b"next_url", Value::String(content)) if !content.is_empty() => {
-                self.next_url = Some(text(content))
-            }
+            (b"next_url", Value::String(content)) if !content.is_empty() => self.note_next_url(text(content)),
             (b"next_url", Value::String(_) | Value::Null) => {}
             (b"next_url", value) => self.note_odd("next_url", value, "the address of the next page is"),
             (b"status", Value::String(content)) => {
@@ -127,6 +125,14 @@ impl Envelope {
             (b"queryCount", value) => self.base = number(value),
             (key, value) => self.note_count(key, value),
         }
+    }
+
+    /// What is no character is U+FFFD here, and the address another one.
+    fn note_next_url(&mut self, address: String) {
+        if address.contains(char::REPLACEMENT_CHARACTER) {
+            self.odd.get_or_insert_with(|| "`next_url` holds what is no character".to_owned());
+        }
+        self.next_url = Some(address);
     }
 
     fn note_name(&mut self, key: &[u8]) {

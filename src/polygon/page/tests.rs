@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::Lack;
+use crate::batch::{Cause, Lack};
 use crate::catalog::{Stream, streams};
 
 fn stream(name: &str) -> Stream {
@@ -77,8 +77,16 @@ fn what_is_not_json_says_where() {
     let error = read(&mut reader("stock_bars_1_minute"), text, &[20, 30, 34]).unwrap_err();
     let told = "the answer of 43 bytes is cut or not JSON: expected a JSON value at byte 39";
     assert_eq!(error.user_message(), told);
-    for bad in [&br#"{"status":"OK"} x"#[..], br#"{"status":"OK"}{}"#, b"", b"null", b"{\"status\":\"\xff\"}"]
-    {
+    for bad in [
+        &br#"{"status":"OK"} x"#[..],
+        br#"{"status":"OK"}{}"#,
+        b"",
+        b"null",
+        b"{\"status\":\"\xff\"}",
+        b"{\"status\":\"OK\"\xff}",
+        b"{\"status\":\"OK\"}\xff",
+        b"{\"status\":\"OK\"}\xc3",
+    ] {
         assert_eq!(read(&mut reader("splits"), bad, &[]).unwrap_err().kind(), ErrorKind::Response);
     }
 }
@@ -233,6 +241,12 @@ fn an_answer_to_something_else_is_none() {
             Some(Mismatch),
             "`next_url` is an object",
         ),
+        (
+            bars,
+            r#"{"status":"OK","next_url":"https://h/\ud800"}"#.to_owned(),
+            Some(Mismatch),
+            "`next_url` holds what is no character",
+        ),
         (bars, r#"{"status":200}"#.to_owned(), Some(Mismatch), "`status` is a number"),
         (
             bars,
@@ -385,5 +399,62 @@ fn a_day_that_was_not_asked_for_is_none() {
     ] {
         let error = told(day, times).unwrap_err();
         assert!(error.contains(says), "{times:?}: {error}");
+    }
+}
+
+/// As in a record of a destination: what is no UTF-8 is mended where it is, and noted.
+#[test]
+fn bytes_that_are_not_utf_8_are_mended_in_their_row_alone() {
+    let text: &[u8] = b"{\"status\":\"OK\",\"note\":\"\xff\",\"results\":[\
+        {\"id\":\"1\",\"title\":\"\xc3\xa9 \xf0\x9f\x98\x80\",\"published_utc\":\"2024-01-04T10:00:00Z\"},\
+        {\"id\":\"2\",\"title\":\"a\xffb\",\"tickers\":[\"\xc3\"],\"new\":\"\xf0\x9f\",\"published_utc\":\"2024-01-04T10:00:00Z\"},\
+        {\"id\":\"3\xff\",\"title\":\"c\"},{\"id\":\"4\",\"title\":\"\xc3\xa9\"}]}";
+    let stream = stream("news");
+    let every: Vec<usize> = (0..text.len()).collect();
+    for cuts in [&[][..], &[text.len() / 2], &every] {
+        let mut reader = reader_of("news", asked());
+        reader.begin();
+        let mut start = 0;
+        for cut in cuts.iter().copied().chain([text.len()]) {
+            reader.take(&text[start..cut]).unwrap();
+            start = cut;
+        }
+        let rows = reader.end().unwrap().rows;
+        let found: Vec<String> = rows.iter().map(|row| String::from_utf8(row.to_vec()).unwrap()).collect();
+        let time = r#""published_utc":"2024-01-04T10:00:00Z""#;
+        assert_eq!(
+            found,
+            [
+                format!(r#"{{"id":"1","title":"é 😀",{time}}}"#),
+                format!(
+                    "{{\"id\":\"2\",\"title\":\"a\u{fffd}b\",\"tickers\":[\"\u{fffd}\"],{time},\"additional_properties\":{{\"new\":\"\u{fffd}\"}}}}"
+                ),
+                "{\"id\":\"3\u{fffd}\",\"title\":\"c\"}".to_owned(),
+                r#"{"id":"4","title":"é"}"#.to_owned(),
+            ]
+        );
+        let noted: Vec<(usize, &str)> = rows
+            .changes()
+            .iter()
+            .inspect(|change| assert_eq!(change.cause, Cause::Mended))
+            .map(|change| (change.row, stream.table.columns[change.column].name.as_str()))
+            .collect();
+        assert_eq!(noted, [(1, "title"), (1, "tickers"), (1, "additional_properties"), (2, "id")]);
+        let keyless: Vec<_> = rows.keyless().iter().map(|keyless| (keyless.row, keyless.lack)).collect();
+        assert_eq!(keyless, [(2, Lack::Mended)], "two keys that were not the same may be now");
+    }
+}
+
+/// Rows beside bytes that are not UTF-8 are of days as any others.
+#[test]
+fn a_mended_answer_is_judged_as_any_other() {
+    for (text, says) in [
+        (&b"{\"status\":\"OK\",\"results\":[{\"id\":\"\xff\",\"published_utc\":\"2021-01-04T10:00:00Z\"}]}"[..], "a row of 2021-01-04"),
+        (b"{\"status\":\"OK\",\"next_url\":\"https://h/v2/reference/news?cursor=\xff\"}", "`next_url` holds what is no character"),
+        (b"{\"status\":\"OK\",\"ticker\":\"AAPL\xff\"}", "AAPL was asked for"),
+    ] {
+        let error = read(&mut reader_of("news", asked()), text, &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
+        assert!(error.to_string().contains(says), "{error}");
     }
 }
