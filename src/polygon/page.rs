@@ -12,7 +12,7 @@ use crate::canonical::{Malformed, Scanner, Transcoder, Value, unescape};
 use crate::catalog::{RowsAt, StreamSpec};
 use crate::error::{Error, ErrorKind, Result};
 
-pub(super) use envelope::{Asked, Days, is_same_ticker};
+pub(super) use envelope::{Asked, Days, is_same_ticker, other_ticker};
 use envelope::{Envelope, Found};
 
 /// What an answer holds.

@@ -4,12 +4,12 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use super::Probe;
-use super::client::{Client, Intake, Whole};
-use super::page::{Asked, PageReader};
+use super::client::{Client, Intake};
+use super::page::{Asked, PageReader, is_same_ticker, other_ticker};
 use super::request::{Values, target};
 use crate::calendar;
 use crate::canonical::Transcoder;
-use crate::catalog::{Capability, STREAMS, Stream, StreamSpec, streams};
+use crate::catalog::{BarSize, Capability, STREAMS, Stream, StreamSpec, streams};
 use crate::config::source::Plan;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
@@ -25,7 +25,8 @@ const PROBE_TICKER: &str = "AAPL";
 /// Tries the key: whether it is one, what it lacks, whether the tickers exist.
 pub(super) async fn probe(client: &Client, today: Date) -> Result<Probe> {
     let config = client.config();
-    fetch(client, "/v1/marketstatus/upcoming").await?;
+    let holidays = spec("market_holidays");
+    ask(client, holidays, holidays.path, None).await?;
     let is_free = matches!(config.plan, Plan::Free {});
     let tickers = if is_free { TICKERS_PROBED_FREE } else { TICKERS_PROBED };
     for ticker in config.tickers.iter().take(tickers) {
@@ -33,8 +34,11 @@ pub(super) async fn probe(client: &Client, today: Date) -> Result<Probe> {
     }
     let mut lacking = Vec::new();
     let day = calendar::previous_trading_day(config.end_date.unwrap_or(today).min(today));
-    for (capability, path) in probes(client, day) {
-        match fetch(client, &path).await {
+    let ticker = config.tickers.first().map_or(PROBE_TICKER, |ticker| &**ticker);
+    for capability in [Capability::IntradayBars, Capability::Trades] {
+        let spec = spec_needing(capability);
+        let path = small(spec, ticker, config.adjusted, day);
+        match ask(client, spec, &path, Some(ticker)).await {
             Ok(()) => {}
             Err(error) if matches!(error.kind(), ErrorKind::NotEntitled | ErrorKind::NotYet) => {
                 let named = needing(capability, &streams(&config.bar_sizes));
@@ -49,23 +53,25 @@ pub(super) async fn probe(client: &Client, today: Date) -> Result<Probe> {
     Ok(Probe { lacking })
 }
 
-/// One small request for each capability that plans differ in.
-fn probes(client: &Client, day: Date) -> [(Capability, String); 2] {
-    let config = client.config();
-    let ticker = config.tickers.first().map_or(PROBE_TICKER, |ticker| &**ticker);
+/// A request for one row of a day, for each capability that plans differ in.
+fn small(spec: &StreamSpec, ticker: &str, adjusted: bool, day: Date) -> String {
     let values = Values {
         ticker: Some(ticker),
-        size: Some("1minute".parse().expect("a bar size")),
-        adjusted: config.adjusted,
+        size: Some(any_size()),
+        adjusted,
         from: Some(day),
         to: Some(day),
         ..Values::default()
     };
-    let path = |capability| {
-        let spec = spec_needing(capability);
-        target(spec, &values).replace("limit=50000", "limit=1")
-    };
-    [Capability::IntradayBars, Capability::Trades].map(|capability| (capability, path(capability)))
+    target(spec, &values).replace("limit=50000", "limit=1")
+}
+
+fn any_size() -> BarSize {
+    "1minute".parse().expect("a bar size")
+}
+
+fn spec(name: &str) -> &'static StreamSpec {
+    STREAMS.iter().find(|spec| spec.name == name).expect("an entry of the catalogue")
 }
 
 fn spec_needing(capability: Capability) -> &'static StreamSpec {
@@ -81,16 +87,23 @@ fn needing(capability: Capability, streams: &[Stream]) -> impl Iterator<Item = S
     names.into_iter()
 }
 
-async fn fetch(client: &Client, target: &str) -> Result<()> {
-    client.fetch(target, None, &mut Whole::default()).await.map(drop)
+/// Asks for an answer, which is judged as when its stream is read, and leaves out its rows.
+async fn ask(client: &Client, spec: &'static StreamSpec, target: &str, ticker: Option<&str>) -> Result<()> {
+    client.fetch(target, None, &mut reader(spec, ticker)).await.map(drop)
+}
+
+fn reader(spec: &'static StreamSpec, ticker: Option<&str>) -> PageReader {
+    let is_it = |stream: &Stream| stream.spec.name == spec.name;
+    let stream = streams(&[any_size()]).into_iter().find(is_it).expect("an entry of the catalogue");
+    let asked = Asked { ticker: ticker.map(str::to_owned), days: None };
+    PageReader::new(spec, Transcoder::new(spec, &stream.table, &[]), asked)
 }
 
 /// Fails when the reference knows no such ticker, neither listed nor delisted.
 pub(super) async fn ticker_exists(client: &Client, ticker: &str) -> Result<()> {
-    let values = Values { ticker: Some(ticker), ..Values::default() };
-    let details =
-        STREAMS.iter().find(|spec| spec.name == "ticker_details").expect("an entry of the catalogue");
-    match fetch(client, &target(details, &values)).await {
+    let details = spec("ticker_details");
+    let target = target(details, &Values { ticker: Some(ticker), ..Values::default() });
+    match ask(client, details, &target, Some(ticker)).await {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         outcome => return outcome,
     }
@@ -106,7 +119,7 @@ pub(super) async fn last_day(client: &Client, ticker: &str) -> Result<Option<Dat
     let encoded = percent_encoding::utf8_percent_encode(ticker, percent_encoding::NON_ALPHANUMERIC);
     for active in [false, true] {
         let target = format!("/v3/reference/tickers?ticker={encoded}&active={active}&limit=1000");
-        let listed = client.fetch(&target, None, &mut Listings::new()).await?;
+        let listed = client.fetch(&target, None, &mut Listings::of(ticker)).await?;
         if !listed.is_empty() {
             // A symbol that was used again was delisted more than once.
             return Ok(listed.into_iter().filter_map(|listing| listing.last_day()).max());
@@ -124,6 +137,8 @@ pub(super) fn no_such_ticker(ticker: &str) -> Error {
 #[derive(Debug, Deserialize)]
 struct Listing {
     #[serde(default)]
+    ticker: Option<String>,
+    #[serde(default)]
     delisted_utc: Option<String>,
 }
 
@@ -134,33 +149,41 @@ impl Listing {
     }
 }
 
-/// Takes the rows of a list of tickers, which is judged as any other answer: one that lacks
-/// the row that it counts does not say that there is no such ticker.
-struct Listings(PageReader);
+/// Takes the rows of a list of tickers of which one was asked for. It is judged as any other
+/// answer: one that lacks the row that it counts does not say that there is no such ticker,
+/// and one of other tickers says nothing of it.
+struct Listings<'a> {
+    ticker: &'a str,
+    reader: PageReader,
+}
 
-impl Listings {
-    fn new() -> Self {
-        let is_it = |stream: &Stream| stream.name == "tickers";
-        let Stream { spec, table, .. } =
-            streams(&[]).into_iter().find(is_it).expect("an entry of the catalogue");
-        Self(PageReader::new(spec, Transcoder::new(spec, &table, &[]), Asked::default()))
+impl<'a> Listings<'a> {
+    fn of(ticker: &'a str) -> Self {
+        Self { ticker, reader: reader(spec("tickers"), None) }
     }
 }
 
-impl Intake for Listings {
+impl Intake for Listings<'_> {
     type Output = Vec<Listing>;
 
     fn begin(&mut self) {
-        self.0.begin();
+        self.reader.begin();
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<()> {
-        self.0.take(piece)
+        self.reader.take(piece)
     }
 
     fn end(&mut self) -> Result<Vec<Listing>> {
-        let listing =
-            |row| serde_json::from_slice(row).or_fail(ErrorKind::Bug, || "a row is no JSON".to_owned());
-        self.0.end()?.rows.iter().map(listing).collect()
+        let answer = self.reader.end()?;
+        let listing = |row| -> Result<Listing> {
+            let listing: Listing =
+                serde_json::from_slice(row).or_fail(ErrorKind::Bug, || "a row is no JSON".to_owned())?;
+            match listing.ticker.as_deref() {
+                Some(ticker) if is_same_ticker(self.ticker, ticker) => Ok(listing),
+                other => Err(other_ticker(self.ticker, other.unwrap_or("no ticker"))),
+            }
+        };
+        answer.rows.iter().map(listing).collect()
     }
 }

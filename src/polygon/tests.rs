@@ -191,6 +191,49 @@ async fn an_answer_in_two_members_is_one() {
     }
 }
 
+/// Whoever is asked whether a ticker exists may be wrong as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_key_may_read_is_judged_by_answers_to_what_was_asked() {
+    let whole = market("").await;
+    source(&whole.url(), &["AAPL"]).probe().await.unwrap();
+    // Status ERROR with HTTP 200 is no answer, and passes here.
+    for path in ["/v1/marketstatus", "/v3/reference/tickers/AAPL", "/v2/aggs/ticker", "/v3/trades"] {
+        let twice =
+            format!("- match: {{path_prefix: {path}, in_a_row: 2}}\n  fault: {{type: status_error}}\n");
+        let market = market(&twice).await;
+        source(&market.url(), &["AAPL"]).probe().await.unwrap();
+        assert_eq!(market.requests(), whole.requests() + 2, "{path}");
+    }
+    for path in ["/v3/reference/tickers/AAPL", "/v2/aggs/ticker"] {
+        let market = market(&fault("other_ticker", path)).await;
+        let error = source(&market.url(), &["AAPL"]).probe().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch, "{path}: {error}");
+        assert!(error.to_string().contains("AAPL was asked for, and the answer is of ZZZZZ"), "{error}");
+    }
+}
+
+/// The list of tickers is asked for one that has no details, and is one of others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_other_tickers_says_nothing_of_one() {
+    let listed = async |row: &'static str| {
+        let url = answering(move |path| match path.starts_with("/v3/reference/tickers/") {
+            true => r#"{"status":"NOT_FOUND","message":"Ticker not found."}"#.to_owned(),
+            false => format!(r#"{{"status":"OK","count":1,"results":[{row}]}}"#),
+        })
+        .await;
+        super::probe::ticker_exists(&source(&url, &[]).client, "FB").await
+    };
+    listed(r#"{"ticker":"FB","delisted_utc":"2022-06-08T00:00:00Z"}"#).await.unwrap();
+    for (row, says) in [
+        (r#"{"ticker":"META","active":true}"#, "FB was asked for, and the answer is of META"),
+        (r#"{"active":true}"#, "FB was asked for, and the answer is of no ticker"),
+    ] {
+        let error = listed(row).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
 /// A server that answers a request's path and query with what `answer` says.
 async fn answering(answer: impl Fn(&str) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
