@@ -79,8 +79,11 @@ const PLACES: [&str; 14] = [
     "envelope",
 ];
 
+/// In the query of a next page.
+const FOLLOWED: &str = "cursor=x";
+
 /// The answer that has the key in a place, whole.
-fn answer(place: &str, form: &str) -> Vec<u8> {
+fn answer(place: &str, form: &str, path: &str) -> Vec<u8> {
     let quoted = Value::from(form).to_string();
     // As it stands where that is JSON already.
     let quoted = if form.contains('\\') { format!("\"{form}\"") } else { quoted };
@@ -109,11 +112,13 @@ fn answer(place: &str, form: &str) -> Vec<u8> {
         "next-host" => (
             "200 OK".to_owned(),
             String::new(),
-            next(&format!("https://{}.invalid/v3/x?apiKey={form}", name_of(form))),
+            next(&format!("https://{}.invalid{path}?apiKey={form}&{FOLLOWED}", name_of(form))),
         ),
-        "next-parameter" => {
-            ("200 OK".to_owned(), String::new(), next(&format!("https://h.invalid/v3/x?token={form}")))
-        }
+        "next-parameter" => (
+            "200 OK".to_owned(),
+            String::new(),
+            next(&format!("https://h.invalid{path}?token={form}&{FOLLOWED}")),
+        ),
         "next-path" => ("200 OK".to_owned(), String::new(), next(&format!("/v3/{form}/x?cursor=1"))),
         "envelope" => {
             let body = format!(
@@ -149,8 +154,10 @@ async fn serve(mut stream: TcpStream) {
     let (place, number) = (parts.next().unwrap(), parts.next().unwrap());
     let form = &forms()[number.parse::<usize>().unwrap()];
     // A page that is gone on with is the last one.
-    let place = if text.contains("/v3/x") { "content-type" } else { place };
-    let answer = if place == "snowflake" { login(form) } else { answer(place, form) };
+    let place = if text.contains(FOLLOWED) { "content-type" } else { place };
+    let path =
+        text.split([' ', '?']).nth(1).and_then(|target| target.splitn(4, '/').nth(3)).unwrap_or_default();
+    let answer = if place == "snowflake" { login(form) } else { answer(place, form, &format!("/{path}")) };
     // A client that hung up has its answer.
     let _sent = stream.write_all(&answer).await;
 }

@@ -277,11 +277,16 @@ TABLE = [
             "results_object": ("`results` is an object where rows are due", "nothing of it is kept"),
             "results_text": ("`results` is a text where rows are due",),
             "results_number": ("`results` is a number where rows are due",),
+            "results_numbers": ("`results` holds a number where rows, which are objects, are due",),
             "results_twice": ("the answer has `results` twice",),
             "second_status": ("the answer has `status` twice",),
             "next_url_number": ("`next_url` is a number",),
             "next_url_object": ("`next_url` is an object",),
-            "other_days": ("a row of 2001-09-09, far outside of the days asked for",),
+            "next_url_text": ("`next_url` is not a URL",),
+            "next_url_elsewhere": ("`next_url` leads to /v3/quotes/AAPL, and /v2/aggs/grouped/locale/us/market/stocks/", "was asked for"),
+            "other_days": ("a row of 2001-09-08, and 20", "was asked for"),
+            "day_before": ("a row of 20", "was asked for"),
+            "foreign_encoding": ("is packed as br, and gzip was asked for",),
         }.items()
     ),
     Bad(
