@@ -27,7 +27,7 @@ use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Options};
 use crate::error::{ErrorKind, Result};
 use crate::observe::Observer;
-use crate::sink::{Sink, Stored, StreamId, Target, WriteMode, refuse};
+use crate::sink::{Opened, Sink, Stored, StreamId, Target, WriteMode, refuse};
 use crate::source::{Reading, Source};
 
 pub use feed::{Arrival, Event, Feed};
@@ -35,6 +35,7 @@ pub use report::{Report, StreamReport};
 
 use run::Run;
 use slices::{Slices, Wanted};
+use stream::StreamRun;
 
 /// Bytes of a stream's rows that wait until they are covered; beyond it they are
 /// written as they come. 50,000 bars have 7 to 9 MB, and are better one
@@ -93,24 +94,32 @@ impl Engine {
         if let Err(error) = targets.iter().try_for_each(|target| refuse(&abilities, target)) {
             return run.broken(error);
         }
-        let opened = match run.sink.open(&targets).await {
+        let mut opened = match run.sink.open(&targets).await {
             Ok(opened) => opened,
             Err(error) => return run.broken(error),
         };
+        // It is not one of them that is refused.
+        let is_refused =
+            |opened: &Result<Opened>| matches!(opened, Err(error) if error.kind() == ErrorKind::Sink);
+        if opened.iter().all(is_refused)
+            && let Some(Err(error)) = opened.pop()
+        {
+            return run.broken(error);
+        }
         let mut wanted = Vec::new();
         for (index, (job, opened)) in jobs.iter().zip(opened).enumerate() {
             let options = source.options(&job.stream);
             let have = opened.and_then(|opened| {
                 let have = checkpoint(&opened.progress, options)?;
                 let target = Target { mode: opened.mode, ..job.target.clone() };
-                run.begin(index, opened.id, &target, have.clone(), opened.progress.text.is_some());
+                let (is_text, replaces) = (opened.progress.text.is_some(), job.reading == Reading::Snapshot);
+                run.begin(index, StreamRun::new(opened.id, &target, have.clone(), is_text, replaces));
                 Ok(have)
             });
             match have {
                 Ok(have) => {
                     wanted.push(Wanted { index, stream: job.stream.clone(), have, reading: job.reading })
                 }
-                // A sink that fails as a whole opens none of them.
                 Err(error) if error.kind() == ErrorKind::Sink => run.end_failed(index, error),
                 Err(error) => {
                     if let Err(error) = run.fail(index, error) {
@@ -132,7 +141,8 @@ impl Engine {
     ) -> Report {
         let mut run = Run::new(self, sink, streams.iter().map(|(_, name, _)| *name));
         for (index, (id, _, target)) in streams.iter().enumerate() {
-            run.begin(index, *id, target, Checkpoint::default(), false);
+            let replaces = target.mode.is_staged();
+            run.begin(index, StreamRun::new(*id, target, Checkpoint::default(), false, replaces));
         }
         run.drive(feed, self.stop.clone()).await
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -264,6 +266,70 @@ def test_reset_is_the_way_out_that_errors_name(make: Make, database: Path) -> No
     assert rows_of(database, DAYS) == []
     pipeline.sync()
     assert len(rows_of(database, DAYS)) == rows
+
+
+@pytest.mark.parametrize("mode", ["append_dedup", "append", "overwrite"])
+def test_reset_mends_progress_of_a_clock_that_was_ahead(make: Make, database: Path, program: Program, mode: str) -> None:
+    """Days that were not over count as read: nothing of such progress is believed, and the way out is one command."""
+    pipeline = make("judged", [in_mode(HOURS, mode), in_mode(DAYS, "append_dedup")])
+    healthy, secrets = pipeline.simulator, pipeline.secrets
+    later = f"{date.today().year + 2}-01-05T21:00:00Z"
+    with Simulator(program, now=later) as pipeline.simulator:
+        pipeline.secrets = {**secrets, "TAPELINE_NOW": later}
+        pipeline.sync()
+    pipeline.simulator, pipeline.secrets = SimpleNamespace(url="http://127.0.0.1:9"), secrets
+    # Without a request: nobody listens there.
+    problems = [stream["problems"] for stream in pipeline.status().values()]
+    assert [bool(told) for told in problems] == [mode != "overwrite", True]
+    sentence.assert_clear(problems[1][0], [f"as of {later}", "the clock of the machine that made it was ahead", "`tapeline reset`"])
+    pipeline.simulator = healthy
+    assert pipeline.run("sync").code == 2
+    outcome = pipeline.run("reset", "--stream", DAYS, "--from", FROM, "--yes")
+    assert outcome.code == 2 and b"all of it" in outcome.stderr, outcome.describe()
+    pipeline.run("reset", "--stream", HOURS, "--stream", DAYS, "--yes").succeeded()
+    pipeline.sync()
+    assert_truth(pipeline, database, HOURS)
+    assert_truth(pipeline, database, DAYS)
+
+
+def test_a_table_is_not_replaced_by_one_that_lacks_rows(
+    make: Make, database: Path, program: Program, workspace: Workspace
+) -> None:
+    pipeline = make("judged", [in_mode(HOURS, "overwrite")], source={"tickers": ["AAPL", "BRK.B", "MSFT"]})
+    pipeline.end = FROM
+    pipeline.sync()
+    before, pipeline.end = rows_of(database, HOURS), END
+    rule = {"match": {"path_prefix": "/v2/aggs/ticker/BRK.B/"}, "fault": {"type": "results_text"}}
+    faults = workspace.input("faults.yaml", json.dumps([rule]))
+    healthy = pipeline.simulator
+    with Simulator(program, faults=faults) as pipeline.simulator:
+        for _ in range(2):
+            outcome = pipeline.run("sync")
+            assert outcome.code == 1, outcome.describe()
+            said = outcome.stderr.decode()
+            assert f"{HOURS}: not all of it could be read, so that nothing takes the place of what was there" in said
+            assert "BRK.B" in sentence.on_stderr(outcome)[0]
+            assert rows_of(database, HOURS) == before
+    pipeline.simulator = healthy
+    pipeline.sync()
+    assert_truth(pipeline, database, HOURS, tickers=pipeline.source["tickers"])
+
+
+def test_a_ticker_that_stays_incomplete_holds_up_no_other(
+    make: Make, database: Path, program: Program, workspace: Workspace
+) -> None:
+    pipeline = make("judged", [in_mode(HOURS, "append_dedup")], source={"tickers": ["AAPL", "BRK.B", "MSFT"]})
+    rule = {"match": {"path_prefix": "/v2/aggs/ticker/AAPL/"}, "fault": {"type": "fewer_rows"}}
+    faults = workspace.input("faults.yaml", json.dumps([rule]))
+    healthy = pipeline.simulator
+    with Simulator(program, faults=faults) as pipeline.simulator:
+        outcome = pipeline.run("sync")
+    assert outcome.code == 1 and "/AAPL/" in sentence.on_stderr(outcome)[0], outcome.describe()
+    pipeline.simulator = healthy
+    truth = market.truth(healthy.url, HOURS, START, END, ["BRK.B", "MSFT"])
+    tables.assert_table_is_truth(rows_of(database, HOURS), truth, HOURS)
+    pipeline.sync()
+    assert_truth(pipeline, database, HOURS, tickers=pipeline.source["tickers"])
 
 
 def test_what_is_not_there_is_refused_by_name(make: Make, database: Path) -> None:

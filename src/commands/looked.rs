@@ -62,12 +62,11 @@ impl Looked<'_> {
         Checkpoint::new(self.options.clone())
     }
 
-    /// What is to be read beyond what `have` says.
+    /// What is to be read beyond what `have` says, told without a request.
     ///
     /// # Errors
-    /// When the stream cannot be read with this configuration.
-    pub async fn due(&self, source: &PolygonSource, have: &Checkpoint) -> Result<Estimate> {
-        let plan = source.open(&self.choice.stream, have, reading(self.choice.mode)).await?;
-        Ok(plan.estimate())
+    /// When the stream cannot be read with this configuration, or not on from there.
+    pub fn due(&self, source: &PolygonSource, have: &Checkpoint) -> Result<Estimate> {
+        source.estimate(&self.choice.stream, have, reading(self.choice.mode))
     }
 }

@@ -75,7 +75,7 @@ async fn tell(args: Args) -> Result<ExitCode> {
     let mut sink = peek(&pipeline.sink).await?;
     let mut standings = Vec::new();
     for looked in look(&pipeline, &source, &mut *sink).await? {
-        standings.push(Standing::of(looked, &source).await);
+        standings.push(Standing::of(looked, &source));
     }
     match args.format {
         Format::Text => {
@@ -107,12 +107,12 @@ struct Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    async fn of(looked: Looked<'a>, source: &PolygonSource) -> Self {
+    fn of(looked: Looked<'a>, source: &PolygonSource) -> Self {
         let mut problems = Vec::new();
         problems.extend(looked.look.obstacle.as_ref().map(|error| error.user_message()));
         let held = looked.held();
         let due = match looked.next() {
-            Ok(have) => looked.due(source, &have).await,
+            Ok(have) => looked.due(source, &have),
             Err(error) => Err(error),
         };
         problems.extend(due.as_ref().err().map(|error| error.user_message()));

@@ -13,11 +13,11 @@ use super::stream::{Committed, StreamRun, text_of};
 use super::{Engine, stopped};
 use crate::batch::Batch;
 use crate::catalog::Column;
-use crate::checkpoint::{Checkpoint, Cover};
+use crate::checkpoint::Cover;
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::failpoint;
 use crate::observe;
-use crate::sink::{Joins, Portion, REJECTED, Sink, StreamId, Target};
+use crate::sink::{Joins, Portion, REJECTED, Sink, StreamId};
 
 /// Bytes of all streams' rows that wait until they are covered, besides what one may have.
 const HELD_MAX: usize = 24 << 20;
@@ -83,9 +83,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub fn begin(&mut self, index: usize, id: StreamId, target: &Target, have: Checkpoint, is_text: bool) {
-        self.reports[index].reached = have.reached();
-        self.streams[index] = Some(StreamRun::new(id, target, have, is_text));
+    pub fn begin(&mut self, index: usize, stream: StreamRun) {
+        self.reports[index].reached = stream.checkpoint.reached();
+        self.streams[index] = Some(stream);
     }
 
     fn event(&self, event: &observe::Event<'_>) {
@@ -173,8 +173,8 @@ impl<'a> Run<'a> {
                 let error = error.in_stream(&self.names[index]);
                 let stream = &self.names[index];
                 self.event(&observe::Event::PartitionFailed { stream, partition: &partition, error: &error });
+                self.stream(index)?.partition_failed(partition, error.kind(), given_up);
                 self.reports[index].errors.push(error);
-                self.stream(index)?.partition_failed(partition, given_up);
                 Ok(())
             }
             Event::Ended(outcome) => self.ended(index, outcome, feed).await,
@@ -471,6 +471,10 @@ impl<'a> Run<'a> {
             let rows = self.reports[index].rows;
             if stream.is_whole() {
                 self.event(&observe::Event::StreamFinished { stream: name, rows });
+            } else if stream.keeps_what_was() {
+                let message =
+                    "not all of it could be read, so that nothing takes the place of what was there";
+                self.event(&observe::Event::Warning { stream: Some(name), message });
             }
             if let Some(error) = stream.failure(name, &self.reports[index].errors) {
                 self.event(&observe::Event::StreamFailed { stream: name, error: &error });

@@ -20,8 +20,12 @@ pub(super) struct StreamRun {
     pub id: StreamId,
     /// As of the last commit, or the one being made.
     pub checkpoint: Checkpoint,
+    /// Whether what is read takes the place of what was there, once all of it is read.
+    replaces: bool,
     /// Partitions that failed.
     failed: HashSet<Arc<str>>,
+    /// Whether the source may have more of one of them.
+    is_cut: bool,
     /// What they count as tried, once the others were read.
     given_up: Vec<Cover>,
     /// Whether a partition was read, by this run or an earlier one.
@@ -63,13 +67,16 @@ pub(super) struct Committed {
 impl StreamRun {
     /// `is_text` says that the progress was stored as one text: the next commit moves
     /// every shard of it.
-    pub fn new(id: StreamId, target: &Target, checkpoint: Checkpoint, is_text: bool) -> Self {
+    /// What is read may be what `replaces` all that was there.
+    pub fn new(id: StreamId, target: &Target, checkpoint: Checkpoint, is_text: bool, replaces: bool) -> Self {
         let moved = if is_text { checkpoint.shards().collect() } else { BTreeSet::new() };
         let has_read = checkpoint.shards().next().is_some();
         Self {
             id,
             checkpoint,
+            replaces,
             failed: HashSet::new(),
+            is_cut: false,
             given_up: Vec::new(),
             has_read,
             table: Arc::clone(&target.table),
@@ -148,24 +155,31 @@ impl StreamRun {
         Covered { of_slice: std::mem::take(&mut self.of_slice), added }
     }
 
-    /// Nothing more comes of a partition.
-    pub fn partition_failed(&mut self, partition: Arc<str>, given_up: Option<Cover>) {
+    /// Nothing more comes of a partition, of which the source may have more.
+    pub fn partition_failed(&mut self, partition: Arc<str>, error: ErrorKind, given_up: Option<Cover>) {
         self.failed.insert(partition);
+        self.is_cut |= error != ErrorKind::NotFound;
         self.given_up.extend(given_up);
     }
 
     /// All of the stream was read that can be. What fails a partition alone does not
     /// pass: the others do not wait for it.
     pub fn give_up(&mut self) {
-        if self.has_read {
+        if self.is_whole() {
             self.covers.append(&mut self.given_up);
         }
     }
 
     /// Whether the run of a stream that was read to its end is one. Of a stream of which
-    /// nothing could be read there is nothing that could take the table's place.
+    /// nothing could be read, or not all that the source has, there is nothing that could take
+    /// the place of what was there.
     pub fn is_whole(&self) -> bool {
-        self.failed.is_empty() || self.has_read
+        self.failed.is_empty() || (self.has_read && !(self.replaces && self.is_cut))
+    }
+
+    /// Whether what was there stays, although more was read.
+    pub fn keeps_what_was(&self) -> bool {
+        self.replaces && !self.is_whole()
     }
 
     /// As in [`Held::spill`]. A cover without rows of its own has to be committed before
@@ -289,7 +303,7 @@ mod tests {
         };
         let target =
             Target { rejected_max, ..Target::new("p", "s", Arc::new(table), WriteMode::AppendDedup) };
-        StreamRun::new(StreamId(0), &target, Checkpoint::default(), false)
+        StreamRun::new(StreamId(0), &target, Checkpoint::default(), false, false)
     }
 
     fn part() -> Extent {

@@ -42,6 +42,13 @@ async fn run_all(scripts: &[(&str, Vec<Script>)], sink: &mut Memory, commit_rows
     Engine::new(Arc::new(Silent), policy(commit_rows), stop).read(&source, sink, &jobs).await
 }
 
+/// Runs one stream of a script in a mode.
+async fn run_as(mode: WriteMode, scripts: Vec<Script>, sink: &mut Memory) -> Report {
+    let source: Arc<dyn Source> = Arc::new(Scripted([(TRADES.to_owned(), scripts)].into()));
+    let (_keep, stop) = watch::channel(false);
+    Engine::new(Arc::new(Silent), policy(1), stop).read(&source, sink, &[job(TRADES, mode)]).await
+}
+
 async fn run(scripts: Vec<Script>, sink: &mut Memory, commit_rows: u64) -> Report {
     run_all(&[(TRADES, scripts)], sink, commit_rows).await
 }
@@ -143,6 +150,31 @@ async fn a_pass_does_not_wait_for_a_partition_that_fails_alone() {
     assert_eq!((shards, is_finished(&sink)), (vec!["A", "B"], true));
 }
 
+/// A table is not replaced by one that lacks what the source has. A partition that does not
+/// exist lacks nothing.
+#[tokio::test]
+async fn a_run_that_would_replace_rows_ends_only_when_all_was_read() {
+    for (kind, mode, ends) in [
+        (ErrorKind::Mismatch, WriteMode::Overwrite, false),
+        (ErrorKind::Refused, WriteMode::OverwriteDedup, false),
+        (ErrorKind::NotFound, WriteMode::Overwrite, true),
+        (ErrorKind::Mismatch, WriteMode::AppendDedup, true),
+    ] {
+        let mut sink = Memory::default();
+        let cut = vec![whole("A", &[b"a"]), failing(whole("B", &[]), kind)];
+        let report = run_as(mode, cut, &mut sink).await;
+        let error = report.worst().unwrap();
+        assert_eq!((error.kind(), is_finished(&sink)), (kind, ends));
+        // What was read is; the partition that failed is tried again.
+        let tried = sink.of(TRADES).positions.keys().map(|shard| &**shard).collect::<Vec<_>>();
+        assert_eq!(tried, if ends { vec!["A", "B"] } else { vec!["A"] });
+        if !ends {
+            run_as(mode, vec![whole("B", &[b"b"])], &mut sink).await;
+            assert_eq!((rows(&sink), is_finished(&sink)), (vec!["a", "b"], true));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_sink_that_fails_ends_the_run_and_moves_nothing() {
     let mut sink = Memory { fail_commit: Some(1), ..Memory::default() };
@@ -169,6 +201,17 @@ async fn streams_that_fail_or_cannot_be_opened_hold_up_no_other() {
     assert_eq!((&kinds[..3], kinds[3].len()), (&expected[..], 0));
     assert_eq!(rows(&sink), ["a", "b"]);
     assert!(is_finished(&sink) && sink.of(NEWS).finished == 0 && sink.of(NEWS).durable.is_empty());
+}
+
+/// A sink that opens none of them has something that is not theirs, and says it once.
+#[tokio::test]
+async fn a_sink_that_opens_no_stream_ends_the_run() {
+    let refused = [NEWS, TRADES].map(|name| (name.to_owned(), ErrorKind::Sink));
+    let mut sink = Memory { refused: refused.to_vec(), ..Memory::default() };
+    let scripts = [(NEWS, vec![whole("", &[b"n"])]), (TRADES, vec![slice("A", 1, &[b"a"])])];
+    let report = run_all(&scripts, &mut sink, 1).await;
+    assert_eq!(report.error.unwrap().kind(), ErrorKind::Sink);
+    assert!(report.streams.iter().all(|stream| stream.errors.is_empty()));
 }
 
 #[tokio::test]

@@ -150,6 +150,11 @@ impl Client {
         self.waited_max = waited_max;
     }
 
+    /// Whether somebody chose the moment as of which everything is read.
+    pub(super) fn is_as_of_chosen(&self) -> bool {
+        self.clock.is_fixed()
+    }
+
     /// The moment as of which everything is read.
     pub(super) fn as_of(&self) -> Timestamp {
         self.clock.as_of()

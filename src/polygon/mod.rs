@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use crate::calendar;
 use crate::catalog::{Partition, Sizes, Stream};
 use crate::checkpoint::{Checkpoint, Options};
-use crate::clock::Clock;
+use crate::clock::{Clock, NOW_VARIABLE};
 use crate::config::source::SourceConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Observer;
@@ -89,26 +89,40 @@ impl PolygonSource {
             .hint("list tickers in the source, such as `tickers: [AAPL]`, or leave the streams out"))
     }
 
+    /// What a run would read, told without a request.
+    ///
+    /// # Errors
+    /// As those of [`Source::open`], by this machine's clock alone.
+    pub fn estimate(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Estimate> {
+        self.ahead(stream, have)?;
+        let slices = SlicePlan::new(stream, self.client.config(), have, reading, self.client.as_of())?;
+        Ok(slices.estimate())
+    }
+
     /// Refuses progress that was made as of a moment which has not come: a machine
     /// whose clock was ahead counted days as read that were not over. How far it was
     /// right nobody knows.
-    async fn assert_not_ahead(&self, stream: &Stream, checkpoint: &Checkpoint) -> Result<()> {
+    fn ahead(&self, stream: &Stream, checkpoint: &Checkpoint) -> Result<()> {
         let limit = self.client.as_of() + CLOCKS_DIFFER_MAX + CLOCKS_DIFFER_MAX;
         let made = plan::made_as_of(stream, self.client.config(), checkpoint);
         let Some(made) = made.filter(|made| *made > limit) else {
             return Ok(());
         };
-        // It may be this machine's clock that is wrong.
-        self.client.confirm_clock().await?;
-        Err(Error::new(
-            ErrorKind::State,
-            format!(
-                "the progress was made as of {}, and it is {} now: the clock of the machine that made it was ahead",
-                made.strftime("%FT%TZ"),
-                self.client.as_of().strftime("%FT%TZ")
+        let [made, now] = [made, self.client.as_of()].map(|moment| moment.strftime("%FT%TZ").to_string());
+        let anew = "read the stream anew, all of it, with `tapeline reset` or without its state";
+        let error = |message, hint| Err(Error::new(ErrorKind::State, message).hint(hint));
+        match self.client.is_as_of_chosen() {
+            true => error(
+                format!("the progress was made as of {made}, which is later than {NOW_VARIABLE}, {now}"),
+                format!("set it to a later moment or unset it; else {anew}"),
             ),
-        )
-        .hint("days that it says were read may be missing: read the stream anew, with `tapeline reset` or without its state"))
+            false => error(
+                format!(
+                    "the progress was made as of {made}, and it is {now} now: the clock of the machine that made it was ahead"
+                ),
+                format!("days that it says were read may be missing: {anew}"),
+            ),
+        }
     }
 
     /// Tries the key with as few requests as tell what it may read: at most five on
@@ -143,7 +157,11 @@ impl Source for PolygonSource {
     }
 
     async fn open(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>> {
-        self.assert_not_ahead(stream, have).await?;
+        if let Err(error) = self.ahead(stream, have) {
+            // It may be this machine's clock that is wrong.
+            self.client.confirm_clock().await?;
+            return Err(error);
+        }
         let as_of = self.client.as_of();
         Ok(Box::new(PolygonPlan {
             client: Arc::clone(&self.client),

@@ -29,8 +29,12 @@ const PAGES_MAX: usize = 20_000;
 /// the API is known to begin a day early.
 const DAYS_OFF_MAX: i64 = 2;
 
-/// This many partitions in a row that the API does not answer are no matter of theirs.
+/// This many partitions in a row that the API refuses are no matter of theirs.
 const REFUSED_MAX: usize = 20;
+
+/// A partition of which the answers are none after all tries, for each of which it waited,
+/// counts as so many.
+const UNANSWERED: usize = 5;
 
 /// No bar begins before; the longest that can be configured has 9,999 years.
 const FIRST_DAY: Date = jiff::civil::date(1, 1, 1);
@@ -62,14 +66,21 @@ impl Slice for PolygonSlice {
         let outcome = self.read_what_there_is(pages).await.map_err(|error| self.located(error));
         match &outcome {
             Ok(_) => self.refused.store(0, Ordering::Relaxed),
-            Err(error) if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Mismatch) => {
-                let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-                if refused >= REFUSED_MAX || self.stream.spec.partition != Partition::Ticker {
+            Err(error) => {
+                let weight = match error.kind() {
+                    ErrorKind::Refused | ErrorKind::Mismatch => 1,
+                    ErrorKind::Response => UNANSWERED,
+                    _ => return outcome,
+                };
+                let refused = self.refused.fetch_add(weight, Ordering::Relaxed) + weight;
+                let is_of_stream = refused >= REFUSED_MAX || self.stream.spec.partition != Partition::Ticker;
+                return outcome.map_err(|error| match error.kind() {
                     // It is not the ticker: the whole stream fails.
-                    return outcome.map_err(|error| error.of_kind(ErrorKind::Response));
-                }
+                    _ if is_of_stream => error.of_kind(ErrorKind::Response),
+                    ErrorKind::Response => error.of_kind(ErrorKind::Mismatch),
+                    _ => error,
+                });
             }
-            Err(_) => {}
         }
         outcome
     }

@@ -321,6 +321,28 @@ async fn many_tickers_that_are_refused_are_no_matter_of_theirs() {
     assert!(kinds[19..].iter().all(|kind| *kind == ErrorKind::Response), "{kinds:?}");
 }
 
+/// Answers that may get better take their time to be tried: fewer of them, all at once here,
+/// say that it is not the ticker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticker_whose_answers_stay_incomplete_fails_alone() {
+    let market = market(&fault("fewer_rows", "/v2/aggs/ticker")).await;
+    let source = source(&market.url(), &["AAPL", "MSFT", "NVDA", "AMZN"]);
+    let stream = stream("stock_bars_1_minute");
+    let mut plan = source.open(&stream, &blank(&source, &stream), Reading::Mutable).await.unwrap();
+    let mut slices = Vec::new();
+    for _ in 0..4 {
+        slices.push(plan.next(&HashSet::new()).await.unwrap().expect("a slice"));
+    }
+    let read = async |slice: Box<dyn Slice>| {
+        let (pages, _receiver) = Pages::channel(&Arc::<Ahead>::default().lane(), 0);
+        slice.read(&pages).await.unwrap_err().kind()
+    };
+    let kinds = futures::future::join_all(slices.into_iter().map(read)).await;
+    let of_tickers = kinds.iter().filter(|kind| **kind == ErrorKind::Mismatch).count();
+    let of_stream = kinds.iter().filter(|kind| **kind == ErrorKind::Response).count();
+    assert_eq!((of_tickers, of_stream), (3, 1), "{kinds:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delisted_tickers_details_are_those_of_its_last_day() {
     let market = market("").await;
@@ -382,9 +404,9 @@ async fn progress_that_was_made_in_the_future_is_refused() {
         assert_eq!(error.is_some(), is_refused, "{as_of}: {error:?}");
         if let Some(error) = error {
             assert_eq!(error.kind(), ErrorKind::State);
-            assert!(
-                error.to_string().contains("made as of 2024-09-01T21:00:00Z, and it is 2024-06-28T21:00:00Z")
-            );
+            assert!(error.to_string().contains(
+                "made as of 2024-09-01T21:00:00Z, which is later than TAPELINE_NOW, 2024-06-28T21:00:00Z"
+            ));
         }
     }
     assert_eq!(market.requests(), 1, "only doubt asks for the time");

@@ -112,7 +112,7 @@ impl Trial {
             return self.failed(name, error);
         }
         let due = match looked.next() {
-            Ok(have) => looked.due(source, &have).await,
+            Ok(have) => looked.due(source, &have),
             Err(error) => Err(error),
         };
         match due {

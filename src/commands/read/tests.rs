@@ -202,6 +202,26 @@ async fn a_ticker_that_does_not_exist_is_named_and_the_others_are_read() {
     assert_eq!(run.errors()[0]["failure_type"], "config_error");
 }
 
+/// A platform would put what was read in the place of what there is.
+#[tokio::test]
+async fn a_refresh_that_lacks_a_part_is_not_complete() {
+    let refresh = &[("stock_trades", "full_refresh", "overwrite")];
+    for (kind, story) in [
+        (ErrorKind::Mismatch, "STARTED RUNNING 1 STATE 1.0 WARN WARN INCOMPLETE ERROR"),
+        (ErrorKind::NotFound, "STARTED RUNNING 1 STATE 1.0 WARN COMPLETE ERROR"),
+    ] {
+        let trades = vec![slice("A", 1, &[b"{\"n\":1}"]), failing(slice("B", 1, &[]), kind)];
+        let run = read(&[("stock_trades", trades.clone())], refresh, &json!([])).await;
+        assert_eq!(run.story(), story);
+        let run = read(&[("stock_trades", trades)], TRADES, &json!([])).await;
+        assert_eq!(
+            run.story(),
+            "STARTED RUNNING 1 STATE 1.0 WARN COMPLETE ERROR",
+            "rows are added to others"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_failure_of_the_key_ends_the_run() {
     let trades = vec![failing(slice("A", 1, &[]), ErrorKind::Credentials)];

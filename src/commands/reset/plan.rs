@@ -76,10 +76,12 @@ impl Reset {
             return Err(obstacle);
         }
         let is_whole = parts.tickers.is_empty() && parts.from.is_none();
-        let (next, is_usable) = match looked.next() {
-            Ok(next) => (next, true),
-            // Made under other options, or by another version: that is what a reset mends.
-            Err(error) if is_whole && error.kind() == ErrorKind::State => (looked.nothing(), false),
+        let known = looked.next().and_then(|next| Ok((looked.due(source, &next)?.slices, next)));
+        let (due, next, is_usable) = match known {
+            Ok((due, next)) => (due, next, true),
+            // Made under other options, by another version or in the future: that is what a
+            // reset mends.
+            Err(error) if is_whole && error.kind() == ErrorKind::State => (0, looked.nothing(), false),
             Err(error) => return Err(error),
         };
         let mut reset = Self {
@@ -111,9 +113,8 @@ impl Reset {
             };
         }
         if reset.again != Again::Nothing {
-            let before = if is_usable { looked.due(source, &next).await?.slices } else { 0 };
-            let after = looked.due(source, &reset.after).await?.slices;
-            reset.slices = after.saturating_sub(before);
+            let after = looked.due(source, &reset.after)?.slices;
+            reset.slices = after.saturating_sub(due);
         }
         Ok(reset)
     }

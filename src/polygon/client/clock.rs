@@ -40,6 +40,11 @@ impl ClockCheck {
         self.as_of
     }
 
+    /// Whether somebody chose the moment.
+    pub(in crate::polygon) fn is_fixed(&self) -> bool {
+        self.is_fixed
+    }
+
     /// Looks at the headers of an answer of the API. One without a date agrees.
     ///
     /// # Errors
