@@ -17,7 +17,7 @@ use async_trait::async_trait;
 
 use crate::batch::{Batch, Change, Extent, Reject};
 use crate::catalog::{Metadata, Table};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 pub use crate::mode::WriteMode;
 pub use abilities::{Abilities, Durability, Joins, refuse};
 pub use look::{Look, WrittenBy};
@@ -181,6 +181,17 @@ pub(crate) fn tell_changes(table: &Table, rows: usize, first: &str) {
             "values did not fit their columns as sent, and the table has no column that lists them"
         );
     }
+}
+
+/// The error of a column by which rows are told apart, or the newest one is, whose values would
+/// be written in another way from here on: rows that come again would not find themselves.
+pub(crate) fn retyped_key(table: &str, column: &str, have: &str, need: &str) -> Error {
+    let message =
+        format!("the column {column} of {table} is {have}, and the key of its rows is to be {need}");
+    Error::new(ErrorKind::Table, message).hint(
+        "as text the same value can be written in several ways, so that a row would be there twice: keep the column's \
+         type, or rename the table to have it loaded anew",
+    )
 }
 
 /// A stream opened in a sink: its index in the order of opening.

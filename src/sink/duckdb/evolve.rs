@@ -15,6 +15,7 @@ use super::ddl::{self, Place, Tables, sql_type};
 use super::rewrite::{self, Conversion};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::{Target, retyped_key};
 
 /// How the columns of a table change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,25 @@ pub(super) fn fit(
     held.metadata = ddl::add_metadata(connection, place, tables, table, json)?;
     rewrite::rewrite(connection, place, &conversions(&steps, json))?;
     Ok(held)
+}
+
+/// Refuses a table in which a key by which rows are merged, or their version, would become
+/// text of what has many texts.
+///
+/// # Errors
+/// [`ErrorKind::Table`] naming the column.
+pub(super) fn keys_must_stay(tables: &Tables, place: &Place, target: &Target) -> Result<()> {
+    let table = &target.table;
+    let names = table.key.iter().chain(&table.version).filter(|_| target.replaces_by_key());
+    for column in names.filter_map(|name| table.columns.iter().find(|column| column.name == *name)) {
+        let have = tables.ty(place, &column.name).unwrap_or_default();
+        let is_text = matches!(column.ty, ColumnType::Text | ColumnType::Json);
+        let has_many = have.starts_with("TIMESTAMP") || have == "DOUBLE" || decimal(have).is_some();
+        if is_text && has_many {
+            return Err(retyped_key(&place.sql(), &column.name, have, "text"));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what [`fit`] would refuse, and changes nothing.
@@ -374,7 +394,12 @@ fn text(have: &str, name: &str) -> Option<String> {
         return Some(format!("CASE WHEN contains({text}, '.') THEN {plain} ELSE {text} END"));
     }
     match have {
-        "VARCHAR" | "BOOLEAN" | "BIGINT" | "INTEGER" | "DOUBLE" | "DATE" | "JSON" => Some(cast_to_text(name)),
+        "VARCHAR" | "BOOLEAN" | "BIGINT" | "INTEGER" | "DOUBLE" | "DATE" => Some(cast_to_text(name)),
+        // A text is there in quotes, which a row of text does not have.
+        "JSON" => Some(format!(
+            "CASE json_type({name}) WHEN 'VARCHAR' THEN {name} ->> '$' ELSE {} END",
+            cast_to_text(name)
+        )),
         "TIMESTAMP_NS" | "TIMESTAMP" => Some(format!("replace({}, ' ', 'T') || 'Z'", cast_to_text(name))),
         _ => None,
     }

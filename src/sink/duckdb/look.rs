@@ -178,7 +178,9 @@ impl<'a> Looking<'a> {
             return None;
         }
         let table = self.database.numbers.table(&self.target.table);
-        evolve::check(self.connection, self.tables, place, &table, self.database.json).err()
+        evolve::keys_must_stay(self.tables, place, self.target)
+            .and_then(|()| evolve::check(self.connection, self.tables, place, &table, self.database.json))
+            .err()
     }
 
     fn stored(&self, staged: bool) -> Result<Stored> {

@@ -218,6 +218,7 @@ impl<'a> Opening<'a> {
         let has_table = ddl::exists(&self.tables, table, is_written).map_err(Refusal::Stream)?;
         let has_next = target.mode.is_staged()
             && ddl::exists(&self.tables, next, is_written).map_err(Refusal::Stream)?
+            && evolve::keys_must_stay(&self.tables, next, target).is_ok()
             && evolve::can_fit(self.connection, &self.tables, next, &target.table, self.database.json)?;
         let is_wholly_of_run = match target.run {
             Some(run)
@@ -234,6 +235,8 @@ impl<'a> Opening<'a> {
 
     /// Makes the columns of a table that is there those that the rows need; returns them.
     fn fit(&self, place: &Place, target: &Target) -> Result<Table, Refusal> {
+        let stays = evolve::keys_must_stay(&self.tables, place, target);
+        stays.map_err(Refusal::Stream)?;
         let held = evolve::fit(self.connection, &self.tables, place, &target.table, self.database.json);
         held.map_err(|error| match error.kind() {
             ErrorKind::Table => Refusal::Stream(error),

@@ -11,6 +11,7 @@ use super::statement::Statement;
 use super::{leftovers, progress};
 use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::{Target, retyped_key};
 
 /// What becomes of a column that is there.
 #[derive(Debug, PartialEq)]
@@ -80,6 +81,35 @@ async fn fit_once(claim: &Claim<'_>, table: &Table) -> Result<Option<Table>> {
     }
     held.metadata = place.add_metadata(session, name, existing, table).await?;
     Ok(is_as_it_was.then_some(held))
+}
+
+/// Refuses a table in which a key by which rows are merged, or their version, would become
+/// text of what has many texts.
+///
+/// # Errors
+/// [`ErrorKind::Table`] naming the column.
+pub(super) fn keys_must_stay(
+    place: &Place,
+    existing: &[Existing],
+    name: &str,
+    target: &Target,
+) -> Result<()> {
+    let table = &target.table;
+    let names = table.key.iter().chain(&table.version).filter(|_| target.replaces_by_key());
+    for column in names.filter_map(|name| table.columns.iter().find(|column| column.name == *name)) {
+        let Some(found) = existing.iter().find(|found| found.name == held_name(&column.name)) else {
+            continue;
+        };
+        let is_text = matches!(column.ty, ColumnType::Text | ColumnType::Json);
+        let has_many = match found.ty.as_str() {
+            "NUMBER" | "DECIMAL" => found.scale() > 0,
+            ty => ty.starts_with("TIMESTAMP") || ty == "FLOAT" || ty == "DOUBLE",
+        };
+        if is_text && has_many {
+            return Err(retyped_key(&place.table(name), &found.name, &found.to_string(), "text"));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what [`fit`] would refuse, and changes nothing.
@@ -240,7 +270,13 @@ pub(super) fn plan(found: &Existing, want: ColumnType) -> Step {
         (ColumnType::Timestamp, "DATE") => {
             change(format!("(TO_VARCHAR({name}, 'YYYY-MM-DD') || 'T00:00:00Z')::TIMESTAMP_TZ(9)"))
         }
-        (ColumnType::Text, "VARIANT") => change(format!("TO_JSON({name})")),
+        (ColumnType::Text, "VARIANT") => {
+            // A text is there in quotes, which a row of text does not have.
+            let text = format!("TO_JSON({name})");
+            // An element of an array is cast so by every Snowflake, and by its stand-in.
+            let plain = format!("ARRAY_CONSTRUCT({name})[0]::VARCHAR");
+            change(format!("IFF(STARTSWITH({text}, '\"'), {plain}, {text})"))
+        }
         (ColumnType::Text, _) => text(found, &name).map_or(Step::Refuse, change),
         (ColumnType::Json, "TEXT" | "VARCHAR" | "BOOLEAN" | "NUMBER" | "DECIMAL" | "FLOAT" | "DOUBLE") => {
             change(format!("TO_VARIANT({name})"))
@@ -269,14 +305,21 @@ fn plan_decimal(found: &Existing, name: &str, width: Width) -> Step {
 fn text(found: &Existing, name: &str) -> Option<String> {
     let text = format!("TO_VARCHAR({name})");
     Some(match found.ty.as_str() {
-        "NUMBER" | "DECIMAL" if found.scale() > 0 => format!("RTRIM(RTRIM({text}, '0'), '.')"),
+        "NUMBER" | "DECIMAL" if found.scale() > 0 => without_zeros(&text),
         "BOOLEAN" | "NUMBER" | "DECIMAL" | "FLOAT" | "DOUBLE" => text,
         "DATE" => format!("TO_VARCHAR({name}, 'YYYY-MM-DD')"),
         "TIMESTAMP_TZ" | "TIMESTAMP_LTZ" => {
-            format!("TO_VARCHAR(CONVERT_TIMEZONE('UTC', {name}), 'YYYY-MM-DD\"T\"HH24:MI:SS.FF9\"Z\"')")
+            let text =
+                format!("TO_VARCHAR(CONVERT_TIMEZONE('UTC', {name}), 'YYYY-MM-DD\"T\"HH24:MI:SS.FF9')");
+            format!("{} || 'Z'", without_zeros(&text))
         }
         _ => return None,
     })
+}
+
+/// A text that ends with a fraction, without the zeros of it that say nothing.
+fn without_zeros(text: &str) -> String {
+    format!("REGEXP_REPLACE({text}, '[.]?0+$', '')")
 }
 
 pub(super) fn refused(place: &Place, name: &str, found: &Existing, want: ColumnType) -> Error {

@@ -95,7 +95,9 @@ impl Schema {
     }
 
     async fn must_fit(&self, session: &dyn Warehouse, name: &str, target: &Target) -> Result<()> {
-        evolve::check(session, &self.place, self.tables.columns(name), name, &target.table).await
+        let existing = self.tables.columns(name);
+        evolve::keys_must_stay(&self.place, existing, name, target)?;
+        evolve::check(session, &self.place, existing, name, &target.table).await
     }
 
     /// The streams without those whose table, the target's, is gone.

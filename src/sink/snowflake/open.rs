@@ -107,6 +107,7 @@ impl<'a> Opening<'a> {
         // The table of a run that replaces it takes the new types when the run is finished.
         if facts.table && !takeover.staged {
             let existing = tables.columns(&target.table.name);
+            evolve::keys_must_stay(place, existing, &target.table.name, target)?;
             evolve::check(self.session, place, existing, &target.table.name, &target.table).await?;
         }
         // Before its table, which by itself does not always say that it is ours.
@@ -208,6 +209,7 @@ impl<'a> Opening<'a> {
                 Some([Some(all), Some(of_run)]) if all == of_run && all != "0");
         }
         let has_next = tables.has(next)
+            && evolve::keys_must_stay(place, tables.columns(next), next, target).is_ok()
             && match evolve::check(self.session, place, tables.columns(next), next, &target.table).await {
                 // Rows of an unfinished run are ours to read again.
                 Err(error) if error.kind() == ErrorKind::Table => false,

@@ -104,6 +104,8 @@ async fn a_column_changes_its_type_where_nothing_is_lost() {
             "2024-06-28T13:30:00.5Z",
         ),
         (ColumnType::Json, r#"{"a":[1.50]}"#, ColumnType::Text, r#""x""#, "VARCHAR", r#"{"a":[1.50]}"#),
+        (ColumnType::Json, r#""say \"é\"""#, ColumnType::Text, r#""x""#, "VARCHAR", r#"say "é""#),
+        (ColumnType::Json, "1.50", ColumnType::Text, r#""x""#, "VARCHAR", "1.50"),
         (ColumnType::Integer, "5", ColumnType::Json, "[1]", "JSON", "5"),
         (price, "1.50", ColumnType::Json, "{}", "JSON", "1.5"),
         (ColumnType::Boolean, "false", ColumnType::Json, "{}", "JSON", "false"),
@@ -129,6 +131,47 @@ async fn a_column_changes_its_type_where_nothing_is_lost() {
         let stored = file.rows("SELECT v::VARCHAR FROM polygon.bars ORDER BY ticker");
         assert_eq!(stored[..2], [expected, "NULL"], "{before:?} to {after:?}");
         assert_ne!(stored[2], "NULL", "{before:?} to {after:?}");
+    }
+}
+
+/// As text one value can be written in several ways: a row that comes again would be there twice.
+#[tokio::test]
+async fn a_key_that_would_become_text_of_what_has_many_is_refused() {
+    let price = ColumnType::Decimal(Width::PRICE);
+    for (before, old, after, refuses) in [
+        (ColumnType::Timestamp, r#""2024-06-28T09:30:00Z""#, ColumnType::Text, true),
+        (price, "1.50", ColumnType::Text, true),
+        (price, "1.50", ColumnType::Json, true),
+        (ColumnType::Double, "0.1", ColumnType::Text, true),
+        (ColumnType::Integer, "5", ColumnType::Text, false),
+        (ColumnType::Text, r#""5""#, ColumnType::Json, false),
+    ] {
+        for (part, mode) in
+            [("key", WriteMode::AppendDedup), ("version", WriteMode::AppendDedup), ("key", WriteMode::Append)]
+        {
+            let of = |ty| {
+                let mut table = (*bars()).clone();
+                table.columns[2].ty = ty;
+                match part {
+                    "key" => table.key = vec!["v".to_owned()],
+                    _ => table.version = Some("v".to_owned()),
+                }
+                Arc::new(table)
+            };
+            let file = File::new();
+            load(&file, &of(before), mode, "1", &[&[format!(r#"{{"ticker":"A","v":{old}}}"#)]]).await;
+            let next = target(&of(after), mode);
+            let seen =
+                DuckDbSink::peek(&file.config()).await.unwrap().look(std::slice::from_ref(&next)).await;
+            let told = seen.unwrap().remove(0).obstacle.map(|error| error.user_message());
+            let opened = file.sink().await.open_one(&next).await;
+            let refused = refuses && mode == WriteMode::AppendDedup;
+            assert_eq!(opened.is_err(), refused, "{before:?} to {after:?} in {mode:?}");
+            assert_eq!(told, opened.err().map(|error| error.user_message()));
+            if let Some(told) = told {
+                assert!(told.contains("the column v of") && told.contains("loaded anew"), "{told}");
+            }
+        }
     }
 }
 
