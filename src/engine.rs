@@ -10,6 +10,7 @@
 
 mod feed;
 mod fetch;
+mod finish;
 mod held;
 mod rejects;
 mod report;

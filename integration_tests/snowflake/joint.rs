@@ -182,6 +182,32 @@ async fn a_stream_whose_columns_cannot_widen_leaves_the_others_alone() {
     assert_eq!(prices_of(&sink, &schema, "quotes").await, ["A/1/12345678901234567890.0", "A/2/2.5"]);
 }
 
+/// At its end as well: the tables of the others take their places.
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn a_stream_that_was_overtaken_is_not_ended_and_the_others_are() {
+    let schema = schema();
+    let mut sink = connect(&schema).await;
+    let targets = STREAMS.map(|name| named(name, WriteMode::Overwrite));
+    let opened = sink.open(&targets).await.unwrap();
+    let streams: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+    for stream in &streams {
+        write(&mut sink, *stream, &[row("A", 1, "1")]).await;
+    }
+    assert!(commit_all(&mut sink, &streams, "p1").await.is_empty());
+    let mut other = connect(&schema).await;
+    other.open_one(&targets[0]).await.unwrap();
+    for refused in [&streams[..], &streams[..1]] {
+        assert_eq!(sink.finish(refused).await.unwrap_err().kind(), ErrorKind::Conflict);
+    }
+    // What was ended may be ended again.
+    for _ in 0..2 {
+        sink.finish(&streams[1..]).await.unwrap();
+    }
+    assert_eq!(prices_of(&sink, &schema, STREAMS[1]).await, ["A/1/1.0"]);
+    assert!(prices_of(&sink, &schema, STREAMS[0]).await.is_empty());
+}
+
 /// Nor do keys that do not fit together: as NULL they would make one row of two.
 #[tokio::test]
 #[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]

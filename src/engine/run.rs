@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::feed::{Arrival, Event, Feed};
+use super::finish::finish;
 use super::report::{Report, StreamReport};
 use super::stream::{Committed, StreamRun, text_of};
 use super::{Engine, stopped};
@@ -458,12 +459,14 @@ impl<'a> Run<'a> {
             self.streams[**index].as_ref().filter(|stream| stream.is_whole()).map(|stream| stream.id)
         };
         let finished: Vec<StreamId> = ended.iter().filter_map(|index| whole(&index)).collect();
-        if !finished.is_empty() {
-            failpoint::pass();
-            self.sink.finish(&finished).await.map_err(Failure::Sink)?;
-        }
+        let mut refused = finish(self.sink, &finished).await.map_err(Failure::Sink)?;
         for index in ended {
             let Some(stream) = self.streams[index].take() else { continue };
+            if let Some(error) = refused.remove(&stream.id) {
+                self.reports[index].reached = stream.checkpoint.reached();
+                self.end_failed(index, error);
+                continue;
+            }
             self.reports[index].reached = stream.checkpoint.reached();
             self.told.insert(index);
             self.tell_rejected(index);

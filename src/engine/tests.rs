@@ -203,6 +203,24 @@ async fn streams_that_fail_or_cannot_be_opened_hold_up_no_other() {
     assert!(is_finished(&sink) && sink.of(NEWS).finished == 0 && sink.of(NEWS).durable.is_empty());
 }
 
+/// Whoever was taken over at its end holds up no other.
+#[tokio::test]
+async fn a_stream_that_cannot_be_ended_holds_up_no_other() {
+    for (kind, concerns_all) in
+        [(ErrorKind::Conflict, false), (ErrorKind::Sink, false), (ErrorKind::SinkUnavailable, true)]
+    {
+        let mut sink = Memory { unfinishable: vec![(NEWS.to_owned(), kind)], ..Memory::default() };
+        let scripts = [(NEWS, vec![whole("", &[b"n"])]), (TRADES, vec![slice("A", 1, &[b"a"])])];
+        let report = run_all(&scripts, &mut sink, 100).await;
+        assert_eq!(report.error.is_some(), concerns_all);
+        if !concerns_all {
+            let kinds: Vec<_> = report.streams[0].errors.iter().map(Error::kind).collect();
+            assert_eq!((kinds, report.streams[1].errors.len()), (vec![kind], 0));
+            assert!(is_finished(&sink) && sink.of(NEWS).finished == 0);
+        }
+    }
+}
+
 /// A sink that opens none of them has something that is not theirs, and says it once.
 #[tokio::test]
 async fn a_sink_that_opens_no_stream_ends_the_run() {

@@ -27,6 +27,8 @@ pub(crate) struct Memory {
     pub(crate) refused: Vec<(String, ErrorKind)>,
     /// Streams that are refused when they are committed.
     pub(crate) unloadable: Vec<String>,
+    /// Streams whose runs cannot be ended, and the error's kind.
+    pub(crate) unfinishable: Vec<(String, ErrorKind)>,
     /// Streams whose tables cannot learn columns.
     pub(crate) rigid: Vec<String>,
     /// As in [`Sink::worth`].
@@ -45,6 +47,7 @@ impl Default for Memory {
             fail_commit: None,
             refused: Vec::new(),
             unloadable: Vec::new(),
+            unfinishable: Vec::new(),
             rigid: Vec::new(),
             worth: 0,
         }
@@ -197,6 +200,9 @@ impl Sink for Memory {
         for stream in streams {
             let stream = &mut self.streams[stream.0];
             assert!(!stream.is_open(), "finished with rows that were not committed");
+            if let Some((_, kind)) = self.unfinishable.iter().find(|(name, _)| *name == stream.name) {
+                return Err(Error::new(*kind, "scripted"));
+            }
             stream.finished += 1;
         }
         Ok(())

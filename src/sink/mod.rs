@@ -362,7 +362,8 @@ pub trait Sink: Send {
     /// Called only when all of the stream was read and committed.
     ///
     /// # Errors
-    /// As [`Sink::commit`].
+    /// When one of them could not be ended, also because somebody else took it over. Each may
+    /// be ended again by itself then, those that were ended among them.
     async fn finish(&mut self, streams: &[StreamId]) -> Result<()>;
 
     /// How many rows a commit of this stream is worth: a commit after fewer would write

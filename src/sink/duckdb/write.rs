@@ -412,6 +412,16 @@ impl Writer {
     }
 
     /// Ends runs: overwritten tables change over to the new rows, all in one transaction.
+    fn change_over(&self, stream: usize) -> Result<()> {
+        let Stream { ledger, target, table, into, head, first, .. } = &self.streams[stream];
+        ledger.change_over(&self.shared, target, head, &head.finished())?;
+        ddl::replace(&self.shared, table, into)?;
+        match first {
+            Some(first) => First::forget(&self.shared, first, &target.first_key()),
+            None => Ok(()),
+        }
+    }
+
     pub fn finish(&mut self, streams: &[usize]) -> Result<()> {
         self.flush()?;
         if streams.iter().any(|stream| self.in_shared.contains(stream) || self.streams[*stream].own.is_some())
@@ -427,16 +437,12 @@ impl Writer {
             return Err(Error::bug("streams were finished while rows of others were not committed"));
         }
         self.begin_shared()?;
-        for stream in &staged {
-            let Stream { ledger, target, table, into, head, .. } = &self.streams[*stream];
-            let change_over = || {
-                ledger.change_over(&self.shared, target, head, &head.finished())?;
-                ddl::replace(&self.shared, table, into)
-            };
-            change_over().map_err(|error| error.in_stream(self.name(*stream)))?;
-            if let Some(first) = &self.streams[*stream].first {
-                First::forget(&self.shared, first, &self.streams[*stream].target.first_key())?;
-            }
+        let changed = staged.iter().try_for_each(|stream| {
+            self.change_over(*stream).map_err(|error| error.in_stream(self.name(*stream)))
+        });
+        if let Err(error) = changed {
+            self.undo_shared();
+            return Err(error);
         }
         self.end_shared()?;
         for stream in staged {

@@ -246,6 +246,30 @@ async fn a_stream_that_was_overtaken_leaves_the_others_alone() {
     }
 }
 
+/// Nor at its end: the tables of the others take their places.
+#[tokio::test]
+async fn a_stream_that_was_overtaken_is_not_ended_and_the_others_are() {
+    let file = File::new();
+    let tables = ["a", "b"].map(|name| Arc::new(Table { name: name.to_owned(), ..(*bars()).clone() }));
+    let targets = tables.each_ref().map(|table| target(table, WriteMode::Overwrite));
+    let mut sink = file.sink().await;
+    let opened = sink.open(&targets).await.unwrap();
+    let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+    for (id, table) in ids.iter().zip(&tables) {
+        write(&mut sink, *id, table, &[bar("A", 1, 1)]).await;
+    }
+    assert!(commit_all(&mut sink, &ids, "1").await.is_empty());
+    sink.open_one(&targets[1]).await.unwrap();
+    assert_eq!(refused(sink.finish(&ids).await).kind(), ErrorKind::Conflict);
+    sink.finish(&ids[..1]).await.unwrap();
+    assert_eq!(refused(sink.finish(&ids[1..]).await).kind(), ErrorKind::Conflict);
+    // What was ended may be ended again.
+    sink.finish(&ids[..1]).await.unwrap();
+    drop(sink);
+    assert_eq!(file.rows("SELECT ticker FROM polygon.a"), ["A"]);
+    assert_eq!(file.rows("SELECT count(*)::VARCHAR FROM duckdb_tables() WHERE table_name = 'b'"), ["0"]);
+}
+
 #[tokio::test]
 async fn rows_that_could_not_be_decoded_are_not_committed_past() {
     let (file, table) = (File::new(), bars());
