@@ -108,7 +108,7 @@ struct RawStatus<'a> {
 /// [`ErrorKind::Response`] when a message breaks off, lacks what it must have, or has
 /// anything else beside it on its line.
 pub fn parse(line: &[u8]) -> Result<Incoming<'_>> {
-    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+    let line = without_mark(line);
     let mut scanner = Scanner::new(line);
     if scanner.peek() != Some(b'{') {
         return no_message(line);
@@ -120,6 +120,10 @@ pub fn parse(line: &[u8]) -> Result<Incoming<'_>> {
         return Err(fault(what).hint("the source must write one message a line, and nothing else on it"));
     }
     message.judge()
+}
+
+fn without_mark(line: &[u8]) -> &[u8] {
+    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
 }
 
 /// A line that is no object.
@@ -306,7 +310,8 @@ fn broken_field(line: &[u8], start: usize) -> Option<String> {
 /// The error of an input's last line, which has no line feed: where its JSON breaks off,
 /// the source died while it wrote, and that may pass.
 pub fn cut_off(line: &[u8], error: Error) -> Error {
-    let breaks_off = serde_json::from_slice::<IgnoredAny>(line).is_err_and(|error| error.is_eof());
+    let breaks_off =
+        serde_json::from_slice::<IgnoredAny>(without_mark(line)).is_err_and(|error| error.is_eof());
     if breaks_off { error.of_kind(ErrorKind::Unavailable) } else { error }
 }
 

@@ -188,3 +188,12 @@ fn a_cut_or_lacking_message_is_an_error_that_shows_no_value() {
         );
     }
 }
+
+#[test]
+fn a_last_line_that_is_cut_is_the_end_of_the_source_also_behind_a_mark() {
+    let kind = |line: &str| cut_off(line.as_bytes(), parse(line.as_bytes()).unwrap_err()).kind();
+    for before in ["", "\u{feff}"] {
+        assert_eq!(kind(&format!("{before}{{\"type\":\"RECO")), ErrorKind::Unavailable, "{before:?}");
+        assert_eq!(kind(&format!("{before}{{\"type\":\"RECORD\"}}")), ErrorKind::Response, "{before:?}");
+    }
+}
