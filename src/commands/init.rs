@@ -201,6 +201,14 @@ mod tests {
         assert!(parsed.streams.iter().all(|choice| choice.rejected_max == 1_000));
     }
 
+    /// The value in a commented line is an example, and reads as the default.
+    #[test]
+    fn the_default_of_a_limit_is_told_beside_its_example() {
+        let default = crate::sink::duckdb::DuckDbConfig::of("a").memory_limit_mb;
+        let said = format!("in megabytes: {default} unless set.");
+        assert!(pipeline(SinkKind::DuckDb, TODAY).contains(&said), "{said}");
+    }
+
     /// No field of the schema is missing from the files.
     #[test]
     fn every_field_is_mentioned() {
