@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
@@ -83,15 +85,37 @@ impl Secret {
     }
 }
 
-/// Makes the passwords known that the environment has for proxies: a library may show
+/// Makes known what the environment has to sign in to proxies with: a library may show
 /// the proxy that it cannot reach.
 pub fn learn_of_proxies() {
     for (name, value) in std::env::vars_os() {
-        let is_proxy = name.to_string_lossy().to_ascii_lowercase().ends_with("_proxy");
-        let url = value.to_str().filter(|_| is_proxy).and_then(|text| Url::parse(text).ok());
-        let password = url.as_ref().and_then(Url::password);
-        let _known = password.map(|text| Secret::new(percent_decode_str(text).decode_utf8_lossy()));
+        if name.to_string_lossy().to_ascii_lowercase().ends_with("_proxy") {
+            learn_of_proxy(&value.to_string_lossy());
+        }
     }
+}
+
+/// As [`learn_of_proxies`], of one. A password that is too short to be looked for by
+/// itself is looked for where it would be shown: in the address, and in the header.
+/// Nobody chooses the password of their company's proxy, so it is not refused.
+fn learn_of_proxy(address: &str) {
+    // Clients take an address without a scheme too.
+    let with_scheme = if address.contains("://") { address } else { &format!("http://{address}") };
+    let Ok(url) = Url::parse(with_scheme) else { return };
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let (user, password) = (decoded(url.username()), url.password().map(decoded));
+    let shown = match password {
+        Some(password) if password.len() >= SECRET_BYTES_MIN => vec![password],
+        Some(password) => {
+            let both = format!("{user}:{password}");
+            let header = STANDARD.encode(&both);
+            vec![format!("{}://{both}@", url.scheme()), format!("Basic {header}"), both]
+        }
+        // It may be a token. By itself it may be the name of anything.
+        None if !user.is_empty() => vec![format!("{}://{user}@", url.scheme())],
+        None => Vec::new(),
+    };
+    shown.into_iter().for_each(|text| drop(Secret::new(text)));
 }
 
 /// `text` without any secret of this process, in whatever form it is there.
@@ -223,6 +247,30 @@ mod tests {
         let error = short.can_be_hidden("`api_key`").unwrap_err().user_message();
         assert!(error.starts_with("`api_key` has fewer than 8 characters"), "{error}");
         Secret::new(KEY).can_be_hidden("`api_key`").unwrap();
+    }
+
+    #[test]
+    fn a_proxy_does_not_show_who_signs_in_to_it_however_short_the_password_is() {
+        for address in
+            ["http://zq:p%3Bw@proxy:3128", "zr:pw@proxy:3128", "socks5://zs:@proxy", "http://zt@proxy"]
+        {
+            learn_of_proxy(address);
+        }
+        learn_of_proxy("zu:zq-long-enough@proxy:3128");
+        for (text, expected) in [
+            ("no way to http://zq:p%3Bw@proxy:3128/", "no way to ***proxy:3128/"),
+            ("no way to http://zq:p;w@proxy:3128/", "no way to ***proxy:3128/"),
+            // zq:p;w
+            ("Proxy-Authorization: Basic enE6cDt3", "Proxy-Authorization: ***"),
+            ("no way to http://zr:pw@proxy", "no way to ***proxy"),
+            ("no way to socks5://zs@proxy", "no way to ***proxy"),
+            ("no way to http://zt@proxy", "no way to ***proxy"),
+            ("no way to zu:zq-long-enough@proxy", "no way to zu:***@proxy"),
+            // By itself it is part of words.
+            ("pw zq p;w", "pw zq p;w"),
+        ] {
+            assert_eq!(redact(text), expected);
+        }
     }
 
     #[test]
