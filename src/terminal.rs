@@ -6,7 +6,7 @@ pub mod table;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use crate::outlet;
+use crate::{outlet, secret};
 
 /// `1234567` as `1,234,567`.
 pub fn count(number: u64) -> String {
@@ -40,8 +40,10 @@ pub fn short(number: f64) -> String {
 }
 
 /// A text in lines of at most `width` columns, unless a word is longer; the first begins
-/// at column `indent`, the others are moved there.
+/// at column `indent`, the others are moved there. It has no secret any more: one with
+/// blanks in it would be broken too, and the ways out do not find it over two lines.
 pub fn wrapped(text: &str, width: usize, indent: usize) -> String {
+    let text = secret::redact(text);
     let mut lines = String::new();
     let mut column = indent;
     for word in text.split(' ') {
@@ -169,6 +171,17 @@ mod tests {
         assert_eq!(wrapped("one two three", 10, 3), "one two\n   three");
         assert_eq!(wrapped("one two three", 13, 0), "one two three");
         assert_eq!(wrapped("a-long-word on", 5, 2), "a-long-word\n  on");
+    }
+
+    #[test]
+    fn a_secret_with_blanks_is_gone_before_it_could_be_broken() {
+        let phrase = secret::Secret::new("zq wrapped horse battery");
+        let text = format!("the server says: {} is wrong", phrase.expose());
+        for width in 10..60 {
+            let shown = wrapped(&text, width, 4);
+            let words: Vec<_> = shown.split_whitespace().collect();
+            assert_eq!(words.join(" "), "the server says: *** is wrong", "{width}");
+        }
     }
 
     #[test]
