@@ -185,6 +185,16 @@ fn mistakes_are_named() {
             "schema: polygon}\n  memory_limit_mb: 64",
             "p.yaml:4:1: `sink` of the pipeline holds more than `duckdb` (hint: indent the fields of the sink",
         ),
+        (
+            "duckdb: {path: market.duckdb, schema: polygon}",
+            "type: duckdb\n  path: market.duckdb",
+            "p.yaml:5:3: `sink.type` of the pipeline: a sink has no `type` here, as a destination's configuration does (hint: put the other fields of `sink` under its name, as `sink: {duckdb: {…}}`",
+        ),
+        (
+            "duckdb: {path: market.duckdb, schema: polygon}",
+            "type: snowflake\n  account: a",
+            "as `sink: {snowflake: {…}}`; `tapeline destination` takes a destination's configuration as it is)",
+        ),
         ("path: market.duckdb, ", "", "p.yaml:5:3: `sink.duckdb.path` of the pipeline is missing"),
         (
             "path: market.duckdb",

@@ -75,6 +75,9 @@ pub(super) fn check_shape(value: &Value) -> Result<(), Misplaced> {
     let names: Vec<&str> = sink.into_iter().flat_map(|sink| sink.keys()).map(String::as_str).collect();
     let (known, other): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| SINKS.contains(name));
     let error = match (known.as_slice(), other.as_slice()) {
+        ([], other) if other.contains(&"type") => {
+            return Err(("sink.type".to_owned(), sink_with_type(&value["sink"]["type"])));
+        }
         ([first, second, ..], _) => {
             Error::config(format!("`sink` of {WHAT} names two: `{first}` and `{second}`"))
                 .hint("keep one of them, and write a second pipeline with another name for the other")
@@ -84,6 +87,18 @@ pub(super) fn check_shape(value: &Value) -> Result<(), Misplaced> {
         _ => return Ok(()),
     };
     Err(("sink".to_owned(), error))
+}
+
+/// The mistake of a sink in the words of a destination's configuration.
+fn sink_with_type(kind: &Value) -> Error {
+    let name = kind.as_str().filter(|name| SINKS.contains(name)).unwrap_or(SINKS[0]);
+    Error::config(format!(
+        "`sink.type` of {WHAT}: a sink has no `type` here, as a destination's configuration does"
+    ))
+    .hint(format!(
+        "put the other fields of `sink` under its name, as `sink: {{{name}: {{…}}}}`; \
+             `tapeline destination` takes a destination's configuration as it is"
+    ))
 }
 
 /// The names of the sinks.
