@@ -16,8 +16,8 @@ use crate::airbyte::observer::AirbyteObserver;
 use crate::airbyte::output::Output;
 use crate::airbyte::status::Statuses;
 use crate::clock::Clock;
-use crate::config::read_json;
 use crate::config::source::SourceConfig;
+use crate::config::{JsonFile, read_json};
 use crate::error::Result;
 use crate::polygon::{PolygonSource, Probe};
 
@@ -51,7 +51,7 @@ pub async fn run(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
 
 async fn answer(config: &Path, output: &Arc<Output>) -> Result<()> {
     // A file that is not there is a mistake of the caller, not of the configuration.
-    let config = read_json(config, "the configuration")?;
+    let config = read_json(config, JsonFile::Source)?;
     let probe = probe(config, output).await;
     protocol::answer_check(output, probe.map(|probe| lacking(&probe, output)))
 }

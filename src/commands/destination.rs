@@ -13,7 +13,7 @@ use crate::airbyte::output::Output;
 use crate::airbyte::spec;
 use crate::airbyte::stdin::Blocks;
 use crate::config::destination::{CdcDeletionMode, DestinationConfig};
-use crate::config::read_json;
+use crate::config::{JsonFile, read_json};
 use crate::destination::catalog::{self, Configured};
 use crate::destination::{self, Destination};
 use crate::engine::CommitPolicy;
@@ -76,7 +76,7 @@ pub async fn run(args: Args, stop: watch::Receiver<bool>) -> Result<ExitCode> {
 }
 
 async fn check(config: &Path, output: &Output) -> Result<()> {
-    let config = read_json(config, "the configuration")?;
+    let config = read_json(config, JsonFile::Destination)?;
     protocol::answer_check(output, try_out(config).await.map(|()| None))
 }
 
@@ -95,7 +95,7 @@ async fn write(
     names: &mut Vec<StreamDescriptor>,
     stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let config = DestinationConfig::from_json(read_json(config, "the configuration")?)?;
+    let config = DestinationConfig::from_json(read_json(config, JsonFile::Destination)?)?;
     let mut streams = catalog::configured(protocol::load_catalog(catalog)?, config.schema())?;
     if config.cdc_deletion_mode == CdcDeletionMode::Soft {
         streams.iter_mut().for_each(Configured::keep_deleted);

@@ -10,7 +10,7 @@ use crate::airbyte::output::Output;
 use crate::airbyte::state::{self, PassedStates};
 use crate::clock::Clock;
 use crate::config::source::SourceConfig;
-use crate::config::{read_json, read_source, read_text};
+use crate::config::{JsonFile, read_json, read_source, read_text};
 use crate::error::{Error, FailureType, Result};
 use crate::outlet;
 
@@ -27,13 +27,12 @@ pub(super) fn load_config(path: &Path, clock: Clock) -> Result<SourceConfig> {
 /// # Errors
 /// [`ErrorKind::Config`], naming the file.
 pub(super) fn load_catalog(path: &Path) -> Result<Value> {
-    const WHAT: &str = "the configured catalogue";
-    let catalog = read_json(path, WHAT)?;
+    let catalog = read_json(path, JsonFile::Catalog)?;
     let streams = catalog.get("catalog").unwrap_or(&catalog).get("streams").and_then(Value::as_array);
     let is_plain = |stream: &Value| stream.get("stream").is_none() && stream.get("name").is_some();
     if streams.into_iter().flatten().any(is_plain) {
         return Err(Error::config(format!(
-            "{WHAT} {} is a plain one, as `discover` prints it",
+            "the configured catalogue {} is a plain one, as `discover` prints it",
             path.display()
         ))
         .hint(

@@ -5,6 +5,7 @@ pub mod destination;
 pub mod environment;
 pub mod explain;
 pub mod pipeline;
+mod repeated;
 pub mod schema;
 mod secrets;
 pub mod source;
@@ -65,24 +66,72 @@ pub fn read_text(path: &Path, what: &str) -> Result<String> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
+/// A JSON file that a command of Airbyte's is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonFile {
+    /// The configuration of the source.
+    Source,
+    /// The configuration of the destination.
+    Destination,
+    /// The configured catalogue.
+    Catalog,
+}
+
+impl JsonFile {
+    /// What messages call it.
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Source | Self::Destination => "the configuration",
+            Self::Catalog => "the configured catalogue",
+        }
+    }
+
+    /// That it is a pipeline, and what of that is wanted.
+    fn is_a_pipeline(self, path: &Path) -> Error {
+        let part = match self {
+            Self::Source => {
+                "Airbyte's commands take what stands under `source.polygon` of it, as a JSON file"
+            }
+            Self::Destination => {
+                "a destination's configuration is what stands under `sink` of it, as a JSON file such as \
+                 `{\"sink\": {\"type\": \"duckdb\", \"path\": \"market.duckdb\"}}`"
+            }
+            Self::Catalog => {
+                "a configured catalogue lists streams in Airbyte's words; catalogs/ has examples"
+            }
+        };
+        Error::config(format!("{} {} is a pipeline", self.what(), path.display()))
+            .hint(format!("`tapeline sync` runs it; {part}"))
+    }
+}
+
 /// Reads a JSON file.
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::Config`], naming the file.
-pub fn read_json(path: &Path, what: &str) -> Result<Value> {
+pub fn read_json(path: &Path, file: JsonFile) -> Result<Value> {
+    let (what, shown) = (file.what(), path.display());
     let text = read_text(path, what)?;
     if text.trim().is_empty() {
-        return Err(Error::config(format!("{what} {} is empty", path.display()))
+        return Err(Error::config(format!("{what} {shown} is empty"))
             .hint("it must hold a JSON object; docs/ and catalogs/ have examples"));
     }
-    serde_json::from_str(&text).map_err(|error| {
+    let value: Value = serde_json::from_str(&text).map_err(|error| {
         if yaml::Document::parse(&text).is_ok_and(|document| is_pipeline(&document.value)) {
-            return a_pipeline(what, path);
+            return file.is_a_pipeline(path);
         }
         // serde_json names line and column, never the content.
-        Error::config(format!("{what} {} is not JSON: {error}", path.display()))
+        Error::config(format!("{what} {shown} is not JSON: {error}"))
             .hint("look at the brackets, the commas and the quotes up to that place")
-    })
+    })?;
+    if is_pipeline(&value) {
+        return Err(file.is_a_pipeline(path));
+    }
+    // A platform writes the catalogue, and copies schemas into it as they are.
+    if file != JsonFile::Catalog {
+        repeated::refuse(&text).map_err(|(place, error)| error.context(format_args!("{shown}:{place}")))?;
+    }
+    Ok(value)
 }
 
 /// Reads the configuration of the source from a JSON file.
@@ -90,22 +139,11 @@ pub fn read_json(path: &Path, what: &str) -> Result<Value> {
 /// # Errors
 /// [`crate::error::ErrorKind::Config`], naming the file or the field.
 pub fn read_source(path: &Path, clock: Clock) -> Result<SourceConfig> {
-    const WHAT: &str = "the configuration";
-    let value = read_json(path, WHAT)?;
-    if is_pipeline(&value) {
-        return Err(a_pipeline(WHAT, path));
-    }
-    SourceConfig::from_json(value, clock)
+    SourceConfig::from_json(read_json(path, JsonFile::Source)?, clock)
 }
 
 fn is_pipeline(value: &Value) -> bool {
     value.get("source").is_some() && value.get("sink").is_some()
-}
-
-fn a_pipeline(what: &str, path: &Path) -> Error {
-    Error::config(format!("{what} {} is a pipeline", path.display())).hint(
-        "`tapeline sync` runs it; Airbyte's commands take what stands under `source.polygon` of it, as a JSON file",
-    )
 }
 
 /// Drops the keys that an Airbyte platform or test adds: they begin with `_`.
@@ -116,5 +154,43 @@ pub(crate) fn without_platform_keys(value: Value) -> Value {
             map.into_iter().filter(|(key, value)| !key.starts_with('_') && !value.is_null()).collect(),
         ),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipeline_is_told_which_part_of_it_is_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p");
+        let json =
+            r#"{"name": "p", "source": {"polygon": {}}, "sink": {"duckdb": {"path": "a"}}, "streams": []}"#;
+        for text in [json, "name: p\nsource:\n  polygon: {}\nsink:\n  duckdb: {path: a}\n"] {
+            std::fs::write(&path, text).unwrap();
+            for (file, what, part) in [
+                (JsonFile::Source, "the configuration", "what stands under `source.polygon` of it"),
+                (JsonFile::Destination, "the configuration", "is what stands under `sink` of it"),
+                (JsonFile::Catalog, "the configured catalogue", "catalogs/ has examples"),
+            ] {
+                let message = read_json(&path, file).unwrap_err().user_message();
+                let expected = format!("{what} {} is a pipeline (hint: `tapeline sync` runs", path.display());
+                assert!(message.starts_with(&expected) && message.contains(part), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused_in_a_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.json");
+        std::fs::write(&path, "{\"api_key\": \"a\",\n \"api_key\": \"b\"}").unwrap();
+        for file in [JsonFile::Source, JsonFile::Destination] {
+            let message = read_json(&path, file).unwrap_err().user_message();
+            let expected = format!("{}:2:10: `api_key` is there twice", path.display());
+            assert!(message.starts_with(&expected), "{message}");
+        }
+        read_json(&path, JsonFile::Catalog).unwrap();
     }
 }

@@ -80,7 +80,7 @@ fn first_line(error: &serde_saphyr::Error) -> String {
 
 /// A key that occurs twice is named where it looks like a field: a key of the API has
 /// capitals or digits.
-fn twice(key: Option<&str>) -> Error {
+pub(super) fn twice(key: Option<&str>) -> Error {
     let is_field = |key: &&str| {
         key.len() <= FIELD_MAX && key.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase())
     };
