@@ -15,6 +15,9 @@ use tokio::task::JoinSet;
 /// With characters that each encoding changes.
 const KEY: &str = "zK-9f8e7d6c+of/the=Proof~Q_1";
 
+/// A password that a terminal's lines could be broken in.
+const PHRASE: &str = "correct horse battery staple";
+
 /// Streams that are read in different ways, and of which an answer without rows is one:
 /// a wrong answer is tried again for half a minute.
 const STREAMS: [&str; 4] = ["splits", "exchanges", "stock_daily_bars", "stock_bars_1_minute"];
@@ -157,7 +160,13 @@ async fn serve(mut stream: TcpStream) {
     let place = if text.contains(FOLLOWED) { "content-type" } else { place };
     let path =
         text.split([' ', '?']).nth(1).and_then(|target| target.splitn(4, '/').nth(3)).unwrap_or_default();
-    let answer = if place == "snowflake" { login(form) } else { answer(place, form, &format!("/{path}")) };
+    let answer = match place {
+        "snowflake" => login(form),
+        // What stands before it puts it at another place of a line.
+        "phrase" if !text.contains("login-request") => answer("error", PHRASE, ""),
+        "phrase" => login(&format!("{}{PHRASE}", "x".repeat(number.parse().unwrap()))),
+        place => answer(place, form, &format!("/{path}")),
+    };
     // A client that hung up has its answer.
     let _sent = stream.write_all(&answer).await;
 }
@@ -185,7 +194,7 @@ async fn server() -> String {
 }
 
 /// Writes the files that the commands are given.
-fn prepare(folder: &Path, base_url: &str) {
+fn prepare(folder: &Path, base_url: &str, password: &str) {
     let source = json!({"api_key": KEY, "base_url": base_url, "start_date": "2024-06-20", "end_date": "2024-06-21",
         "tickers": ["AAPL"], "bar_sizes": ["1minute"], "plan": {"type": "custom", "requests_per_minute": 6_000_000}});
     let configured: Vec<_> = STREAMS
@@ -195,9 +204,9 @@ fn prepare(folder: &Path, base_url: &str) {
             "destination_sync_mode": "append_dedup"})
         })
         .collect();
-    let snowflake = json!({"account": "a", "user": "u", "warehouse": "w", "database": "d", "password": KEY, "host": base_url});
+    let snowflake = json!({"account": "a", "user": "u", "warehouse": "w", "database": "d", "password": password, "host": base_url});
     let destination = json!({"sink": {"type": "snowflake", "account": "a", "user": "u", "warehouse": "w",
-        "database": "d", "password": KEY, "host": base_url}});
+        "database": "d", "password": password, "host": base_url}});
     let duckdb = json!({"name": "p", "source": {"polygon": source}, "sink": {"duckdb": {"path": "market.duckdb"}}, "streams": STREAMS});
     let into_snowflake = json!({"name": "p", "source": {"polygon": source}, "sink": {"snowflake": snowflake}, "streams": STREAMS});
     for (name, content) in [
@@ -211,24 +220,40 @@ fn prepare(folder: &Path, base_url: &str) {
     }
 }
 
-const SOURCE: [&[&str]; 5] = [
+const SOURCE: [&[&str]; 7] = [
     &["discover", "--config", "config.json"],
     &["check", "--config", "config.json"],
     &["read", "--config", "config.json", "--catalog", "catalog.json"],
+    &["check", "pipeline.yaml"],
+    &["status", "pipeline.yaml"],
     &["sync", "pipeline.yaml"],
     &["sync", "pipeline.yaml", "--log-format", "json"],
 ];
 
-const WAREHOUSE: [&[&str]; 3] = [
+const WAREHOUSE: [&[&str]; 5] = [
     &["destination", "check", "--config", "destination.json"],
     &["destination", "write", "--config", "destination.json", "--catalog", "catalog.json"],
+    &["check", "snowflake.yaml"],
+    &["status", "snowflake.yaml"],
     &["sync", "snowflake.yaml"],
 ];
 
 /// Runs a command in a folder of its own; everything that it left, by name.
 fn run(url: &str, place: &str, number: usize, arguments: &[&str], level: &str) -> Vec<(String, Vec<u8>)> {
+    run_with(KEY, url, place, number, arguments, level)
+}
+
+/// As [`run`], with another password of the warehouse.
+fn run_with(
+    password: &str,
+    url: &str,
+    place: &str,
+    number: usize,
+    arguments: &[&str],
+    level: &str,
+) -> Vec<(String, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
-    prepare(folder.path(), &format!("{url}/{place}/{number}"));
+    prepare(folder.path(), &format!("{url}/{place}/{number}"), password);
     let mut command = Command::new(env!("CARGO_BIN_EXE_tapeline"));
     command.args(arguments).current_dir(folder.path()).stdin(Stdio::null());
     command.env("TAPELINE_NOW", "2024-06-28T21:00:00Z").env("RUST_BACKTRACE", "full");
@@ -295,6 +320,30 @@ async fn nothing_of_a_key_that_is_repeated_everywhere_leaves_the_program() {
     }
     assert!(leaks.is_empty(), "{} leaks\n{}", leaks.len(), leaks[..leaks.len().min(20)].join("\n"));
     assert!(count > 180 && bytes > 1_000_000, "{count} runs left {bytes} bytes: were they runs?");
+}
+
+/// What is laid out for a terminal: a phrase must be gone before its line is broken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passphrase_is_not_shown_over_two_lines() {
+    let url = server().await;
+    let mut runs = JoinSet::new();
+    for number in [0, 5, 10, 15] {
+        for command in ["check", "status"] {
+            let url = url.clone();
+            runs.spawn_blocking(move || {
+                run_with(PHRASE, &url, "phrase", number, &[command, "snowflake.yaml"], "info")
+            });
+        }
+    }
+    while let Some(left) = runs.join_next().await {
+        let left = left.unwrap();
+        let all: Vec<_> = left.iter().map(|(_, text)| String::from_utf8_lossy(text)).collect();
+        let words: Vec<_> = all.iter().flat_map(|text| text.split_whitespace()).collect();
+        let line = words.join(" ");
+        let mut halves = ["correct horse", "horse battery", "battery staple"].iter();
+        assert!(!halves.any(|half| line.contains(half)), "{all:?}");
+        assert!(line.contains("***"), "was it repeated? {all:?}");
+    }
 }
 
 type Done = Option<Result<(usize, Vec<String>), tokio::task::JoinError>>;
