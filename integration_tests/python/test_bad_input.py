@@ -364,6 +364,20 @@ TABLE = [
         ("read", "discover"),
     ),
     Bad(
+        "a configuration with a key twice",
+        other(config_text='{"api_key": "aaaaaaaaaaaa",\n "api_key": "bbbbbbbbbbbb", "start_date": "2024-06-20"}'),
+        2,
+        ("config.json:2:10", "`api_key` is there twice", "keep one of the two"),
+        ("read", "discover"),
+    ),
+    Bad(
+        "a destination's configuration for a pipeline",
+        other(pipeline_text='{"sink": {"type": "duckdb", "path": "a"}}'),
+        2,
+        ("pipeline.yaml:1:11", "`sink.type` of the pipeline", "`sink: {duckdb: {…}}`", "`tapeline destination` takes"),
+        SYNC,
+    ),
+    Bad(
         "a plain catalogue",
         lambda world: setattr(world, "catalog_text", json.dumps({"type": "CATALOG", "catalog": {"streams": [{"name": BARS}]}})),
         2,
