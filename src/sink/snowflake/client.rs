@@ -13,10 +13,11 @@ use serde_json::Value;
 use snowflake_api::{
     AuthArgs, AuthType, CertificateArgs, PasswordArgs, QueryResult, SnowflakeApi, SnowflakeApiBuilder,
 };
+use tokio::time::Instant;
 
 use super::SnowflakeConfig;
 use super::config::Credential;
-use super::layer::{Call, Layer, Upload};
+use super::layer::{Call, Layer, Patience, Upload};
 use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::failpoint;
@@ -46,11 +47,12 @@ pub(super) trait Warehouse: Send + Sync {
 /// [`Warehouse`] over `snowflake-api`, unmodified, and the [`Layer`].
 pub(super) struct Client {
     api: SnowflakeApi,
+    patience: Patience,
 }
 
 impl Client {
     /// Prepares a session; the first statement opens it.
-    pub fn new(config: &SnowflakeConfig, retries: ExponentialBuilder) -> Result<Self> {
+    pub fn new(config: &SnowflakeConfig, retries: ExponentialBuilder, patience: Patience) -> Result<Self> {
         let credential = config.credential()?;
         let auth_type = match &credential {
             Credential::Key(key) => {
@@ -71,13 +73,13 @@ impl Client {
             role: config.role.clone(),
             auth_type,
         };
-        let layer = Layer::new(config, retries)?;
+        let layer = Layer::new(config, retries, patience)?;
         let client = reqwest_middleware::ClientBuilder::new(Layer::http_client()?).with(layer).build();
         let api = SnowflakeApiBuilder::new(auth)
             .with_client(client)
             .build()
             .or_fail(ErrorKind::Bug, || "cannot build the Snowflake client".to_owned())?;
-        Ok(Self { api })
+        Ok(Self { api, patience })
     }
 
     async fn call(&self, sql: &str, call: Arc<Call>) -> Result<Answer> {
@@ -104,12 +106,17 @@ impl Warehouse for Client {
             "--\nPUT 'file:///{name}' {place} AUTO_COMPRESS=FALSE SOURCE_COMPRESSION=GZIP OVERWRITE=TRUE"
         );
         let mut tries = 0;
+        let begun = Instant::now();
+        // A storage that let one place wait in vain has the next one at the same address.
+        let patience = self.patience.upload(bytes.len());
         loop {
             tries += 1;
             let upload = Upload { name: name.to_owned(), bytes: bytes.clone() };
             match self.call(&sql, Arc::new(Call::with_upload(upload))).await {
                 Ok(_) => return Ok(()),
-                Err(error) if tries < UPLOAD_PLACES_MAX && error.is_retryable() => {
+                Err(error)
+                    if tries < UPLOAD_PLACES_MAX && error.is_retryable() && begun.elapsed() < patience =>
+                {
                     tracing::debug!(error = error.report(), "asking for a new upload place");
                 }
                 Err(error) => return Err(error),

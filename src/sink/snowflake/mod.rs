@@ -43,6 +43,7 @@ use self::change::Claim;
 use self::client::{Client, Warehouse};
 pub use self::config::SnowflakeConfig;
 use self::ddl::{Place, STAGE, ident};
+use self::layer::Patience;
 use self::merge::Upsert;
 use self::open::Opening;
 use self::progress::{First, Provided};
@@ -124,7 +125,7 @@ impl SnowflakeSink {
     pub async fn connect(config: &SnowflakeConfig) -> Result<Self> {
         config.validate()?;
         let place = Place { database: config.database.clone(), schema: config.schema.clone() };
-        let client = Box::new(Client::new(config, retry::policy())?);
+        let client = Box::new(Client::new(config, retry::policy(), Patience::default())?);
         let sink = Self::over(client, place, &config.warehouse).await?;
         Ok(Self { numbers: config.numbers, ..sink })
     }
@@ -136,7 +137,7 @@ impl SnowflakeSink {
     pub async fn peek(config: &SnowflakeConfig) -> Result<Self> {
         config.validate()?;
         let place = Place { database: config.database.clone(), schema: config.schema.clone() };
-        let session = Client::new(config, retry::policy())?;
+        let session = Client::new(config, retry::policy(), Patience::default())?;
         ddl::use_warehouse(&session, &config.warehouse).await?;
         Ok(Self { numbers: config.numbers, ..Self::with(Box::new(session), place) })
     }

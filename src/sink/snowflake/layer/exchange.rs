@@ -6,18 +6,19 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::ExponentialBuilder;
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Request, StatusCode};
 use reqwest_middleware::Next;
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
 use super::error;
+use super::patience::{Missed, Patience, Tries};
 use crate::error::{Error, ErrorKind, Result};
-use crate::retry;
 
 /// A longer Retry-After than this is not waited for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
@@ -26,6 +27,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Exchange {
     host: Url,
     retries: ExponentialBuilder,
+    patience: Patience,
 }
 
 /// A request to the server, to be sent as often as needed.
@@ -47,18 +49,9 @@ pub(super) struct Wire<'a, 'n> {
     pub extensions: &'a mut http::Extensions,
 }
 
-/// Why a try gave no answer.
-struct Missed {
-    reason: String,
-    /// Whether another try may help.
-    again: bool,
-    wait: Option<Duration>,
-    status: Option<StatusCode>,
-}
-
 impl Exchange {
-    pub fn new(host: Url, retries: ExponentialBuilder) -> Self {
-        Self { host, retries }
+    pub fn new(host: Url, retries: ExponentialBuilder, patience: Patience) -> Self {
+        Self { host, retries, patience }
     }
 
     /// The URL of a path on the configured host; nothing else of `path` counts.
@@ -105,64 +98,77 @@ impl Ask {
 impl Wire<'_, '_> {
     /// Sends `ask` until it is answered with JSON, whatever that says.
     pub async fn ask(&mut self, ask: &Ask) -> Result<Value> {
-        let mut delays = self.exchange.retries.build();
-        let mut tries = 0;
+        let mut tries = Tries::new(self.exchange.retries, self.exchange.patience.waited);
         let mut last: Option<StatusCode> = None;
         loop {
-            let missed = match self.once(ask, tries, last).await {
+            let asked = Instant::now();
+            let missed = match self.once(ask, tries.count, last).await {
                 Ok(answer) => return Ok(answer),
                 Err(missed) => missed,
             };
-            tries += 1;
-            let Some(bound) = delays.next().filter(|_| missed.again) else {
-                return Err(self.give_up(&missed, tries));
-            };
+            if tries.again(&missed, asked.elapsed()).await.is_none() {
+                return Err(self.give_up(&missed, &tries));
+            }
             last = missed.status;
-            let delay = missed.wait.unwrap_or_else(|| retry::jittered(bound));
-            tracing::debug!(reason = missed.reason, ?delay, "snowflake request again");
-            tokio::time::sleep(delay).await;
         }
     }
 
     async fn once(&mut self, ask: &Ask, tries: u32, last: Option<StatusCode>) -> Result<Value, Missed> {
         let request = self.request(ask, tries, last);
-        let response = self.next.clone().run(request, self.extensions).await.map_err(|error| {
-            let reason = match &error {
-                reqwest_middleware::Error::Reqwest(error) => root_cause(error),
-                reqwest_middleware::Error::Middleware(error) => error.root_cause().to_string(),
-            };
-            Missed { reason, again: true, wait: None, status: None }
-        })?;
+        let patience = self.exchange.patience;
+        let asked = Instant::now();
+        let response = patience.begin(self.next.clone().run(request, self.extensions)).await?;
         let status = response.status();
         let wait = response
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs))
             .filter(|wait| *wait <= RETRY_AFTER_MAX);
-        let body = response.bytes().await.map_err(|error| Missed {
-            reason: format!("the answer broke off: {}", root_cause(&error)),
-            again: true,
-            wait: None,
-            status: Some(status),
-        })?;
+        let body = patience.body(response, asked, patience.answer).await?;
         let parsed: Result<Value, _> = serde_json::from_slice(&body);
         match parsed {
             // An error that the server explains is an answer, with whatever status it comes.
             Ok(answer) if answer.get("success").is_some() => Ok(answer),
             _ if status.is_success() => Err(Missed {
-                reason: "the answer is not the JSON that Snowflake sends".to_owned(),
-                again: true,
-                wait: None,
                 status: Some(status),
+                ..Missed::below_http("the answer is not the JSON that Snowflake sends".to_owned())
             }),
-            _ => Err(Missed {
-                reason: format!("HTTP status {status}"),
-                again: status.is_server_error()
-                    || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT),
-                wait,
-                status: Some(status),
-            }),
+            _ => Err(Missed { wait, ..Missed::status(status) }),
         }
+    }
+
+    /// Gets a part of a large result from the cloud's storage: `request` is signed, and
+    /// no message may hold its URL.
+    pub async fn part(&mut self, request: &Request) -> Result<Bytes> {
+        let patience = self.exchange.patience;
+        let mut tries = Tries::new(self.exchange.retries, patience.waited);
+        loop {
+            let asked = Instant::now();
+            let missed = match self.part_once(request, asked).await {
+                Ok(part) => return Ok(part.into()),
+                Err(missed) => missed,
+            };
+            if tries.again(&missed, asked.elapsed()).await.is_none() {
+                let reason = missed.reason + &tries.told();
+                return Err(Error::new(
+                    ErrorKind::SinkUnavailable,
+                    format!("the storage of Snowflake's results did not give a part of one: {reason}"),
+                )
+                .hint("check that this machine reaches the storage, and try again later"));
+            }
+        }
+    }
+
+    async fn part_once(&mut self, request: &Request, asked: Instant) -> Result<Vec<u8>, Missed> {
+        let patience = self.exchange.patience;
+        let mut again = Request::new(request.method().clone(), request.url().clone());
+        again.headers_mut().clone_from(request.headers());
+        again.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        let response = patience.begin(self.next.clone().run(again, self.extensions)).await?;
+        if !response.status().is_success() {
+            return Err(Missed::status(response.status()));
+        }
+        patience.body(response, asked, patience.part).await
     }
 
     fn request(&self, ask: &Ask, tries: u32, last: Option<StatusCode>) -> Request {
@@ -179,6 +185,7 @@ impl Wire<'_, '_> {
         let mut request = Request::new(ask.method.clone(), url);
         let headers = request.headers_mut();
         headers.insert(ACCEPT, ask.accept.clone());
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         if let Some(token) = &ask.token
             && let Ok(mut value) = HeaderValue::from_str(&format!("Snowflake Token=\"{token}\""))
         {
@@ -192,10 +199,9 @@ impl Wire<'_, '_> {
         request
     }
 
-    fn give_up(&self, missed: &Missed, tries: u32) -> Error {
+    fn give_up(&self, missed: &Missed, tries: &Tries) -> Error {
         let host = self.exchange.host.host_str().unwrap_or_default();
-        let times = if tries == 1 { String::new() } else { format!(" ({tries} tries)") };
-        let message = format!("no answer from Snowflake at {host}: {}{times}", missed.reason);
+        let message = format!("no answer from Snowflake at {host}: {}{}", missed.reason, tries.told());
         match missed.status {
             Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Error::new(ErrorKind::Sink, message)
                 .hint("check `account` (or `host`): there is no such account at this address"),

@@ -8,6 +8,7 @@
 //!   session ([`session`]);
 //! - values for question marks, and uploads to a stage ([`Call`], [`stage`]);
 //! - fields that the crate requires and a server may leave out ([`patch`]);
+//! - bounds of the time that an answer takes, and all of its gzip members ([`patience`]);
 //! - an error's code and message, instead of "did not match any variant" ([`error`]).
 //!
 //! The session's tokens stay here: the crate gets a placeholder, because it logs
@@ -18,6 +19,7 @@ mod error;
 mod exchange;
 mod given;
 mod patch;
+mod patience;
 mod session;
 mod stage;
 
@@ -37,6 +39,7 @@ use url::Url;
 
 pub(super) use self::error::{is_about_a_name, server_code};
 use self::exchange::Exchange;
+pub(super) use self::patience::Patience;
 use self::session::Session;
 use super::SnowflakeConfig;
 use super::statement::Bind;
@@ -44,8 +47,6 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// A server that cannot be reached should be noticed within seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Snowflake answers after 45 seconds at the latest, if only to say "not yet".
-const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
 tokio::task_local! {
     static CALL: Arc<Call>;
@@ -104,22 +105,22 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub fn new(config: &SnowflakeConfig, retries: ExponentialBuilder) -> Result<Self> {
+    pub fn new(config: &SnowflakeConfig, retries: ExponentialBuilder, patience: Patience) -> Result<Self> {
         let host = config.url()?;
         Ok(Self {
-            uploads: stage::Uploader::new(config.host.is_some(), retries)?,
-            exchange: Exchange::new(host, retries),
+            uploads: stage::Uploader::new(config.host.is_some(), retries, patience)?,
+            exchange: Exchange::new(host, retries, patience),
             session: Session::default(),
         })
     }
 
     /// The client below the layer. It follows no redirect: a redirected login
-    /// would carry the password to another host.
+    /// would carry the password to another host. The layer bounds and unpacks answers.
     pub fn http_client() -> Result<reqwest::Client> {
         reqwest::Client::builder()
             .user_agent(concat!("tapeline/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
+            .no_gzip()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .or_fail(ErrorKind::Bug, || "cannot build the HTTP client".to_owned())
@@ -133,6 +134,10 @@ impl Layer {
         next: &Next<'_>,
     ) -> Result<Response> {
         let mut wire = exchange::Wire { exchange: &self.exchange, next: next.clone(), extensions };
+        if !is_for_server(request.url()) {
+            // A part of a large result, at a signed URL of the cloud's storage.
+            return wire.part(request).await.map(|part| Response::from(http::Response::new(part)));
+        }
         match request.url().path().trim_start_matches('/') {
             "session/v1/login-request" => self.session.login(&mut wire, request).await,
             "queries/v1/query-request" => {
@@ -160,10 +165,6 @@ impl Middleware for Layer {
         extensions: &mut http::Extensions,
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
-        if !is_for_server(request.url()) {
-            // A part of a large result, at a signed URL of the cloud's storage.
-            return next.run(request, extensions).await;
-        }
         let call = Call::current().map_err(reqwest_middleware::Error::middleware)?;
         self.answer(&call, &request, extensions, &next).await.map_err(|error| call.fail(error))
     }

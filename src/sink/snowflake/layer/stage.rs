@@ -3,26 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::ExponentialBuilder;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use object_store::aws::AmazonS3Builder;
-use object_store::{Attribute, Attributes, ObjectStore, PutOptions, PutPayload};
+use object_store::{Attribute, Attributes, ClientOptions, ObjectStore, PutOptions, PutPayload, RetryConfig};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::Upload;
 use super::encryption::{Envelope, Material};
 use super::exchange::root_cause;
+use super::patience::{Missed, Patience, Tries};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::retry;
 
-/// One file, 16 MiB or so, over a slow line.
-const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Tries at one place after the first. A new place is asked for then.
 const RETRIES_MAX: usize = 4;
@@ -43,6 +41,7 @@ const PATH: &AsciiSet = &CONTROLS
 pub(super) struct Uploader {
     client: reqwest::Client,
     retries: ExponentialBuilder,
+    patience: Patience,
     /// Whether a stage may be a folder of this machine: only for a test server
     /// that the user named, never because a server says so.
     local: bool,
@@ -57,14 +56,13 @@ struct Sealed {
 }
 
 impl Uploader {
-    pub fn new(local: bool, retries: ExponentialBuilder) -> Result<Self> {
+    pub fn new(local: bool, retries: ExponentialBuilder, patience: Patience) -> Result<Self> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(UPLOAD_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .or_fail(ErrorKind::Bug, || "cannot build the HTTP client".to_owned())?;
-        Ok(Self { client, retries: retries.with_max_times(RETRIES_MAX), local })
+        Ok(Self { client, retries: retries.with_max_times(RETRIES_MAX), patience, local })
     }
 
     /// Puts `upload` where `data`, the answer to a PUT statement, says.
@@ -73,7 +71,7 @@ impl Uploader {
         let info = &data["stageInfo"];
         let location = info["location"].as_str().unwrap_or_default();
         match info["locationType"].as_str().unwrap_or_default().to_ascii_uppercase().as_str() {
-            "S3" => to_s3(info, location, &upload.name, sealed).await,
+            "S3" => to_s3(info, location, &upload.name, sealed, self.patience).await,
             "AZURE" => {
                 let url = azure_url(info, location, &upload.name);
                 self.put(&url, azure_headers(&sealed)?, &sealed.bytes).await
@@ -99,22 +97,19 @@ impl Uploader {
 
     /// A plain HTTP PUT. The URL may be signed: no message may hold it.
     async fn put(&self, url: &str, headers: HeaderMap, bytes: &Bytes) -> Result<()> {
-        let mut delays = self.retries.build();
+        let patience = self.patience.upload(bytes.len());
+        let mut tries = Tries::new(self.retries, patience);
         loop {
-            let sent = self.client.put(url).headers(headers.clone()).body(bytes.clone()).send().await;
-            let (reason, again) = match sent {
+            let asked = Instant::now();
+            let request = self.client.put(url).headers(headers.clone()).body(bytes.clone());
+            let missed = match request.timeout(patience).send().await {
                 Ok(response) if response.status().is_success() => return Ok(()),
-                Ok(response) => {
-                    let status = response.status();
-                    let again = status.is_server_error()
-                        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-                    (format!("HTTP status {status}"), again)
-                }
-                Err(error) => (root_cause(&error), true),
+                Ok(response) => Missed::status(response.status()),
+                Err(error) => Missed::below_http(root_cause(&error)),
             };
-            let Some(bound) = delays.next().filter(|_| again) else { return Err(refused(&reason)) };
-            tracing::debug!(reason, "stage upload again");
-            tokio::time::sleep(retry::jittered(bound)).await;
+            if tries.again(&missed, asked.elapsed()).await.is_none() {
+                return Err(refused(&(missed.reason + &tries.told())));
+            }
         }
     }
 }
@@ -142,10 +137,16 @@ async fn seal(material: Option<Material>, plain: Bytes) -> Result<Sealed> {
     sealed.await.or_fail(ErrorKind::Bug, || "encrypting a file failed unexpectedly".to_owned())?
 }
 
-async fn to_s3(info: &Value, location: &str, name: &str, sealed: Sealed) -> Result<()> {
+async fn to_s3(info: &Value, location: &str, name: &str, sealed: Sealed, patience: Patience) -> Result<()> {
     let (bucket, folder) = location.split_once('/').unwrap_or((location, ""));
     let credential = |key: &str| info["creds"][key].as_str().unwrap_or_default().to_owned();
+    // Its own bounds are 30 seconds, too short for a file over a slow line, and ten retries.
+    let patience = patience.upload(sealed.bytes.len());
+    let options = ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(patience);
+    let retry = RetryConfig { max_retries: RETRIES_MAX, retry_timeout: patience, ..RetryConfig::default() };
     let mut builder = AmazonS3Builder::new()
+        .with_client_options(options)
+        .with_retry(retry)
         .with_bucket_name(bucket)
         .with_region(info["region"].as_str().unwrap_or("us-east-1"))
         .with_access_key_id(credential("AWS_KEY_ID"))

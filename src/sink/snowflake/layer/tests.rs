@@ -1,9 +1,12 @@
 //! The layer against a server that answers from a script.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arrow_ipc57::writer::StreamWriter;
+use arrow57::{ArrayRef, RecordBatch, StringArray};
 use axum::body::Body;
 use axum::extract::{Request as Incoming, State};
 use axum::response::{IntoResponse, Response as Outgoing};
@@ -11,6 +14,8 @@ use backon::ExponentialBuilder;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use super::super::SnowflakeConfig;
@@ -18,7 +23,7 @@ use super::super::client::{Client, Warehouse};
 use super::super::config::tests::{KEY, pem};
 use super::super::statement::Statement;
 use super::encryption::tests::decrypt;
-use super::server_code;
+use super::{Patience, server_code};
 use crate::error::{Error, ErrorKind};
 
 const PASSWORD: &str = "hunter2-hunter2";
@@ -50,6 +55,13 @@ enum Reply {
     Status(u16, &'static str),
     /// Part of an answer, then the connection breaks.
     Broken,
+    /// A body that its headers call gzip.
+    Gzip(Vec<u8>),
+    /// One byte after the other, [`DRIP`] apart; then the end, or no end.
+    Drip(Vec<u8>),
+    DripOn,
+    Late(Duration, Box<Reply>),
+    Never,
 }
 
 #[derive(Default)]
@@ -57,6 +69,8 @@ struct Script {
     replies: VecDeque<Reply>,
     seen: Vec<Seen>,
 }
+
+const DRIP: Duration = Duration::from_millis(5);
 
 type Shared = Arc<Mutex<Script>>;
 
@@ -70,26 +84,53 @@ async fn answer(State(script): State<Shared>, request: Incoming) -> Outgoing {
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let query =
         url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-    let mut script = script.lock().unwrap();
-    script.seen.push(Seen {
+    let seen = Seen {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query,
         headers: head.headers,
         body,
-    });
-    match script.replies.pop_front() {
-        Some(Reply::Json(value)) => value.to_string().into_response(),
-        Some(Reply::Status(status, text)) => {
+    };
+    let reply = {
+        let mut script = script.lock().unwrap();
+        script.seen.push(seen);
+        script.replies.pop_front()
+    };
+    match reply {
+        Some(Reply::Late(time, reply)) => {
+            tokio::time::sleep(time).await;
+            outgoing(*reply).await
+        }
+        Some(reply) => outgoing(reply).await,
+        None => (http::StatusCode::IM_A_TEAPOT, "the script is over").into_response(),
+    }
+}
+
+async fn outgoing(reply: Reply) -> Outgoing {
+    match reply {
+        Reply::Json(value) => value.to_string().into_response(),
+        Reply::Status(status, text) => {
             (http::StatusCode::from_u16(status).unwrap(), [("retry-after", "0"), ("etag", "\"1\"")], text)
                 .into_response()
         }
-        Some(Reply::Broken) => {
+        Reply::Broken => {
             let parts = [Ok("{\"success\""), Err(std::io::Error::other("cut"))];
             Body::from_stream(futures::stream::iter(parts)).into_response()
         }
-        None => (http::StatusCode::IM_A_TEAPOT, "the script is over").into_response(),
+        Reply::Gzip(body) => ([("content-encoding", "gzip")], body).into_response(),
+        Reply::Drip(body) => drip(body),
+        Reply::DripOn => drip(std::iter::repeat(b' ')),
+        Reply::Late(..) | Reply::Never => std::future::pending().await,
     }
+}
+
+fn drip(bytes: impl IntoIterator<Item = u8, IntoIter: Send + 'static>) -> Outgoing {
+    let pieces = futures::stream::unfold(bytes.into_iter(), async |mut bytes| {
+        let byte = bytes.next()?;
+        tokio::time::sleep(DRIP).await;
+        Some((Ok::<_, std::io::Error>(vec![byte]), bytes))
+    });
+    Body::from_stream(pieces).into_response()
 }
 
 impl Server {
@@ -132,8 +173,12 @@ impl Server {
 }
 
 fn client(config: &SnowflakeConfig) -> Client {
+    patient(config, Patience::default())
+}
+
+fn patient(config: &SnowflakeConfig, patience: Patience) -> Client {
     let quick = ExponentialBuilder::new().with_min_delay(Duration::from_millis(1)).with_max_times(4);
-    Client::new(config, quick).unwrap()
+    Client::new(config, quick, patience).unwrap()
 }
 
 fn login() -> Value {
@@ -464,4 +509,188 @@ fn the_crate_gets_no_token() {
     super::patch::login(&mut answer);
     let text = answer.to_string();
     assert!(!text.contains(TOKEN) && !text.contains(MASTER), "{text}");
+}
+
+fn member(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A part of a result: an Arrow stream of two batches, as the bytes up to the second and the rest.
+fn part() -> (Vec<u8>, Vec<u8>) {
+    let batch = |value: &str| {
+        let column: ArrayRef = Arc::new(StringArray::from(vec![value]));
+        RecordBatch::try_from_iter([("v", column)]).unwrap()
+    };
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch("").schema()).unwrap();
+    writer.write(&batch("1")).unwrap();
+    let cut = writer.get_ref().len();
+    writer.write(&batch("2")).unwrap();
+    let mut first = writer.into_inner().unwrap();
+    let rest = first.split_off(cut);
+    (first, rest)
+}
+
+/// An answer whose rows are all in a part at the server's own address.
+fn in_a_part(server: &Server) -> Reply {
+    let chunks = json!([{"url": format!("{}/part?sig={MASTER}", server.url), "rowCount": 2, "uncompressedSize": 1, "compressedSize": 1}]);
+    let data = json!({"rowsetBase64": "", "total": 2, "rowtype": [], "chunks": chunks, "chunkHeaders": {"x-key": "k"}});
+    Reply::Json(json!({"success": true, "data": data}))
+}
+
+#[tokio::test]
+async fn no_row_of_a_part_in_several_members_is_lost() {
+    let (first, rest) = part();
+    let server = Server::with([]).await;
+    server.then([in_a_part(&server), Reply::Gzip([member(&first), member(&rest)].concat())]);
+    let rows = server.client().execute(Statement::new("SELECT")).await.unwrap();
+    assert_eq!(rows, [[Some("1".to_owned())], [Some("2".to_owned())]]);
+    let asked = server.seen().remove(2);
+    assert_eq!((asked.path.as_str(), asked.header("x-key")), ("/part", "k"));
+    assert_eq!((asked.header("authorization"), asked.header("accept-encoding")), ("", "gzip"));
+}
+
+#[tokio::test]
+async fn a_part_is_asked_for_until_it_is_whole() {
+    let (first, rest) = part();
+    let whole = member(&[first, rest].concat());
+    let server = Server::with([]).await;
+    server.then([in_a_part(&server), Reply::Status(503, "busy"), Reply::Broken]);
+    server.then([Reply::Gzip(whole[..whole.len() - 1].to_vec()), Reply::Gzip(whole)]);
+    assert_eq!(server.client().execute(Statement::new("SELECT")).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_part_that_is_refused_is_not_asked_for_again() {
+    let server = Server::with([]).await;
+    server.then([in_a_part(&server), Reply::Status(403, "expired")]);
+    let error = server.client().execute(Statement::new("SELECT")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SinkUnavailable);
+    assert_eq!(
+        error.to_string(),
+        "the storage of Snowflake's results did not give a part of one: HTTP status 403 Forbidden"
+    );
+    assert_silent(&error);
+    assert_eq!(server.seen().len(), 3);
+}
+
+const AN_HOUR: Duration = Duration::from_secs(3600);
+const A_MOMENT: Duration = Duration::from_millis(200);
+
+/// Bounds that let everything pass.
+const ENDLESS: Patience = Patience {
+    read: AN_HOUR,
+    answer: AN_HOUR,
+    part: AN_HOUR,
+    waited: AN_HOUR,
+    rate: 1,
+    upload_rate: 1,
+    body: usize::MAX - 1,
+};
+
+/// What a statement against `server` ends with under these bounds, after how many requests.
+async fn given_up(server: &Server, patience: Patience) -> (String, usize) {
+    let statement = patient(&server.config(), patience);
+    let outcome = statement.execute(Statement::new("SELECT 1"));
+    let outcome = tokio::time::timeout(50 * A_MOMENT, outcome).await.expect("it waits without end");
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SinkUnavailable);
+    assert_silent(&error);
+    (error.to_string(), server.seen().len())
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_ends() {
+    let server = Server::with([Reply::DripOn, Reply::DripOn]).await;
+    let (message, requests) =
+        given_up(&server, Patience { answer: A_MOMENT, waited: A_MOMENT, ..ENDLESS }).await;
+    assert!(message.contains("the answer came too slowly: "), "{message}");
+    assert!(message.ends_with("(given up after 0 s of waiting)"), "{message}");
+    assert_eq!(requests, 2);
+}
+
+#[tokio::test]
+async fn a_part_that_drips_ends() {
+    let server = Server::with([]).await;
+    server.then([in_a_part(&server), Reply::DripOn, Reply::DripOn]);
+    let (message, requests) =
+        given_up(&server, Patience { part: A_MOMENT, waited: A_MOMENT, ..ENDLESS }).await;
+    assert!(message.ends_with("(given up after 0 s of waiting)"), "{message}");
+    assert_eq!(requests, 3);
+}
+
+#[tokio::test]
+async fn an_answer_below_the_least_rate_ends_and_a_slow_one_does_not() {
+    let server = Server::with((0..9).map(|_| Reply::DripOn)).await;
+    let (message, requests) =
+        given_up(&server, Patience { read: A_MOMENT, rate: 10_000, waited: 2 * A_MOMENT, ..ENDLESS }).await;
+    assert!(message.contains("the answer came too slowly: "), "{message}");
+    assert_eq!(requests, 3, "{message}");
+
+    let answer = json!({"success": true, "data": {"rowset": [["1"]], "total": 1}, "room": " ".repeat(100)});
+    let server = Server::with([Reply::Drip(answer.to_string().into())]).await;
+    let bounds = Patience { read: A_MOMENT, rate: 10, ..ENDLESS };
+    let begun = std::time::Instant::now();
+    patient(&server.config(), bounds).execute(Statement::new("SELECT 1")).await.unwrap();
+    assert!(begun.elapsed() > 2 * A_MOMENT, "it was not slow");
+}
+
+#[tokio::test]
+async fn a_silent_server_is_asked_as_often_as_the_time_lasts() {
+    let server = Server::with((0..9).map(|_| Reply::Never)).await;
+    let (message, requests) =
+        given_up(&server, Patience { read: A_MOMENT, waited: 2 * A_MOMENT, ..ENDLESS }).await;
+    let told =
+        "no answer from Snowflake at 127.0.0.1: nothing came in 0 s (2 tries, given up after 0 s of waiting)";
+    assert_eq!((message.as_str(), requests), (told, 3));
+}
+
+#[tokio::test]
+async fn a_long_statement_has_the_time_of_each_of_its_requests() {
+    let late = |reply: Reply| Reply::Late(2 * A_MOMENT / 3, Box::new(reply));
+    let running = || {
+        Reply::Json(
+            json!({"success": true, "code": "333334", "data": {"getResultUrl": "/queries/01-a/result"}}),
+        )
+    };
+    let busy = || late(Reply::Status(503, "busy"));
+    let server = Server::with([busy(), running(), busy(), running(), busy(), rows(&json!([["1"]]))]).await;
+    let client = patient(&server.config(), Patience { read: 5 * A_MOMENT, waited: A_MOMENT, ..ENDLESS });
+    client.execute(Statement::new("MERGE")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_unpacks_without_end_is_none() {
+    let server = Server::with((0..5).map(|_| Reply::Gzip(member(&[b' '; 3 << 20])))).await;
+    let (message, _) = given_up(&server, Patience { body: 2 << 20, ..ENDLESS }).await;
+    assert!(message.contains("the answer is larger than 2 MB"), "{message}");
+}
+
+/// A silent storage is given up without a look at another place.
+#[tokio::test]
+async fn an_upload_that_is_not_answered_ends() {
+    let places = |url: &str| {
+        [
+            json!({"locationType": "GCS", "location": "x/", "presignedUrl": format!("{url}/b?sig={MASTER}")}),
+            json!({"locationType": "S3", "location": "bucket/x/", "region": "eu-west-1", "endPoint": url,
+                   "creds": {"AWS_KEY_ID": "AKID", "AWS_SECRET_KEY": MASTER, "AWS_TOKEN": "session"}}),
+        ]
+    };
+    for kind in 0..2 {
+        let server = Server::with([]).await;
+        server.then([place(&places(&server.url)[kind], &Value::Null), Reply::Never]);
+        let bounds = Patience { read: A_MOMENT, upload_rate: 1_000_000, ..ENDLESS };
+        let client = patient(&server.config(), bounds);
+        let upload = client.upload("@\"S\"/a/", "f.gz", Bytes::from_static(FILE));
+        let error = tokio::time::timeout(50 * A_MOMENT, upload).await.expect("no end").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SinkUnavailable);
+        assert_eq!(server.seen().len(), 3, "{error}");
+        assert_silent(&error);
+    }
+}
+
+#[test]
+fn a_large_file_has_time_for_a_slow_line() {
+    assert!(Patience::default().upload(16 << 20) > Duration::from_secs(600));
 }
