@@ -3,7 +3,7 @@
 use reqwest::Response;
 use serde_json::{Map, Value, json};
 
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// What the crate gets in place of the session's tokens.
 const PLACEHOLDER: &str = "kept-by-the-layer";
@@ -53,7 +53,17 @@ pub(super) fn login(answer: &mut Value) {
 }
 
 /// The crate's answer to a statement.
+///
+/// # Errors
+/// [`ErrorKind::Sink`] for rows as JSON text of which more are in parts: the crate would leave
+/// those out without a word. Snowflake has parts with the rows that it gives as Arrow, which
+/// is what the crate asks for.
 pub(super) fn query(data: Value) -> Result<Response> {
+    let has = |field: &str| data[field].as_array().is_some_and(|items| !items.is_empty());
+    if !data["rowset"].is_null() && has("chunks") {
+        let message = "snowflake answered with rows as JSON in parts, which are not understood";
+        return Err(Error::new(ErrorKind::Sink, message).hint("nothing of the answer was used; report it"));
+    }
     let mut fields = match data {
         Value::Object(fields) => fields,
         _ => Map::new(),
@@ -99,4 +109,17 @@ pub(super) fn response(answer: &Value) -> Result<Response> {
         .body(answer.to_string())
         .or_fail(ErrorKind::Bug, || "cannot build a response".to_owned())?;
     Ok(Response::from(response))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_the_crate_would_leave_out_are_an_error() {
+        let of = |rowset: Value, chunks: Value| query(json!({ "rowset": rowset, "chunks": chunks })).is_err();
+        assert!(of(json!([["1"]]), json!([{ "url": "x" }])));
+        assert!(!of(json!([["1"]]), json!([])));
+        assert!(!of(Value::Null, json!([{ "url": "x" }])));
+    }
 }
