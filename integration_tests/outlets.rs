@@ -19,6 +19,12 @@ sink:
 streams: [stock_daily_bars, splits]
 "#;
 
+/// A source's, of which the destination echoes the STATE.
+const MESSAGES: &str = r#"{"type":"RECORD","record":{"stream":"s","emitted_at":1,"data":{"id":1}}}
+{"type":"STATE","state":{"type":"STREAM","stream":{"stream_descriptor":{"name":"s"},"stream_state":{"at":1}}}}
+{"type":"TRACE","trace":{"type":"STREAM_STATUS","emitted_at":1,"stream_status":{"stream_descriptor":{"name":"s"},"status":"COMPLETE"}}}
+"#;
+
 fn full() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
@@ -62,7 +68,13 @@ async fn a_stdout_that_is_full_or_closed_ends_every_command_with_its_exit_code()
     std::fs::write(folder.path().join("c.json"), config.to_string()).unwrap();
     let catalog = serde_json::json!({"streams": [{"stream": {"name": "splits"}}]});
     std::fs::write(folder.path().join("k.json"), catalog.to_string()).unwrap();
-    let commands: [&[&str]; 11] = [
+    let sink = serde_json::json!({"sink": {"type": "duckdb", "path": "written.duckdb"}});
+    std::fs::write(folder.path().join("d.json"), sink.to_string()).unwrap();
+    std::fs::write(folder.path().join("input"), MESSAGES).unwrap();
+    let configured = serde_json::json!({"streams": [{"stream": {"name": "s", "json_schema": {}}, "sync_mode": "incremental",
+        "destination_sync_mode": "append"}]});
+    std::fs::write(folder.path().join("configured.json"), configured.to_string()).unwrap();
+    let commands: [&[&str]; 16] = [
         &["spec"],
         &["destination", "spec"],
         &["check", "--config", "c.json"],
@@ -70,6 +82,11 @@ async fn a_stdout_that_is_full_or_closed_ends_every_command_with_its_exit_code()
         &["read", "--config", "c.json", "--catalog", "k.json"],
         &["sync", "p.yaml"],
         &["sync", "p.yaml", "--log-format", "json"],
+        &["check", "p.yaml"],
+        &["status", "p.yaml"],
+        &["reset", "p.yaml", "--stream", "splits", "--yes"],
+        &["destination", "check", "--config", "d.json"],
+        &["destination", "write", "--config", "d.json", "--catalog", "configured.json"],
         &["init", "--force"],
         &["simulate", "--listen", "127.0.0.1:0"],
         &["demo"],
@@ -79,6 +96,7 @@ async fn a_stdout_that_is_full_or_closed_ends_every_command_with_its_exit_code()
         for is_full in [true, false] {
             let mut command = command(folder.path(), arguments);
             command.env("MARKET", market.url()).stderr(Stdio::piped());
+            command.stdin(File::open(folder.path().join("input")).unwrap());
             command.stdout(if is_full { full() } else { closed() });
             let ended = output(command).await;
             let told = text(&ended.stderr);

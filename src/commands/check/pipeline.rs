@@ -11,7 +11,7 @@ use crate::commands::connect::{connect, peek, place};
 use crate::commands::looked::{Looked, look};
 use crate::commands::signals;
 use crate::config::pipeline::{Pipeline, SinkConfig};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::observe::Silent;
 use crate::outlet;
 use crate::polygon::PolygonSource;
@@ -35,12 +35,15 @@ pub(super) async fn run(path: &Path, stop: &watch::Receiver<bool>) -> Result<Exi
 async fn tell(path: &Path) -> Result<ExitCode> {
     let clock = Clock::from_environment()?;
     let pipeline = Pipeline::read(path, clock)?;
-    let mut trial = Trial { paint: Paint::stdout(), failures: Vec::new() };
+    let mut trial = Trial { paint: Paint::stdout(), failures: Vec::new(), unsaid: None };
     trial.ok("pipeline", &format!("{}, {}", pipeline.name, counted(pipeline.streams.len() as u64, "stream")));
     let source = PolygonSource::new(pipeline.source.clone(), clock, Arc::new(Silent))?;
     trial.key(&pipeline, &source).await;
     if let Err(error) = trial.warehouse(&pipeline, &source).await {
         trial.failed("sink", error);
+    }
+    if let Some(error) = trial.unsaid {
+        return Err(error);
     }
     let worst = trial.failures.iter().max_by_key(|error| error.kind().policy().scope);
     Ok(worst.map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.kind().policy().exit_code)))
@@ -50,16 +53,15 @@ async fn tell(path: &Path) -> Result<ExitCode> {
 struct Trial {
     paint: Paint,
     failures: Vec<Error>,
+    /// Why stdout did not take a line.
+    unsaid: Option<Error>,
 }
 
 impl Trial {
-    /// A line on stdout. What it does not take is a failure, told once.
+    /// A line on stdout, unless it took none before.
     fn say(&mut self, line: &str) {
-        if let Err(error) = outlet::print(&format!("{line}\n"))
-            && self.failures.iter().all(|failure| failure.kind() != ErrorKind::Io)
-        {
-            outlet::tell(format_args!("error: {}", error.report()));
-            self.failures.push(error);
+        if self.unsaid.is_none() {
+            self.unsaid = outlet::print(&format!("{line}\n")).err();
         }
     }
 
