@@ -132,10 +132,10 @@ def test_tables_have_the_metadata_that_is_asked_for(make: Make, database: Path) 
     for _ in range(2):
         first.sync()
         assert (has(HOURS), has(DAYS), has(EXCHANGES)) == ([], [], airbyte)
-        for stream in (HOURS, DAYS):
+        for table in (HOURS, DAYS):
             with duckdb.connect(str(database), read_only=True) as connection:
-                (rows,) = connection.execute(f"SELECT count(*) FROM polygon.{stream}").fetchone()
-            assert rows == len(market.truth(first.simulator.url, stream, START, first.end)), stream
+                (rows,) = connection.execute(f"SELECT count(*) FROM polygon.{table}").fetchone()
+            assert rows == len(market.truth(first.simulator.url, table, START, first.end)), table
     assert first.status()[HOURS]["problems"] == []
     # Somebody who wants them later gets them.
     again = make("first", [HOURS, in_mode(DAYS, "append"), EXCHANGES])
