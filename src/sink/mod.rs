@@ -16,7 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::batch::{Batch, Change, Extent, Reject};
-use crate::catalog::{Metadata, Table};
+use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
 pub use crate::mode::WriteMode;
 pub use abilities::{Abilities, Durability, Joins, refuse};
@@ -183,15 +183,27 @@ pub(crate) fn tell_changes(table: &Table, rows: usize, first: &str) {
     }
 }
 
-/// The error of a column by which rows are told apart, or the newest one is, whose values would
-/// be written in another way from here on: rows that come again would not find themselves.
-pub(crate) fn retyped_key(table: &str, column: &str, have: &str, need: &str) -> Error {
-    let message =
-        format!("the column {column} of {table} is {have}, and the key of its rows is to be {need}");
-    Error::new(ErrorKind::Table, message).hint(
+/// Refuses a table, called `place` in messages, in which a column by which rows are told apart,
+/// or the newest one is, would become text of what has many: rows that come again would not find
+/// themselves. `has_many` gives name and type of such a column.
+///
+/// # Errors
+/// [`ErrorKind::Table`] naming the column.
+pub(crate) fn keys_must_stay(
+    target: &Target,
+    place: &str,
+    has_many: impl Fn(&Column) -> Option<(String, String)>,
+) -> Result<()> {
+    let table = &target.table;
+    let is_text = |column: &&Column| matches!(column.ty, ColumnType::Text | ColumnType::Json);
+    let names = table.key.iter().chain(&table.version).filter(|_| target.replaces_by_key());
+    let columns = names.filter_map(|name| table.columns.iter().find(|column| column.name == *name));
+    let Some((column, have)) = columns.filter(is_text).find_map(has_many) else { return Ok(()) };
+    let message = format!("the column {column} of {place} is {have}, and the key of its rows is to be text");
+    Err(Error::new(ErrorKind::Table, message).hint(
         "as text the same value can be written in several ways, so that a row would be there twice: keep the column's \
          type, or rename the table to have it loaded anew",
-    )
+    ))
 }
 
 /// A stream opened in a sink: its index in the order of opening.

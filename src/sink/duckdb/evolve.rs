@@ -15,7 +15,7 @@ use super::ddl::{self, Place, Tables, sql_type};
 use super::rewrite::{self, Conversion};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::{Target, retyped_key};
+use crate::sink::{self, Target};
 
 /// How the columns of a table change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,17 +82,11 @@ pub(super) fn fit(
 /// # Errors
 /// [`ErrorKind::Table`] naming the column.
 pub(super) fn keys_must_stay(tables: &Tables, place: &Place, target: &Target) -> Result<()> {
-    let table = &target.table;
-    let names = table.key.iter().chain(&table.version).filter(|_| target.replaces_by_key());
-    for column in names.filter_map(|name| table.columns.iter().find(|column| column.name == *name)) {
-        let have = tables.ty(place, &column.name).unwrap_or_default();
-        let is_text = matches!(column.ty, ColumnType::Text | ColumnType::Json);
+    sink::keys_must_stay(target, &place.sql(), |column| {
+        let have = tables.ty(place, &column.name)?;
         let has_many = have.starts_with("TIMESTAMP") || have == "DOUBLE" || decimal(have).is_some();
-        if is_text && has_many {
-            return Err(retyped_key(&place.sql(), &column.name, have, "text"));
-        }
-    }
-    Ok(())
+        has_many.then(|| (column.name.clone(), have.to_owned()))
+    })
 }
 
 /// Refuses what [`fit`] would refuse, and changes nothing.

@@ -11,7 +11,7 @@ use super::statement::Statement;
 use super::{leftovers, progress};
 use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::{Target, retyped_key};
+use crate::sink::{self, Target};
 
 /// What becomes of a column that is there.
 #[derive(Debug, PartialEq)]
@@ -94,22 +94,14 @@ pub(super) fn keys_must_stay(
     name: &str,
     target: &Target,
 ) -> Result<()> {
-    let table = &target.table;
-    let names = table.key.iter().chain(&table.version).filter(|_| target.replaces_by_key());
-    for column in names.filter_map(|name| table.columns.iter().find(|column| column.name == *name)) {
-        let Some(found) = existing.iter().find(|found| found.name == held_name(&column.name)) else {
-            continue;
-        };
-        let is_text = matches!(column.ty, ColumnType::Text | ColumnType::Json);
+    sink::keys_must_stay(target, &place.table(name), |column| {
+        let found = existing.iter().find(|found| found.name == held_name(&column.name))?;
         let has_many = match found.ty.as_str() {
             "NUMBER" | "DECIMAL" => found.scale() > 0,
             ty => ty.starts_with("TIMESTAMP") || ty == "FLOAT" || ty == "DOUBLE",
         };
-        if is_text && has_many {
-            return Err(retyped_key(&place.table(name), &found.name, &found.to_string(), "text"));
-        }
-    }
-    Ok(())
+        has_many.then(|| (found.name.clone(), found.to_string()))
+    })
 }
 
 /// Refuses what [`fit`] would refuse, and changes nothing.
