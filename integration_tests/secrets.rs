@@ -65,7 +65,7 @@ fn pieces() -> Vec<String> {
 }
 
 /// A place of an answer where the key is, by the first word of the path.
-const PLACES: [&str; 14] = [
+const PLACES: [&str; 15] = [
     "reason",
     "request-id",
     "header",
@@ -80,6 +80,7 @@ const PLACES: [&str; 14] = [
     "next-parameter",
     "next-path",
     "envelope",
+    "row",
 ];
 
 /// In the query of a next page.
@@ -129,12 +130,27 @@ fn answer(place: &str, form: &str, path: &str) -> Vec<u8> {
             );
             ("200 OK".to_owned(), String::new(), body)
         }
+        "row" => ("200 OK".to_owned(), String::new(), rows(&quoted)),
         "status" => ("200 OK".to_owned(), String::new(), error(form, "error")),
         other => panic!("{other}"),
     };
     let headers = if headers.is_empty() { headers } else { format!("{headers}\r\n") };
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
         .into_bytes()
+}
+
+/// Rows of each of the streams: with the text in fields of text and of numbers, in one that
+/// no stream has, in keys and deep inside, and in the primary key.
+fn rows(quoted: &str) -> String {
+    let own = r#""o":1.5,"h":1.5,"l":1.5,"c":1.5,"v":7,"ticker":"AAPL""#;
+    let key = r#""t":1718890200000,"id":1,"execution_date":"2024-06-20""#;
+    let said = format!(
+        r#""name":{quoted},"n":{quoted},"vw":{quoted},"x":[{quoted},1.10],"y":{{{quoted}:{quoted}}},{quoted}:2"#
+    );
+    let as_key = format!(r#""t":{quoted},"id":{quoted},"execution_date":{quoted}"#);
+    format!(
+        r#"{{"status":"OK","results":[{{{own},{key},{said}}},{{{own},{as_key}}}],"resultsCount":2,"queryCount":2,"count":2}}"#
+    )
 }
 
 /// The form as far as a name of a header or host can have it.
@@ -320,6 +336,19 @@ async fn nothing_of_a_key_that_is_repeated_everywhere_leaves_the_program() {
     }
     assert!(leaks.is_empty(), "{} leaks\n{}", leaks.len(), leaks[..leaks.len().min(20)].join("\n"));
     assert!(count > 180 && bytes > 1_000_000, "{count} runs left {bytes} bytes: were they runs?");
+}
+
+/// Rows with the key come through without it, and what became of them is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_with_a_key_lose_the_key_and_nothing_else() {
+    let url = server().await;
+    let read = SOURCE[2];
+    let left = tokio::task::spawn_blocking(move || run(&url, "row", 0, read, "info")).await.unwrap();
+    let stdout = String::from_utf8_lossy(&left[0].1).into_owned();
+    let records = stdout.lines().filter(|line| line.contains("RECORD"));
+    let told = records.filter(|line| line.contains("***") && line.contains("SOURCE")).count();
+    assert_eq!(told, 2 * STREAMS.len(), "{stdout}\n{}", String::from_utf8_lossy(&left[1].1));
+    assert!(stdout.contains(r#""x":["***",1.10]"#), "{stdout}");
 }
 
 /// What is laid out for a terminal: a phrase must be gone before its line is broken.

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Unreachable,
     /// The network or a server failed: a time-out, a reset, a 5xx.
     Unavailable,
+    /// As [`ErrorKind::Unavailable`], of one partition: the others were answered.
+    Unanswered,
     /// The server answered with something that is not what it promises: a cut
     /// page, invalid JSON, pages without end.
     Response,
@@ -109,8 +111,9 @@ pub enum Retry {
 
 /// What follows from an [`ErrorKind`].
 ///
-/// What fails a partition alone ([`Scope::Partition`]) does not pass by itself; a
-/// failure that may pass reaches at least its stream.
+/// What fails a partition alone ([`Scope::Partition`]) does not pass by itself, or did not
+/// in all tries while others were answered; any other failure that may pass reaches at
+/// least its stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
     /// Whether the same request may succeed when it is sent again.
@@ -145,6 +148,7 @@ impl ErrorKind {
             Self::NotYet => row(Never, Transient, Scope::Partition),
             Self::Unreachable => row(Patient, Transient, Scope::Run),
             Self::RateLimited | Self::Unavailable => row(Patient, Transient, Scope::Stream),
+            Self::Unanswered => row(Never, Transient, Scope::Partition),
             Self::Response => row(Patient, System, Scope::Stream),
             Self::Mismatch => row(Few, System, Scope::Partition),
             Self::Refused => row(Never, System, Scope::Partition),

@@ -228,23 +228,22 @@ def test_reset_asks_who_sits_at_a_terminal(make: Make, database: Path) -> None:
 def test_an_unfinished_run_is_told_and_can_be_given_up(
     make: Make, database: Path, program: Program, workspace: Workspace
 ) -> None:
-    pipeline = make("judged", ["ticker_details"], source={"tickers": ["AAPL", "MSFT"]})
-    # What may pass keeps the run from its end.
-    rule = {
-        "match": {"path_prefix": "/v3/reference/tickers/MSFT"},
-        "fault": {"type": "server_error", "status": 503},
-    }
-    faults = workspace.input("faults.yaml", json.dumps([rule]))
+    failing = ["MSFT", "NVDA", "AMZN", "GOOG"]
+    pipeline = make("judged", ["ticker_details"], source={"tickers": ["AAPL", *failing]})
+    # What may pass keeps the run from its end: of fewer tickers it would be theirs alone.
+    error = {"type": "server_error", "status": 503}
+    rules = [{"match": {"path_prefix": f"/v3/reference/tickers/{ticker}"}, "fault": error} for ticker in failing]
+    faults = workspace.input("faults.yaml", json.dumps(rules))
     healthy = pipeline.simulator
     with Simulator(program, faults=faults) as pipeline.simulator:
         assert pipeline.run("sync").code == 3
     pipeline.simulator = healthy
     status = pipeline.status()["ticker_details"]
-    assert (status["unfinished"], status["due"]["slices"], status["shards"]) == (True, 1, 0)
+    assert (status["unfinished"], status["due"]["slices"], status["shards"]) == (True, len(failing), 0)
     assert "unfinished" in pipeline.run("status").succeeded().stdout.decode()
     assert "given up" in pipeline.run("reset", "--stream", "ticker_details", "--yes").succeeded().stdout.decode()
     status = pipeline.status()["ticker_details"]
-    assert (status["unfinished"], status["due"]["slices"]) == (False, 2)
+    assert (status["unfinished"], status["due"]["slices"]) == (False, 1 + len(failing))
     pipeline.source = {}
     pipeline.sync()
     assert_truth(pipeline, database, "ticker_details")
@@ -315,19 +314,20 @@ def test_a_table_is_not_replaced_by_one_that_lacks_rows(
     assert_truth(pipeline, database, HOURS, tickers=pipeline.source["tickers"])
 
 
-def test_a_ticker_that_stays_incomplete_holds_up_no_other(
-    make: Make, database: Path, program: Program, workspace: Workspace
+@pytest.mark.parametrize(("fault", "code"), [("fewer_rows", 1), ("server_error", 3)])
+def test_a_ticker_whose_answers_do_not_get_better_holds_up_no_other(
+    make: Make, database: Path, program: Program, workspace: Workspace, fault: str, code: int
 ) -> None:
     pipeline = make("judged", [in_mode(HOURS, "append_dedup")], source={"tickers": ["AAPL", "BRK.B", "MSFT"]})
-    rule = {"match": {"path_prefix": "/v2/aggs/ticker/AAPL/"}, "fault": {"type": "fewer_rows"}}
+    rule = {"match": {"path_prefix": "/v2/aggs/ticker/AAPL/"}, "fault": {"type": fault}}
     faults = workspace.input("faults.yaml", json.dumps([rule]))
     healthy = pipeline.simulator
+    truth = market.truth(healthy.url, HOURS, START, END, ["BRK.B", "MSFT"])
     with Simulator(program, faults=faults) as pipeline.simulator:
         outcome = pipeline.run("sync")
-    assert outcome.code == 1 and "/AAPL/" in sentence.on_stderr(outcome)[0], outcome.describe()
-    pipeline.simulator = healthy
-    truth = market.truth(healthy.url, HOURS, START, END, ["BRK.B", "MSFT"])
+    assert outcome.code == code and "/AAPL/" in sentence.on_stderr(outcome)[0], outcome.describe()
     tables.assert_table_is_truth(rows_of(database, HOURS), truth, HOURS)
+    pipeline.simulator = healthy
     pipeline.sync()
     assert_truth(pipeline, database, HOURS, tickers=pipeline.source["tickers"])
 

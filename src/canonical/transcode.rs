@@ -13,6 +13,7 @@ use super::moment::{Moment, MomentWriter, date_text, parse_date};
 use super::value::{integer, is_number, push_decimal};
 use crate::batch::{Cause, Lack, Rows};
 use crate::catalog::{EXTRA_COLUMN, Field, Kind, Need, StreamSpec, Table, TimeUnit, Width};
+use crate::secret::{self, Finder};
 
 /// Turns objects into the canonical rows of one table.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Transcoder {
     ignored: Vec<&'static str>,
     /// Who is to blame for a value that does not fit.
     cause: Cause,
+    /// What no row may hold.
+    secrets: Finder,
     /// The field whose key stood at this place in the row before.
     order: Vec<usize>,
     moments: MomentWriter,
@@ -127,6 +130,8 @@ impl Transcoder {
         let mut transcoder =
             Self::of(spec.fields.iter().map(form), table, Cause::Source).null_in_key(&null_in_key);
         transcoder.day_field = spec.day_field().unwrap_or(UNKNOWN);
+        // The server was told the key, and may say it again.
+        transcoder.secrets = Finder::new();
         for (name, value) in constants {
             transcoder.constants.extend(label(name));
             transcoder.constants.extend(quoted(value));
@@ -164,6 +169,7 @@ impl Transcoder {
             constants: Vec::new(),
             ignored: Vec::new(),
             cause,
+            secrets: Finder::default(),
             order: Vec::new(),
             moments: MomentWriter::default(),
             nesting: Nesting::default(),
@@ -268,7 +274,7 @@ impl Transcoder {
                 scanner.expect(b':', "`:`")?;
                 let field = self.field(key, place);
                 let value = scanner.value()?;
-                let is_odd = scanner.take_odd();
+                let is_odd = scanner.take_odd() || self.holds_secret(field, key, value);
                 if self.has_superseded && self.superseded.binary_search(&place).is_ok() {
                     // Noted when it was found.
                 } else if field == UNKNOWN {
@@ -320,12 +326,37 @@ impl Transcoder {
         }
     }
 
-    /// A field's value that not every reader of JSON takes.
+    /// Whether a member holds what no row may: the member is odd then.
+    #[inline(always)]
+    fn holds_secret(&self, field: usize, key: &[u8], value: Value<'_>) -> bool {
+        let is_in_value = match value {
+            Value::String(text) | Value::Nested(text) => self.secrets.finds(text),
+            // The digits of a secret may be those of any number.
+            Value::Number(_) | Value::Boolean(_) | Value::Null => false,
+        };
+        is_in_value || (field == UNKNOWN && self.secrets.finds(key))
+    }
+
+    /// Blots out the secrets in what a member was mended to, from `start` on. Returns
+    /// whether there was one.
+    fn hide_secrets(&self, mended: &mut Vec<u8>, start: usize) -> bool {
+        if !self.secrets.finds(&mended[start..]) {
+            return false;
+        }
+        let text = String::from_utf8_lossy(&mended[start..]);
+        let hidden = secret::redact_json(&text).into_owned();
+        mended.truncate(start);
+        mended.extend_from_slice(hidden.as_bytes());
+        true
+    }
+
+    /// A field's value that not every reader of JSON takes, or that holds a secret.
     #[cold]
     fn odd_member(&mut self, field: usize, key: &[u8], text: &[u8], rows: &mut Rows) {
         let mut mended = std::mem::take(&mut self.scratch);
         mended.clear();
-        let is_changed = mend::push_value(&mut mended, text, &mut self.nesting);
+        let mut is_changed = mend::push_value(&mut mended, text, &mut self.nesting);
+        is_changed |= self.hide_secrets(&mut mended, 0);
         let value = Scanner::new(&mended).value().unwrap_or(Value::Null);
         let fit = match self.value(field, value, rows.buffer()) {
             // A number beyond a double is text elsewhere; where numbers are meant it is itself.
@@ -349,8 +380,10 @@ impl Transcoder {
         let mut mended = std::mem::take(&mut self.scratch);
         mended.clear();
         let mut is_changed = mend::push_content(&mut mended, key);
+        is_changed |= self.hide_secrets(&mut mended, 0);
         let end = mended.len();
         is_changed |= mend::push_value(&mut mended, text, &mut self.nesting);
+        is_changed |= self.hide_secrets(&mut mended, end);
         let (key, text) = mended.split_at(end);
         self.keep_unknown(key, Scanner::new(text).value().unwrap_or(Value::Null), text);
         self.is_extra_changed |= is_changed;
@@ -659,8 +692,12 @@ fn push_json(out: &mut Vec<u8>, value: Value<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use crate::catalog::streams;
+    use crate::secret::Secret;
 
     fn transcode(stream: &str, text: &str) -> (String, Rows) {
         let streams = streams(&["1minute".parse().unwrap()]);
@@ -710,6 +747,28 @@ mod tests {
             r#"{"ticker":"BRK.B","close":1e300,"additional_properties":{"o":"abc","n":1.5,"new":{"a":[1,null]},"t":"soon"}}"#
         );
         assert_eq!(rows.changes().len(), 3);
+    }
+
+    #[test]
+    fn a_secret_that_the_server_repeats_is_in_no_row() {
+        const KEY: &str = "sK/every+where9";
+        let _known = Secret::new(KEY);
+        let base64 = STANDARD.encode(KEY);
+        let escaped: String = KEY.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+        let row = r#"{"id":"of K","price":"a K","size":1.10,"conditions":["K",1.10],"K":1,"x":{"K":[1.10]},"y":"z"}"#;
+        for form in [KEY, &KEY.replace('/', "\\/"), &escaped, &KEY.to_uppercase(), &base64] {
+            let (found, rows) = transcode("stock_trades", &row.replace('K', form));
+            assert_eq!(
+                found,
+                r#"{"ticker":"BRK.B","id":"of ***","size":1.10,"conditions":["***",1.10],"additional_properties":{"price":"a ***","***":1,"x":{"***":[1.10]},"y":"z"}}"#
+            );
+            let causes: Vec<Cause> = rows.changes().iter().map(|change| change.cause).collect();
+            assert_eq!(causes, [Cause::Mended, Cause::Source, Cause::Mended, Cause::Mended]);
+            // Two that differed may be the same now.
+            assert_eq!(rows.keyless()[0].lack, Lack::Mended);
+        }
+        let (_, rows) = transcode("stock_trades", &row.replace('K', "key"));
+        assert_eq!(rows.changes().len(), 1, "the price that is none");
     }
 
     /// What rows of a stream lack of their keys, each read by itself.

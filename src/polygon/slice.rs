@@ -67,22 +67,24 @@ impl Slice for PolygonSlice {
         match &outcome {
             Ok(_) => self.refused.store(0, Ordering::Relaxed),
             Err(error) => {
-                let weight = match error.kind() {
-                    ErrorKind::Refused | ErrorKind::Mismatch => 1,
-                    ErrorKind::Response => UNANSWERED,
-                    _ => return outcome,
-                };
+                let Some((weight, alone, all)) = reach(error.kind()) else { return outcome };
                 let refused = self.refused.fetch_add(weight, Ordering::Relaxed) + weight;
                 let is_of_stream = refused >= REFUSED_MAX || self.stream.spec.partition != Partition::Ticker;
-                return outcome.map_err(|error| match error.kind() {
-                    // It is not the ticker: the whole stream fails.
-                    _ if is_of_stream => error.of_kind(ErrorKind::Response),
-                    ErrorKind::Response => error.of_kind(ErrorKind::Mismatch),
-                    _ => error,
-                });
+                return outcome.map_err(|error| error.of_kind(if is_of_stream { all } else { alone }));
             }
         }
         outcome
+    }
+}
+
+/// What a failure of one partition counts, what it is where it is the partition's, and what
+/// where it is not: the whole stream fails. None where that does not depend on others.
+fn reach(kind: ErrorKind) -> Option<(usize, ErrorKind, ErrorKind)> {
+    match kind {
+        ErrorKind::Refused | ErrorKind::Mismatch => Some((1, kind, ErrorKind::Response)),
+        ErrorKind::Response => Some((UNANSWERED, ErrorKind::Mismatch, kind)),
+        ErrorKind::Unavailable => Some((UNANSWERED, ErrorKind::Unanswered, kind)),
+        _ => None,
     }
 }
 

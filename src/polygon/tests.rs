@@ -324,23 +324,30 @@ async fn many_tickers_that_are_refused_are_no_matter_of_theirs() {
 /// Answers that may get better take their time to be tried: fewer of them, all at once here,
 /// say that it is not the ticker.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ticker_whose_answers_stay_incomplete_fails_alone() {
-    let market = market(&fault("fewer_rows", "/v2/aggs/ticker")).await;
-    let source = source(&market.url(), &["AAPL", "MSFT", "NVDA", "AMZN"]);
-    let stream = stream("stock_bars_1_minute");
-    let mut plan = source.open(&stream, &blank(&source, &stream), Reading::Mutable).await.unwrap();
-    let mut slices = Vec::new();
-    for _ in 0..4 {
-        slices.push(plan.next(&HashSet::new()).await.unwrap().expect("a slice"));
-    }
-    let read = async |slice: Box<dyn Slice>| {
-        let (pages, _receiver) = Pages::channel(&Arc::<Ahead>::default().lane(), 0);
-        slice.read(&pages).await.unwrap_err().kind()
+async fn a_ticker_whose_answers_do_not_get_better_fails_alone() {
+    let kinds = async |name: &str| {
+        let market = market(&fault(name, "/v2/aggs/ticker")).await;
+        let source = source(&market.url(), &["AAPL", "MSFT", "NVDA", "AMZN"]);
+        let stream = stream("stock_bars_1_minute");
+        let mut plan = source.open(&stream, &blank(&source, &stream), Reading::Mutable).await.unwrap();
+        let mut slices = Vec::new();
+        for _ in 0..4 {
+            slices.push(plan.next(&HashSet::new()).await.unwrap().expect("a slice"));
+        }
+        let read = async |slice: Box<dyn Slice>| {
+            let (pages, _receiver) = Pages::channel(&Arc::<Ahead>::default().lane(), 0);
+            slice.read(&pages).await.unwrap_err().kind()
+        };
+        futures::future::join_all(slices.into_iter().map(read)).await
     };
-    let kinds = futures::future::join_all(slices.into_iter().map(read)).await;
-    let of_tickers = kinds.iter().filter(|kind| **kind == ErrorKind::Mismatch).count();
-    let of_stream = kinds.iter().filter(|kind| **kind == ErrorKind::Response).count();
-    assert_eq!((of_tickers, of_stream), (3, 1), "{kinds:?}");
+    let (incomplete, failing) = futures::future::join(kinds("fewer_rows"), kinds("server_error")).await;
+    for (kinds, alone, all) in [
+        (incomplete, ErrorKind::Mismatch, ErrorKind::Response),
+        (failing, ErrorKind::Unanswered, ErrorKind::Unavailable),
+    ] {
+        let count = |wanted: ErrorKind| kinds.iter().filter(|kind| **kind == wanted).count();
+        assert_eq!((count(alone), count(all)), (3, 1), "{kinds:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -420,7 +427,7 @@ async fn a_server_that_takes_its_time_each_time_is_given_up() {
     let mut source = source(&market.url(), &["AAPL"]);
     Arc::get_mut(&mut source.client).unwrap().wait_at_most(std::time::Duration::from_millis(100));
     let error = read(&source, "stock_trades").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::Unanswered);
     assert!(error.user_message().contains("given up after 0 s of waiting for the server"), "{error}");
     assert!(market.requests() <= 2, "{}", market.requests());
 }

@@ -94,6 +94,12 @@ impl Redactor {
         Cow::Owned(shown)
     }
 
+    /// Whether a secret is in the text.
+    pub(super) fn is_in(&self, text: &[u8]) -> bool {
+        let is_worth_it = |(_, byte): &(usize, &u8)| self.begins[usize::from(**byte)];
+        text.iter().enumerate().filter(is_worth_it).any(|(at, _)| self.found_at(text, at).is_some())
+    }
+
     /// The pieces of the text that are secrets. Those that overlap are one: neither's
     /// rest may show.
     fn found(&self, text: &[u8]) -> Vec<(usize, usize)> {
