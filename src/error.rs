@@ -65,15 +65,15 @@ pub enum ErrorKind {
     Bug,
 }
 
-/// Airbyte's `failure_type` of a TRACE ERROR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Airbyte's `failure_type` of a TRACE ERROR. Later ones need somebody sooner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailureType {
-    /// The user can mend it.
-    Config,
     /// Trying again later may help.
     Transient,
     /// The connector or the platform is at fault.
     System,
+    /// The user can mend it.
+    Config,
 }
 
 impl FailureType {

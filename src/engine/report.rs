@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use crate::error::Error;
+use crate::error::{Error, FailureType, Scope};
 
 /// What became of a run.
 #[derive(Debug, Default)]
@@ -38,20 +38,56 @@ impl StreamReport {
 }
 
 impl Report {
-    /// The failure that decides the exit code: the one that reaches furthest.
+    /// The failure that decides the exit code: the one that reaches furthest, and of those
+    /// the one that somebody has to mend before one that may pass. The first of equals.
     pub fn worst(&self) -> Option<&Error> {
         let streams = self.streams.iter().flat_map(|stream| &stream.errors);
-        self.error.iter().chain(streams).max_by_key(|error| error.kind().policy().scope)
+        self.error.iter().chain(streams).rev().max_by_key(|error| weight(error))
     }
 
     /// As [`Report::worst`], keeping only that.
     pub fn into_worst(self) -> Option<Error> {
         let streams = self.streams.into_iter().flat_map(|stream| stream.errors);
-        self.error.into_iter().chain(streams).max_by_key(|error| error.kind().policy().scope)
+        let errors: Vec<Error> = self.error.into_iter().chain(streams).collect();
+        errors.into_iter().rev().max_by_key(weight)
     }
 
     /// Rows made durable by this run.
     pub fn rows(&self) -> u64 {
         self.streams.iter().map(|stream| stream.rows).sum()
+    }
+}
+
+fn weight(error: &Error) -> (Scope, FailureType) {
+    let policy = error.kind().policy();
+    (policy.scope, policy.failure_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind::{self, *};
+
+    #[test]
+    fn the_failure_that_reaches_furthest_decides_and_then_the_one_to_mend() {
+        let of = |run: Option<ErrorKind>, streams: &[&[ErrorKind]]| {
+            let number = std::cell::Cell::new(0);
+            let error = |kind: ErrorKind| Error::new(kind, number.replace(number.get() + 1).to_string());
+            let stream = |kinds: &&[ErrorKind]| {
+                let errors = kinds.iter().map(|kind| error(*kind)).collect();
+                StreamReport { errors, ..StreamReport::new("s") }
+            };
+            let report = Report { streams: streams.iter().map(stream).collect(), error: run.map(error) };
+            let told = report.worst().map(|error| (error.kind(), error.to_string()));
+            assert_eq!(report.into_worst().map(|error| (error.kind(), error.to_string())), told);
+            told.map(|(kind, _)| kind)
+        };
+        assert_eq!(of(None, &[&[], &[]]), None);
+        assert_eq!(of(None, &[&[NotFound], &[Unavailable]]), Some(Unavailable), "a stream before a ticker");
+        assert_eq!(of(Some(Interrupted), &[&[NotEntitled]]), Some(Interrupted), "the run before a stream");
+        for order in [[NotFound, Mismatch, Unanswered], [Unanswered, NotFound, Mismatch]] {
+            assert_eq!(of(None, &[&order[..1], &order[1..]]), Some(NotFound), "2 before 1 before 3");
+        }
+        assert_eq!(of(None, &[&[Unanswered], &[Refused, Mismatch]]), Some(Refused), "the first of equals");
     }
 }

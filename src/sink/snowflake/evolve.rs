@@ -269,6 +269,12 @@ pub(super) fn plan(found: &Existing, want: ColumnType) -> Step {
             let plain = format!("ARRAY_CONSTRUCT({name})[0]::VARCHAR");
             change(format!("IFF(STARTSWITH({text}, '\"'), {plain}, {text})"))
         }
+        (ColumnType::Text, "FLOAT" | "DOUBLE") => {
+            // How many digits the text has is nowhere promised: each must be the same number.
+            let text = format!("TO_VARCHAR({name})");
+            let is_another = format!("CAST({text} AS FLOAT) <> {name}");
+            Step::Change(want, text, Some(is_another))
+        }
         (ColumnType::Text, _) => text(found, &name).map_or(Step::Refuse, change),
         (ColumnType::Json, "TEXT" | "VARCHAR" | "BOOLEAN" | "NUMBER" | "DECIMAL" | "FLOAT" | "DOUBLE") => {
             change(format!("TO_VARIANT({name})"))
@@ -298,7 +304,7 @@ fn text(found: &Existing, name: &str) -> Option<String> {
     let text = format!("TO_VARCHAR({name})");
     Some(match found.ty.as_str() {
         "NUMBER" | "DECIMAL" if found.scale() > 0 => without_zeros(&text),
-        "BOOLEAN" | "NUMBER" | "DECIMAL" | "FLOAT" | "DOUBLE" => text,
+        "BOOLEAN" | "NUMBER" | "DECIMAL" => text,
         "DATE" => format!("TO_VARCHAR({name}, 'YYYY-MM-DD')"),
         "TIMESTAMP_TZ" | "TIMESTAMP_LTZ" => {
             let text =
@@ -357,5 +363,10 @@ mod tests {
             assert_eq!(plan(&of(ty, 38, 9), want), Step::Refuse, "{ty} to {want:?}");
         }
         assert_eq!(plan(&of("NUMBER", 38, 9), ColumnType::Double), Step::Refuse, "it would round");
+        let of_doubles = plan(&of("FLOAT", 38, 9), ColumnType::Text);
+        assert!(
+            matches!(&of_doubles, Step::Change(_, _, Some(condition)) if condition.contains("<> \"C\"")),
+            "{of_doubles:?}"
+        );
     }
 }
