@@ -61,10 +61,10 @@ pub(super) struct Takeover {
     pub drops_next: bool,
 }
 
-impl Kept {
-    /// Whether it speaks of another table than the target's.
-    pub fn is_of_another(&self, target: &Target) -> bool {
-        self.table != target.table.name.to_lowercase()
+impl Facts {
+    /// Whether the table that what is stored speaks of is there; what is stored is void otherwise.
+    pub fn is_still_there(&self) -> bool {
+        self.table && !self.is_of_another
     }
 }
 
@@ -109,7 +109,7 @@ pub(super) fn takeover(target: &Target, head: Option<&Head>, facts: Facts) -> Ta
             staged: false,
             mode: target.mode,
             generation: run.unwrap_or(head.map_or(0, |head| head.generation)),
-            keeps: facts.table && head.is_some() && !facts.is_of_another,
+            keeps: head.is_some() && facts.is_still_there(),
             // Nobody goes on with a run that was given up for another mode.
             drops_next: next.is_some(),
         };

@@ -8,7 +8,7 @@ use duckdb::Connection;
 use super::client::{execute, failed, literal, quoted};
 use crate::catalog::{ColumnType, Metadata, Table};
 use crate::error::{Error, Result};
-use crate::sink::ownership::{self, foreign};
+use crate::sink::ownership::{Standing, foreign};
 
 /// A table's place. It is named in full wherever it is named: a schema may be called
 /// like the file, or `temp`, and would be ambiguous alone.
@@ -145,17 +145,17 @@ pub(super) fn ensure_schema(connection: &Connection, catalog: &str, schema: &str
     execute(connection, &sql, || format!("could not create the schema {schema}"))
 }
 
-/// Whether there is a table, which must be [ours](ownership::must_be_ours).
+/// Whether there is a table, which must be [ours](Standing::must_be_ours).
 ///
 /// # Errors
 /// When there is a view, or a table that this program did not make.
-pub(super) fn exists(tables: &Tables, place: &Place, is_written: bool) -> Result<bool> {
+pub(super) fn exists(tables: &Tables, place: &Place, standing: Standing<'_>) -> Result<bool> {
     if tables.views.contains(&place.folded()) {
         return Err(foreign(format!("{} is a view", place.sql())));
     }
     let is_there = tables.has(place);
     if is_there {
-        ownership::must_be_ours(&place.sql(), is_written, |column| tables.has_column(place, column))?;
+        standing.must_be_ours(&place.sql(), |column| tables.has_column(place, column))?;
     }
     Ok(is_there)
 }

@@ -14,7 +14,8 @@ use crate::batch::Extent;
 use crate::error::{Error, Result};
 use crate::sink::lifecycle::Heads;
 use crate::sink::shards::{self, Shards};
-use crate::sink::{Look, Stored, Target, ownership};
+use crate::sink::ownership::{self, Standing};
+use crate::sink::{Look, Stored, Target};
 
 /// What is known of the targets; see [`crate::sink::Sink::look`].
 pub(super) fn look(database: &Database, targets: &[Target]) -> Result<Vec<Look>> {
@@ -117,33 +118,37 @@ impl<'a> Looking<'a> {
             None => First::default(),
         };
         let mut heads = schema.heads.clone();
-        if !tables.has(&place) && !tables.has(&ddl::next(&place)) {
-            let gone = ownership::without_table(target, &heads, |_, _| false);
-            heads.retain(|key, _| !gone.contains(key));
-        }
+        let collects = tables.has(&ddl::next(&place));
+        let gone = ownership::without_table(target, &heads, tables.has(&place), |_, _| collects);
+        heads.retain(|key, _| !gone.contains(key));
         Ok(Self { database, connection, tables, target, place, schema, first, heads })
     }
 
+    fn standing(&self) -> Standing<'_> {
+        Standing { target: self.target, heads: &self.heads, is_of_first: self.first.head().is_some() }
+    }
+
     fn all(&self) -> Result<Look> {
-        let rows = if self.tables.has(&self.place) { rows(self.connection, &self.place, "true")? } else { 0 };
-        let key = (self.target.pipeline.clone(), self.target.stream.clone());
-        let head = self.schema.heads.get(&key).map(|kept| kept.head).or(self.first.head());
         let table = self.tables.has(&self.place);
+        let rows = if table { rows(self.connection, &self.place, "true")? } else { 0 };
+        let standing = self.standing();
+        let head = standing.kept().map(|kept| kept.head).or(self.first.head());
+        let is_of_another = standing.is_of_another();
         let mut look = Look {
             table,
             obstacle: self.obstacle(rows),
-            owners: ownership::of_table(self.target, &self.heads),
+            owners: standing.writers(),
             rows,
             updated_at: self.updated_at()?,
             ..Look::default()
         };
-        if table && head.is_some() && !self.is_of_another() {
+        if table && head.is_some() && !is_of_another {
             look.progress = self.stored(false)?;
         }
         let next = ddl::next(&self.place);
         if self.target.mode.is_staged()
             && head.is_some_and(|head| head.next.is_some())
-            && !self.is_of_another()
+            && !is_of_another
             && self.tables.has(&next)
             && self.misfit(&next).is_none()
         {
@@ -152,21 +157,14 @@ impl<'a> Looking<'a> {
         Ok(look)
     }
 
-    /// Whether what is stored speaks of a table of another name.
-    fn is_of_another(&self) -> bool {
-        let key = (self.target.pipeline.clone(), self.target.stream.clone());
-        self.schema.heads.get(&key).is_some_and(|kept| kept.is_of_another(self.target))
-    }
-
     fn obstacle(&self, rows: u64) -> Option<Error> {
         let Place { schema, name, .. } = &self.place;
         let place = format!("{schema}.{name}");
-        let owned = ownership::check(self.target, &place, ownership::owners(&self.heads));
-        let is_written = ownership::is_written(self.target, &self.heads);
-        let is_ours = is_written || self.first.head().is_some() || rows == 0;
-        let found = owned
-            .and_then(|()| ddl::exists(self.tables, &self.place, is_written))
-            .and_then(|_| if is_ours { Ok(()) } else { Err(ownership::unowned(self.target, &place)) });
+        let standing = self.standing();
+        let found = standing
+            .must_be_alone_or_share(&place)
+            .and_then(|()| ddl::exists(self.tables, &self.place, standing))
+            .and_then(|_| standing.must_know_rows(&place, rows > 0));
         // A run that replaces the table brings its own types.
         let fits = || if self.target.mode.is_staged() { None } else { self.misfit(&self.place) };
         found.err().or_else(fits)

@@ -15,8 +15,9 @@ use super::write::Stream;
 use crate::catalog::{Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
+use crate::sink::ownership::{self, Standing};
 use crate::sink::shards::{self, Shards, Versions};
-use crate::sink::{Stored, Target, ownership};
+use crate::sink::{Stored, Target};
 
 /// What is known of a schema while streams are opened.
 struct Schema {
@@ -121,23 +122,16 @@ impl<'a> Opening<'a> {
         self.release(name, &table, target)?;
         let schema = &self.schemas[name];
         let ledger = Arc::clone(&schema.ledger);
-        let kept = schema.heads.get(&(target.pipeline.clone(), target.stream.clone()));
-        let place = format!("{}.{}", name, target.table.name);
-        ownership::check(target, &place, ownership::owners(&schema.heads)).map_err(Refusal::Stream)?;
         let first = match &self.first {
             Some(place) => First::read(self.connection, place, &target.first_key())?,
             None => First::default(),
         };
         let first_head = first.head();
+        let standing = Standing { target, heads: &schema.heads, is_of_first: first_head.is_some() };
+        let kept = standing.kept();
         let head = kept.map(|kept| kept.head).or(first_head);
         let next = ddl::next(&table);
-        let is_written = ownership::is_written(target, &schema.heads);
-        let mut facts = self.facts(target, head.as_ref(), &table, &next, is_written)?;
-        facts.is_of_another = kept.is_some_and(|kept| kept.is_of_another(target));
-        let is_ours = is_written || first_head.is_some();
-        if facts.table && !is_ours && ddl::has_rows(self.connection, &table)? {
-            return Err(Refusal::Stream(ownership::unowned(target, &place)));
-        }
+        let facts = self.facts(standing, head.as_ref(), &table, &next)?;
         let takeover = lifecycle::takeover(target, head.as_ref(), facts);
         if takeover.drops_next {
             ddl::drop_table(self.connection, &next)?;
@@ -150,7 +144,7 @@ impl<'a> Opening<'a> {
             ddl::create(self.connection, &into, &target.table, self.database.json)?;
             Arc::clone(&target.table)
         };
-        if !facts.table || facts.is_of_another {
+        if !facts.is_still_there() {
             ledger.forget(self.connection, target, false)?;
         }
         let mut shards = Shards::new();
@@ -195,29 +189,34 @@ impl<'a> Opening<'a> {
 
     /// Forgets streams of others that wrote to the table, where it is gone.
     fn release(&mut self, schema: &str, table: &Place, target: &Target) -> Result<()> {
-        if self.tables.has(table) || self.tables.has(&ddl::next(table)) {
-            return Ok(());
-        }
+        let (is_there, collects) = (self.tables.has(table), self.tables.has(&ddl::next(table)));
         let Some(Schema { ledger, heads, .. }) = self.schemas.get_mut(schema) else { return Ok(()) };
-        for gone in ownership::without_table(target, heads, |_, _| false) {
+        for gone in ownership::without_table(target, heads, is_there, |_, _| collects) {
             ledger.release(self.connection, &gone)?;
             heads.remove(&gone);
         }
         Ok(())
     }
 
+    /// What is there, of which the stream must be one that may write to it.
     fn facts(
         &self,
-        target: &Target,
+        standing: Standing<'_>,
         head: Option<&Head>,
         table: &Place,
         next: &Place,
-        is_written: bool,
     ) -> Result<Facts, Refusal> {
+        let target = standing.target;
+        let place = format!("{}.{}", table.schema, table.name);
+        standing.must_be_alone_or_share(&place).map_err(Refusal::Stream)?;
         // Also refuses to replace a table that is not ours before anything is loaded.
-        let has_table = ddl::exists(&self.tables, table, is_written).map_err(Refusal::Stream)?;
+        let has_table = ddl::exists(&self.tables, table, standing).map_err(Refusal::Stream)?;
+        if has_table && !standing.knows_rows() {
+            let has_rows = ddl::has_rows(self.connection, table)?;
+            standing.must_know_rows(&place, has_rows).map_err(Refusal::Stream)?;
+        }
         let has_next = target.mode.is_staged()
-            && ddl::exists(&self.tables, next, is_written).map_err(Refusal::Stream)?
+            && ddl::exists(&self.tables, next, standing).map_err(Refusal::Stream)?
             && evolve::keys_must_stay(&self.tables, next, target).is_ok()
             && evolve::can_fit(self.connection, &self.tables, next, &target.table, self.database.json)?;
         let is_wholly_of_run = match target.run {
@@ -230,7 +229,8 @@ impl<'a> Opening<'a> {
             }
             _ => false,
         };
-        Ok(Facts { table: has_table, is_of_another: false, next: has_next, is_wholly_of_run })
+        let is_of_another = standing.is_of_another();
+        Ok(Facts { table: has_table, is_of_another, next: has_next, is_wholly_of_run })
     }
 
     /// Makes the columns of a table that is there those that the rows need; returns them.

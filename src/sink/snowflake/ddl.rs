@@ -16,8 +16,7 @@ use super::layer::server_code;
 use super::statement::Statement;
 use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::lifecycle::Heads;
-use crate::sink::{Target, ownership};
+use crate::sink::ownership::Standing;
 
 /// The temporary stage of a session. Nobody else sees it, and Snowflake drops it
 /// with its files when the session ends.
@@ -343,14 +342,17 @@ impl Tables {
         self.columns(name).iter().any(|found| found.name == held_name(column))
     }
 
-    /// Refuses the target's table when it is there and not [ours](ownership::must_be_ours).
-    pub fn must_be_ours(&self, place: &Place, target: &Target, heads: &Heads) -> Result<()> {
-        let name = &target.table.name;
-        if !self.has(name) {
-            return Ok(());
+    /// Whether the target's table is there, which must be [ours](Standing::must_be_ours).
+    ///
+    /// # Errors
+    /// When there is a table that this program did not make.
+    pub fn exists(&self, place: &Place, standing: Standing<'_>) -> Result<bool> {
+        let name = &standing.target.table.name;
+        let is_there = self.has(name);
+        if is_there {
+            standing.must_be_ours(&place.table(name), |column| self.has_column(name, column))?;
         }
-        let is_written = ownership::is_written(target, heads);
-        ownership::must_be_ours(&place.table(name), is_written, |column| self.has_column(name, column))
+        Ok(is_there)
     }
 
     /// The columns of a table; none when there is no table.

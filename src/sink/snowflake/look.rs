@@ -9,7 +9,8 @@ use crate::batch::Extent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::Heads;
 use crate::sink::shards::{self, Shards};
-use crate::sink::{Look, Stored, Target, ownership};
+use crate::sink::ownership::{self, Standing};
+use crate::sink::{Look, Stored, Target};
 
 /// What is known of the targets; see [`crate::sink::Sink::look`].
 pub(super) async fn look(session: &dyn Warehouse, home: &Place, targets: &[Target]) -> Result<Vec<Look>> {
@@ -103,20 +104,16 @@ impl Schema {
     /// The streams without those whose table, the target's, is gone.
     fn standing(&self, target: &Target) -> Heads {
         let mut heads = self.heads.clone();
-        if !self.tables.has(&target.table.name) {
-            let collects = |pipeline: &str, stream: &str| {
-                self.tables.has(&next_of(pipeline, stream, &target.table.name))
-            };
-            let gone = ownership::without_table(target, &heads, collects);
-            heads.retain(|key, _| !gone.contains(key));
-        }
+        let table = &target.table.name;
+        let collects = |pipeline: &str, stream: &str| self.tables.has(&next_of(pipeline, stream, table));
+        let gone = ownership::without_table(target, &heads, self.tables.has(table), collects);
+        heads.retain(|key, _| !gone.contains(key));
         heads
     }
 
     async fn look(&self, session: &dyn Warehouse, home: &Place, target: &Target) -> Result<Look> {
         let Self { place, tables, .. } = self;
         let heads = &self.standing(target);
-        let kept = heads.get(&(target.pipeline.clone(), target.stream.clone()));
         // Version 1 stored its progress in the sink's schema only.
         let first = match First::existing(home, tables) {
             Some(first) if home.schema == place.schema => {
@@ -124,15 +121,16 @@ impl Schema {
             }
             _ => None,
         };
+        let standing = Standing { target, heads, is_of_first: first.is_some() };
+        let kept = standing.kept();
         let head = progress::stored(kept, first.as_ref());
         let name = place.table(&target.table.name);
         let is_there = tables.has(&target.table.name);
         let rows = if is_there { rows(session, &name, &[]).await? } else { 0 };
-        let owned = ownership::check(target, &name, ownership::owners(heads))
-            .and_then(|()| tables.must_be_ours(place, target, heads));
-        let is_ours = ownership::is_written(target, heads) || first.is_some() || rows == 0;
-        let owned =
-            owned.and_then(|()| if is_ours { Ok(()) } else { Err(ownership::unowned(target, &name)) });
+        let owned = standing
+            .must_be_alone_or_share(&name)
+            .and_then(|()| tables.exists(place, standing))
+            .and_then(|_| standing.must_know_rows(&name, rows > 0));
         // A run that replaces the table brings its own types.
         let fits = match owned {
             Ok(()) if !target.mode.is_staged() => self.must_fit(session, &target.table.name, target).await,
@@ -142,7 +140,7 @@ impl Schema {
             table: is_there,
             rows,
             obstacle: fits.err(),
-            owners: ownership::of_table(target, heads),
+            owners: standing.writers(),
             ..Look::default()
         };
         if kept.is_some() {
@@ -160,7 +158,7 @@ impl Schema {
             let text = first.as_ref().filter(is_meant).and_then(|first| first.progress.clone());
             Ok(Stored { positions: shards::positions(shards), text })
         };
-        let is_of_another = kept.is_some_and(|kept| kept.is_of_another(target));
+        let is_of_another = standing.is_of_another();
         if head.is_some() && !is_of_another {
             look.progress = stored(false).await?;
         }

@@ -17,8 +17,9 @@ use crate::catalog::Metadata;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
 use crate::sink::numbers::Numbers;
+use crate::sink::ownership::{self, Standing};
 use crate::sink::shards::{self, Shards, Versions};
-use crate::sink::{Stored, Target, ownership};
+use crate::sink::{Stored, Target};
 
 /// What is known of a schema while streams are opened.
 struct Schema {
@@ -85,24 +86,15 @@ impl<'a> Opening<'a> {
         ddl::tell_names(&target.table);
         let name = target.schema.as_ref().unwrap_or(&self.home.schema);
         let Schema { place, tables, heads } = &self.schemas[name];
-        let kept = heads.get(&(target.pipeline.clone(), target.stream.clone()));
-        ownership::check(target, &place.table(&target.table.name), ownership::owners(heads))?;
-        tables.must_be_ours(place, target, heads)?;
         let first = match &self.first {
             Some(table) => First::read(self.session, table, &target.first_key()).await?,
             None => None,
         };
+        let standing = Standing { target, heads, is_of_first: first.is_some() };
+        let kept = standing.kept();
         let stored = progress::stored(kept, first.as_ref());
         let next = next_table(target);
-        let mut facts = self.facts(target, stored.as_ref(), place, tables, &next).await?;
-        facts.is_of_another = kept.is_some_and(|kept| kept.is_of_another(target));
-        let is_ours = ownership::is_written(target, heads) || first.is_some();
-        if facts.table
-            && !is_ours
-            && look::rows(self.session, &place.table(&target.table.name), &[]).await? > 0
-        {
-            return Err(ownership::unowned(target, &place.table(&target.table.name)));
-        }
+        let facts = self.facts(standing, stored.as_ref(), place, tables, &next).await?;
         let takeover = lifecycle::takeover(target, stored.as_ref(), facts);
         // The table of a run that replaces it takes the new types when the run is finished.
         if facts.table && !takeover.staged {
@@ -141,7 +133,7 @@ impl<'a> Opening<'a> {
             self.claim_anew(&mut stream, before).await?;
         }
         // What is stored of a table that is gone is void before there is one again.
-        if (!facts.table || facts.is_of_another) && stored.is_some() {
+        if !facts.is_still_there() && stored.is_some() {
             progress::forget(self.session, place, target, false).await?;
         }
         if !facts.table {
@@ -171,11 +163,10 @@ impl<'a> Opening<'a> {
     async fn release(&mut self, target: &Target) -> Result<()> {
         let name = target.schema.as_ref().unwrap_or(&self.home.schema);
         let Some(Schema { place, tables, heads }) = self.schemas.get_mut(name) else { return Ok(()) };
-        let gone = |tables: &Tables| match tables.has(&target.table.name) {
-            true => Vec::new(),
-            false => ownership::without_table(target, heads, |pipeline, stream| {
+        let gone = |tables: &Tables| {
+            ownership::without_table(target, heads, tables.has(&target.table.name), |pipeline, stream| {
                 tables.has(&next_of(pipeline, stream, &target.table.name))
-            }),
+            })
         };
         if gone(tables).is_empty() {
             return Ok(());
@@ -190,20 +181,29 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
+    /// What is there, of which the stream must be one that may write to it.
     async fn facts(
         &self,
-        target: &Target,
+        standing: Standing<'_>,
         head: Option<&Head>,
         place: &Place,
         tables: &Tables,
         next: &str,
     ) -> Result<Facts> {
+        let target = standing.target;
+        let name = place.table(&target.table.name);
+        standing.must_be_alone_or_share(&name)?;
+        let table = tables.exists(place, standing)?;
+        if table && !standing.knows_rows() {
+            let rows = look::rows(self.session, &name, &[]).await?;
+            standing.must_know_rows(&name, rows > 0)?;
+        }
         let mut is_wholly_of_run = false;
         if let Some(run) = target.run
             && tables.has_column(&target.table.name, Metadata::Generation.column())
             && lifecycle::may_be_replaced(target, head)
         {
-            let sql = merge::is_wholly_of(&place.table(&target.table.name), run.generation);
+            let sql = merge::is_wholly_of(&name, run.generation);
             let counts = self.session.execute(Statement::new(sql)).await?;
             is_wholly_of_run = matches!(counts.first().map(Vec::as_slice),
                 Some([Some(all), Some(of_run)]) if all == of_run && all != "0");
@@ -215,8 +215,8 @@ impl<'a> Opening<'a> {
                 Err(error) if error.kind() == ErrorKind::Table => false,
                 checked => checked.map(|()| true)?,
             };
-        let table = tables.has(&target.table.name);
-        Ok(Facts { table, is_of_another: false, next: has_next, is_wholly_of_run })
+        let is_of_another = standing.is_of_another();
+        Ok(Facts { table, is_of_another, next: has_next, is_wholly_of_run })
     }
 
     /// Takes a stream over whose stored positions are void. A table beside the real one

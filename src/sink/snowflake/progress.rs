@@ -15,7 +15,8 @@ use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{Head, Heads, Kept};
 use crate::sink::shards::{Shard, Shards};
-use crate::sink::{Target, ownership};
+use crate::sink::Target;
+use crate::sink::ownership::{self, Standing};
 
 /// A row a stream.
 pub(super) const STREAMS: &str = "_TAPELINE_STREAMS";
@@ -201,7 +202,7 @@ fn of_stream(staged: bool) -> &'static str {
 /// Adds the row of a stream that has none, unless somebody else did meanwhile.
 ///
 /// # Errors
-/// As [`ownership::check`], when somebody else began to write to the table meanwhile.
+/// As [`Standing::must_be_alone_or_share`], when somebody else began to write to the table meanwhile.
 pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target) -> Result<Head> {
     let table = place.table(STREAMS);
     let shared = ownership::shares(target);
@@ -235,7 +236,8 @@ pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target)
         Some(head) => Ok(head),
         None => {
             let heads = heads(session, place).await?;
-            ownership::check(target, &place.table(&target.table.name), ownership::owners(&heads))?;
+            let standing = Standing { target, heads: &heads, is_of_first: false };
+            standing.must_be_alone_or_share(&place.table(&target.table.name))?;
             Err(conflict(&target.stream))
         }
     }
