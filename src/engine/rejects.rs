@@ -20,6 +20,8 @@ pub(super) struct Rejects {
     /// So many in a run fail the stream with the next one.
     max: u64,
     waiting: Vec<Reject>,
+    /// Bytes of their text.
+    bytes: usize,
     /// Of them, those that are covered.
     covered: usize,
     /// Those that are durable since the run began.
@@ -30,18 +32,19 @@ pub(super) struct Rejects {
 
 impl Rejects {
     pub fn new(max: u64) -> Self {
-        Self { max, waiting: Vec::new(), covered: 0, durable: 0, is_told: false }
+        Self { max, waiting: Vec::new(), bytes: 0, covered: 0, durable: 0, is_told: false }
     }
 
     /// Takes the rows without a primary key out of an arrival.
     pub fn take(&mut self, arrival: &mut Arrival, table: &Table) {
         let taken = arrival.rows.take_keyless();
         arrival.extracted_at.remove(taken.iter().map(|(keyless, _)| keyless.row));
-        self.waiting.extend(taken.into_iter().map(|(keyless, row)| Reject {
-            shard: Arc::clone(&arrival.partition),
-            reason: reason(table, keyless),
-            row: String::from_utf8_lossy(&row).into_owned(),
-        }));
+        for (keyless, row) in taken {
+            let (shard, reason) = (Arc::clone(&arrival.partition), reason(table, keyless));
+            let row = String::from_utf8_lossy(&row).into_owned();
+            self.bytes += row.len();
+            self.waiting.push(Reject { shard, reason, row });
+        }
     }
 
     /// Why the first of the run was rejected, told once.
@@ -54,7 +57,7 @@ impl Rejects {
     /// The failure of a stream of which more are rejected than may be.
     pub fn too_many(&self) -> Option<Error> {
         let count = self.durable + self.waiting.len() as u64;
-        let bytes: usize = self.waiting.iter().map(|reject| reject.row.len()).sum();
+        let bytes = self.bytes;
         let last = self.waiting.last().filter(|_| count > self.max || bytes > WAITING_BYTES_MAX)?;
         let message = match count > self.max {
             true => format!(
@@ -75,7 +78,8 @@ impl Rejects {
 
     /// Forgets those that are not covered.
     pub fn forget_uncovered(&mut self) {
-        self.waiting.truncate(self.covered);
+        let forgotten = self.waiting.drain(self.covered..);
+        self.bytes -= forgotten.map(|reject| reject.row.len()).sum::<usize>();
     }
 
     /// Those that the next commit makes durable.
@@ -86,7 +90,7 @@ impl Rejects {
     /// The commit took place. Returns how many it made durable.
     pub fn committed(&mut self) -> u64 {
         let durable = std::mem::take(&mut self.covered);
-        self.waiting.drain(..durable);
+        self.bytes -= self.waiting.drain(..durable).map(|reject| reject.row.len()).sum::<usize>();
         self.durable += durable as u64;
         durable as u64
     }
