@@ -1,6 +1,6 @@
 //! From the configuration of a sink to the sink, and from that of a stream to its target.
 
-use std::path::absolute;
+use std::path::{Path, absolute};
 use std::sync::Arc;
 
 use crate::config::pipeline::{Choice, SinkConfig};
@@ -8,17 +8,6 @@ use crate::error::Result;
 use crate::sink::duckdb::DuckDbSink;
 use crate::sink::snowflake::SnowflakeSink;
 use crate::sink::{Abilities, Sink, Target};
-
-/// Tries whether the sink takes what a run would write to it.
-///
-/// # Errors
-/// As a run that would write there.
-pub(super) async fn check(sink: &SinkConfig) -> Result<()> {
-    match sink {
-        SinkConfig::DuckDb(config) => DuckDbSink::check(config).await,
-        SinkConfig::Snowflake(config) => SnowflakeSink::connect(config).await?.check().await,
-    }
-}
 
 /// What the sink can do.
 pub(super) fn abilities(sink: &SinkConfig) -> Abilities {
@@ -48,6 +37,26 @@ pub(super) async fn peek(sink: &SinkConfig) -> Result<Box<dyn Sink>> {
         SinkConfig::DuckDb(config) => Box::new(DuckDbSink::peek(config).await?),
         SinkConfig::Snowflake(config) => Box::new(SnowflakeSink::peek(config).await?),
     })
+}
+
+/// Tries whether the sink takes what a run would write to it. A database file that was not
+/// there is gone afterwards.
+///
+/// # Errors
+/// As a run that would write there.
+pub(super) async fn try_rights(sink: &SinkConfig) -> Result<()> {
+    let new_file = match sink {
+        SinkConfig::DuckDb(config) => Some(Path::new(&config.path)).filter(|path| !path.exists()),
+        SinkConfig::Snowflake(_) => None,
+    };
+    let mut sink = connect(sink).await?;
+    let tried = sink.try_rights().await;
+    drop(sink);
+    if let Some(path) = new_file {
+        // Nothing was in it; that it stays would do no harm.
+        let _ = std::fs::remove_file(path);
+    }
+    tried
 }
 
 /// A stream of the pipeline as the sink has to hold it.

@@ -19,7 +19,7 @@ use crate::destination::{self, Destination};
 use crate::engine::CommitPolicy;
 use crate::error::{Error, Result};
 
-use super::connect::{abilities, connect};
+use super::connect::{abilities, connect, try_rights};
 use super::{protocol, signals};
 
 /// Arguments.
@@ -84,7 +84,7 @@ async fn check(config: &Path, output: &Output) -> Result<()> {
 async fn try_out(config: serde_json::Value) -> Result<()> {
     let config = DestinationConfig::from_json(config)?;
     destination::assert_able(&abilities(&config.sink))?;
-    super::connect::check(&config.sink).await
+    try_rights(&config.sink).await
 }
 
 /// Notes the catalogue's streams in `names` as soon as it is read.

@@ -317,11 +317,11 @@ pub trait Sink: Send {
         Ok(0)
     }
 
-    /// Tries whether the tables could be created, and leaves none behind.
+    /// Tries whether tables could be created in the sink's schema, and leaves none behind.
     ///
     /// # Errors
     /// What is refused.
-    async fn try_rights(&mut self, _targets: &[Target]) -> Result<()> {
+    async fn try_rights(&mut self) -> Result<()> {
         Ok(())
     }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::commands::connect::{connect, peek, place};
+use crate::commands::connect::{peek, place, try_rights};
 use crate::commands::looked::{Looked, look};
 use crate::commands::signals;
-use crate::config::pipeline::{Pipeline, SinkConfig};
+use crate::config::pipeline::Pipeline;
 use crate::error::{Error, Result};
 use crate::observe::Silent;
 use crate::outlet;
@@ -97,7 +97,7 @@ impl Trial {
         let abilities = sink.abilities();
         drop(sink);
         self.ok("sink", &place(&pipeline.sink));
-        match try_rights(pipeline, &looked).await {
+        match try_rights(&pipeline.sink).await {
             Ok(()) => self.ok("rights", "tables can be created"),
             Err(error) => self.failed("rights", error),
         }
@@ -126,21 +126,4 @@ impl Trial {
             Ok(_) => self.ok(name, &format!("the table {table} is not there yet: sync creates it")),
         }
     }
-}
-
-/// Tries to create tables. A database file that was not there is gone afterwards.
-async fn try_rights(pipeline: &Pipeline, looked: &[Looked<'_>]) -> Result<()> {
-    let new_file = match &pipeline.sink {
-        SinkConfig::DuckDb(config) => Some(Path::new(&config.path)).filter(|path| !path.exists()),
-        SinkConfig::Snowflake(_) => None,
-    };
-    let targets: Vec<_> = looked.iter().take(1).map(|looked| looked.target.clone()).collect();
-    let mut sink = connect(&pipeline.sink).await?;
-    let tried = sink.try_rights(&targets).await;
-    drop(sink);
-    if let Some(path) = new_file {
-        // Nothing was in it; that it stays would do no harm.
-        let _ = std::fs::remove_file(path);
-    }
-    tried
 }

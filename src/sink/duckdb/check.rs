@@ -1,27 +1,25 @@
 //! Whether a file takes what a run would write to it.
 
-use super::DuckDbConfig;
-use super::client::{Access, Database, execute};
+use super::client::{Database, execute};
 use super::ddl::{self, Place};
 use crate::error::Result;
 
-/// The table that is tried; it is gone again when the trial is over.
-const TABLE: &str = "_tapeline_check";
+/// The schema that is tried, beside those that people look into; it is gone again when the
+/// trial is over.
+const SCHEMA: &str = "_tapeline_check";
 
-/// Opens the file, creates the schema where it is missing, and a table that it drops
-/// again; all of it is committed, so that the disk has to take it.
+/// Creates a schema with a table and drops both again; all of it is committed, so that the
+/// disk has to take it.
 ///
 /// # Errors
 /// As a run that would write there.
-pub(super) fn check(config: &DuckDbConfig) -> Result<()> {
-    let database = Database::open(config, Access::Write)?;
+pub(super) fn try_rights(database: &Database) -> Result<()> {
     let connection = database.connect()?;
-    let place = Place::new(&database.catalog, &config.schema, TABLE);
-    let table = place.sql();
-    let what = || format!("could not create a table in the schema {}", config.schema);
+    let table = Place::new(&database.catalog, SCHEMA, "tried").sql();
+    let what = || "could not create a table".to_owned();
     execute(&connection, "BEGIN", what)?;
-    ddl::ensure_schema(&connection, &place.catalog, &place.schema)?;
+    ddl::ensure_schema(&connection, &database.catalog, SCHEMA)?;
     execute(&connection, &format!("CREATE OR REPLACE TABLE {table} AS SELECT 1 AS one"), what)?;
     execute(&connection, "COMMIT", what)?;
-    execute(&connection, &format!("DROP TABLE {table}"), what)
+    ddl::drop_schema(&connection, &database.catalog, SCHEMA)
 }

@@ -145,6 +145,12 @@ pub(super) fn ensure_schema(connection: &Connection, catalog: &str, schema: &str
     execute(connection, &sql, || format!("could not create the schema {schema}"))
 }
 
+/// Drops a schema with all that is in it.
+pub(super) fn drop_schema(connection: &Connection, catalog: &str, schema: &str) -> Result<()> {
+    let sql = format!("DROP SCHEMA IF EXISTS {}.{} CASCADE", quoted(catalog), quoted(schema));
+    execute(connection, &sql, || format!("could not drop the schema {schema}"))
+}
+
 /// Whether there is a table, which must be [ours](Standing::must_be_ours).
 ///
 /// # Errors

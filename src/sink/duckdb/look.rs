@@ -13,8 +13,8 @@ use super::progress::{First, Ledger};
 use crate::batch::Extent;
 use crate::error::{Error, Result};
 use crate::sink::lifecycle::Heads;
-use crate::sink::shards::{self, Shards};
 use crate::sink::ownership::{self, Standing};
+use crate::sink::shards::{self, Shards};
 use crate::sink::{Look, Stored, Target};
 
 /// What is known of the targets; see [`crate::sink::Sink::look`].
@@ -48,20 +48,6 @@ pub(super) fn count(database: &Database, target: &Target, parts: &[Extent]) -> R
     let is_micros = |cursor: &str| tables.ty(&place, cursor) == Some("TIMESTAMP");
     let parts = merge::within(parts, is_micros).join(" OR ");
     rows(&connection, &place, if parts.is_empty() { "true" } else { &parts })
-}
-
-/// Creates a table in each schema, and the schema where it is missing, and takes it back.
-pub(super) fn try_rights(database: &Database, targets: &[Target]) -> Result<()> {
-    let connection = database.connect()?;
-    execute(&connection, "BEGIN", || "could not begin a transaction".to_owned())?;
-    let tried = targets.iter().try_for_each(|target| {
-        let place = Place { name: "_tapeline_check".to_owned(), ..place_of(database, target) };
-        ddl::ensure_schema(&connection, &place.catalog, &place.schema)?;
-        ddl::drop_table(&connection, &place)?;
-        ddl::create(&connection, &place, &target.table, database.json)
-    });
-    let taken_back = execute(&connection, "ROLLBACK", || "could not roll back".to_owned());
-    tried.and(taken_back)
 }
 
 fn place_of(database: &Database, target: &Target) -> Place {

@@ -182,16 +182,6 @@ impl DuckDbSink {
         ABILITIES
     }
 
-    /// Tries whether the file takes what a run would write to it.
-    ///
-    /// # Errors
-    /// As a run that would write there.
-    pub async fn check(config: &DuckDbConfig) -> Result<()> {
-        let config = config.clone();
-        let work = tokio::task::spawn_blocking(move || check::check(&config));
-        work.await.map_err(|error| Error::bug("trying the database failed").caused_by(error))?
-    }
-
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.tell(command(reply)).await?;
@@ -292,9 +282,8 @@ impl Sink for DuckDbSink {
         self.ask(|reply| Command::Count { target, parts, reply }).await
     }
 
-    async fn try_rights(&mut self, targets: &[Target]) -> Result<()> {
-        let targets = targets.to_vec();
-        self.ask(|reply| Command::TryRights { targets, reply }).await
+    async fn try_rights(&mut self) -> Result<()> {
+        self.ask(|reply| Command::TryRights { reply }).await
     }
 
     async fn evolve(&mut self, stream: StreamId, table: Arc<Table>) -> Result<()> {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, oneshot};
 
 use super::DuckDbConfig;
+use super::check;
 use super::client::{Access, Database};
 use super::feed::Load;
 use super::look;
@@ -39,7 +40,6 @@ pub(super) enum Command {
         reply: Reply<u64>,
     },
     TryRights {
-        targets: Vec<Target>,
         reply: Reply<()>,
     },
     /// Answered by the next command that has a reply.
@@ -98,9 +98,7 @@ pub(super) fn run(
             Command::Count { target, parts, reply } => {
                 answer(reply, look::count(writer.database(), &target, &parts));
             }
-            Command::TryRights { targets, reply } => {
-                answer(reply, look::try_rights(writer.database(), &targets));
-            }
+            Command::TryRights { reply } => answer(reply, check::try_rights(writer.database())),
             Command::Write { stream, load, ahead } => writer.write(stream, load, ahead),
             Command::InMicros { stream, columns, ahead, reply } => {
                 answer(reply, writer.in_micros(stream, &columns, ahead));

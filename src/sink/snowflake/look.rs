@@ -1,15 +1,15 @@
 //! Looking at tables and progress without changing anything.
 
 use super::client::Warehouse;
-use super::ddl::{Lifetime, Place, Tables};
+use super::ddl::{Place, Tables};
 use super::progress::{self, First, STREAMS};
 use super::statement::Statement;
 use super::{evolve, merge, next_of, next_table};
 use crate::batch::Extent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::Heads;
-use crate::sink::shards::{self, Shards};
 use crate::sink::ownership::{self, Standing};
+use crate::sink::shards::{self, Shards};
 use crate::sink::{Look, Stored, Target};
 
 /// What is known of the targets; see [`crate::sink::Sink::look`].
@@ -54,17 +54,6 @@ pub(super) async fn rows(session: &dyn Warehouse, table: &str, parts: &[Extent])
         rows += number(&session.execute(statement).await?)?;
     }
     Ok(rows)
-}
-
-/// Creates a table in each schema and drops it again.
-pub(super) async fn try_rights(session: &dyn Warehouse, home: &Place, targets: &[Target]) -> Result<()> {
-    for target in targets {
-        let place = place_of(home, target);
-        let name = format!("_TAPELINE_CHECK_{}", uuid::Uuid::new_v4().simple());
-        place.create(session, &name, Lifetime::OneRun, &target.table).await?;
-        session.execute(Statement::new(format!("DROP TABLE {}", place.table(&name)))).await?;
-    }
-    Ok(())
 }
 
 fn place_of(home: &Place, target: &Target) -> Place {

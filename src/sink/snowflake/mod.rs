@@ -301,8 +301,8 @@ impl Sink for SnowflakeSink {
         look::count(self.session.as_ref(), &self.place, target, parts).await
     }
 
-    async fn try_rights(&mut self, targets: &[Target]) -> Result<()> {
-        look::try_rights(self.session.as_ref(), &self.place, targets).await
+    async fn try_rights(&mut self) -> Result<()> {
+        check::try_rights(self.session.as_ref(), &self.place).await
     }
 
     async fn evolve(&mut self, stream: StreamId, table: Arc<Table>) -> Result<()> {
