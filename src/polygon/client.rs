@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use backon::BackoffBuilder;
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use tokio::time::Instant;
@@ -26,7 +25,7 @@ use crate::config::source::SourceConfig;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::limit::{Limiter, Permit};
 use crate::observe::{Event, Observer};
-use crate::retry;
+use crate::retry::{self, Tries, WAITED_MAX};
 
 use encoding::Encoding;
 
@@ -36,9 +35,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// For all pieces of an answer together. A page of 50,000 bars has 6 MB.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
-/// Time that all tries of a request may wait for the server together: one that sends a
-/// byte a second is given up after its first try, one that is silent after all of them.
-const WAITED_MAX: Duration = Duration::from_secs(300);
 /// Connections kept for the next request: as many as a limit lets wait for it.
 const IDLE_MAX: usize = 16;
 /// A larger answer, decompressed, is not a page: the largest known has 20 MB.
@@ -192,20 +188,17 @@ impl Client {
         intake: &mut I,
     ) -> Result<I::Output> {
         let url = self.url(target)?;
-        let mut delays = retry::policy().build();
-        let mut tries = 0;
+        let mut tries = Tries::new(retry::policy(), self.waited_max);
         let mut hopeless = 0;
-        let mut waited = Duration::ZERO;
         let mut is_alone = false;
         loop {
-            tries += 1;
             let permit = self.permit(stream).await;
             let mut wait = Wait::default();
             let error = match self.once(&url, permit, stream, intake, &mut wait).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            waited += wait.server;
+            tries.failed(wait.server);
             let error = error.context(format_args!("GET {}", without_query(target)));
             if !error.is_retryable() {
                 return Err(error);
@@ -222,16 +215,15 @@ impl Client {
                     return Err(error);
                 }
             }
-            if waited >= self.waited_max {
+            if tries.is_over() {
                 return Err(error.hint(format!(
                     "given up after {} s of waiting for the server; check the network, and try again later",
-                    waited.as_secs()
+                    tries.waited().as_secs()
                 )));
             }
-            let Some(bound) = delays.next().filter(|_| self.is_patient(&error, tries)) else {
+            let Some(delay) = tries.delay().filter(|_| self.is_patient(&error, tries.count())) else {
                 return Err(error.or_hint(|| "it was tried several times; try again later".to_owned()));
             };
-            let delay = retry::jittered(bound);
             self.observer.event(&Event::Retry { error: &error, delay });
             tokio::time::sleep(delay).await;
         }

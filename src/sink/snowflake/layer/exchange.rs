@@ -17,8 +17,9 @@ use url::Url;
 use uuid::Uuid;
 
 use super::error;
-use super::patience::{Missed, Patience, Tries};
+use super::patience::{Missed, Patience, again, told};
 use crate::error::{Error, ErrorKind, Result};
+use crate::retry::Tries;
 
 /// A longer Retry-After than this is not waited for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
@@ -102,18 +103,18 @@ impl Wire<'_, '_> {
         let mut last: Option<StatusCode> = None;
         loop {
             let asked = Instant::now();
-            let missed = match self.once(ask, tries.count, last).await {
+            let missed = match self.once(ask, tries.count(), last).await {
                 Ok(answer) => return Ok(answer),
                 Err(missed) => missed,
             };
-            if tries.again(&missed, asked.elapsed()).await.is_none() {
+            if again(&mut tries, &missed, asked.elapsed()).await.is_none() {
                 return Err(self.give_up(&missed, &tries));
             }
             last = missed.status;
         }
     }
 
-    async fn once(&mut self, ask: &Ask, tries: u32, last: Option<StatusCode>) -> Result<Value, Missed> {
+    async fn once(&mut self, ask: &Ask, tries: usize, last: Option<StatusCode>) -> Result<Value, Missed> {
         let request = self.request(ask, tries, last);
         let patience = self.exchange.patience;
         let asked = Instant::now();
@@ -148,8 +149,8 @@ impl Wire<'_, '_> {
                 Ok(part) => return Ok(part.into()),
                 Err(missed) => missed,
             };
-            if tries.again(&missed, asked.elapsed()).await.is_none() {
-                let reason = missed.reason + &tries.told();
+            if again(&mut tries, &missed, asked.elapsed()).await.is_none() {
+                let reason = missed.reason + &told(&tries);
                 return Err(Error::new(
                     ErrorKind::SinkUnavailable,
                     format!("the storage of Snowflake's results did not give a part of one: {reason}"),
@@ -171,7 +172,7 @@ impl Wire<'_, '_> {
         patience.body(response, asked, patience.part).await
     }
 
-    fn request(&self, ask: &Ask, tries: u32, last: Option<StatusCode>) -> Request {
+    fn request(&self, ask: &Ask, tries: usize, last: Option<StatusCode>) -> Request {
         let mut url = self.exchange.url(&ask.path);
         {
             let mut query = url.query_pairs_mut();
@@ -201,7 +202,7 @@ impl Wire<'_, '_> {
 
     fn give_up(&self, missed: &Missed, tries: &Tries) -> Error {
         let host = self.exchange.host.host_str().unwrap_or_default();
-        let message = format!("no answer from Snowflake at {host}: {}{}", missed.reason, tries.told());
+        let message = format!("no answer from Snowflake at {host}: {}{}", missed.reason, told(tries));
         match missed.status {
             Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Error::new(ErrorKind::Sink, message)
                 .hint("check `account` (or `host`): there is no such account at this address"),

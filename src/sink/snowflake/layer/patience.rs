@@ -6,14 +6,13 @@ use std::future::Future;
 use std::io::Read;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use flate2::read::MultiGzDecoder;
 use reqwest::header::CONTENT_ENCODING;
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::exchange::root_cause;
-use crate::retry;
+use crate::retry::{Tries, WAITED_MAX};
 
 /// Until an answer begins, and between two pieces of it. Snowflake answers after 45
 /// seconds at the latest, if only to say "not yet".
@@ -24,8 +23,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(300);
 const PART_MAX: Duration = Duration::from_secs(3600);
 /// Bytes a second that a body must have brought on average once [`READ_MAX`] is over.
 const RATE_MIN: u64 = 1 << 10;
-/// Time that all tries of a request may wait for the server together.
-const WAITED_MAX: Duration = Duration::from_secs(300);
 /// Bytes a second at which a file goes to a stage, beside [`READ_MAX`]: a slower line
 /// could not follow the source anyway.
 const UPLOAD_RATE_MIN: u64 = 32 << 10;
@@ -163,43 +160,24 @@ fn slow(bytes: usize, waited: Duration) -> String {
     format!("the answer came too slowly: {bytes} bytes in {} s", waited.as_secs())
 }
 
-/// The tries of one request.
-pub(super) struct Tries {
-    delays: ExponentialBackoff,
-    pub count: u32,
-    waited: Duration,
-    waited_max: Duration,
+/// Waits until the time for another try, after one that waited for so long. None when there is
+/// no other.
+pub(super) async fn again(tries: &mut Tries, missed: &Missed, waited: Duration) -> Option<()> {
+    tries.failed(waited);
+    if !missed.again {
+        return None;
+    }
+    let drawn = tries.delay()?;
+    let delay = missed.wait.unwrap_or(drawn);
+    tracing::debug!(reason = missed.reason, ?delay, "snowflake request again");
+    tokio::time::sleep(delay).await;
+    Some(())
 }
 
-impl Tries {
-    pub fn new(retries: ExponentialBuilder, waited_max: Duration) -> Self {
-        Self { delays: retries.build(), count: 0, waited: Duration::ZERO, waited_max }
-    }
-
-    /// Waits until the time for another try, after one that waited for so long. None
-    /// when there is no other.
-    pub async fn again(&mut self, missed: &Missed, waited: Duration) -> Option<()> {
-        self.count += 1;
-        self.waited += waited;
-        if !missed.again || self.is_over() {
-            return None;
-        }
-        let bound = self.delays.next()?;
-        let delay = missed.wait.unwrap_or_else(|| retry::jittered(bound));
-        tracing::debug!(reason = missed.reason, ?delay, "snowflake request again");
-        tokio::time::sleep(delay).await;
-        Some(())
-    }
-
-    fn is_over(&self) -> bool {
-        self.waited >= self.waited_max
-    }
-
-    /// What was tried, to put behind the reason of the last failure.
-    pub fn told(&self) -> String {
-        let times = (self.count > 1).then(|| format!("{} tries", self.count));
-        let waited = self.is_over().then(|| format!("given up after {} s of waiting", self.waited.as_secs()));
-        let told: Vec<String> = times.into_iter().chain(waited).collect();
-        if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
-    }
+/// What was tried, to put behind the reason of the last failure.
+pub(super) fn told(tries: &Tries) -> String {
+    let times = (tries.count() > 1).then(|| format!("{} tries", tries.count()));
+    let waited = tries.is_over().then(|| format!("given up after {} s of waiting", tries.waited().as_secs()));
+    let told: Vec<String> = times.into_iter().chain(waited).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
 }

@@ -18,8 +18,9 @@ use tokio::time::Instant;
 use super::Upload;
 use super::encryption::{Envelope, Material};
 use super::exchange::root_cause;
-use super::patience::{Missed, Patience, Tries};
+use super::patience::{Missed, Patience, again, told};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::retry::Tries;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Tries at one place after the first. A new place is asked for then.
@@ -107,8 +108,8 @@ impl Uploader {
                 Ok(response) => Missed::status(response.status()),
                 Err(error) => Missed::below_http(root_cause(&error)),
             };
-            if tries.again(&missed, asked.elapsed()).await.is_none() {
-                return Err(refused(&(missed.reason + &tries.told())));
+            if again(&mut tries, &missed, asked.elapsed()).await.is_none() {
+                return Err(refused(&(missed.reason + &told(&tries))));
             }
         }
     }
