@@ -26,7 +26,7 @@ use tapeline::batch::{Batch, Bound, Extent, ExtractedAt, Rows};
 use tapeline::catalog::{Column, ColumnType, Metadata, Table, Width};
 use tapeline::error::ErrorKind;
 use tapeline::sink::snowflake::{SnowflakeConfig, SnowflakeSink};
-use tapeline::sink::{OneStream, Sink, StreamId, Target, WriteMode};
+use tapeline::sink::{Shardless, Sink, StreamId, Target, WriteMode};
 
 const PASSWORD: &str = "hunter2-hunter2";
 

@@ -2,8 +2,6 @@
 
 use super::*;
 
-use tapeline::sink::{Move, Portion};
-
 const STREAMS: [&str; 2] = ["trades", "quotes"];
 
 /// Streams that list what each transaction brought.
@@ -31,18 +29,14 @@ async fn all_seen(sink: &SnowflakeSink, schema: &str) -> Vec<String> {
 }
 
 async fn opened(sink: &mut SnowflakeSink, schema: &str, targets: &[Target]) -> Vec<StreamId> {
-    let opened = sink.open(targets).await.unwrap();
+    let streams = sink.open_all(targets).await.unwrap();
     let columns = "STREAM VARCHAR, ID NUMBER(38,0), PRICE NUMBER(38,1)";
     sink.query(&format!("CREATE TABLE IF NOT EXISTS {} ({columns})", seen(schema))).await.unwrap();
-    opened.into_iter().map(|opened| opened.unwrap().id).collect()
+    streams
 }
 
 async fn commit_all(sink: &mut SnowflakeSink, streams: &[StreamId]) -> Vec<StreamId> {
-    let text = String::new;
-    let moves = || vec![Move { shard: "".into(), position: Some("p".to_owned()) }];
-    let portion = |stream: &StreamId| Portion::new(*stream, moves(), &text);
-    let portions: Vec<Portion<'_>> = streams.iter().map(portion).collect();
-    let refused = sink.commit(&portions).await.unwrap_or_else(|error| panic!("{}", error.report()));
+    let refused = sink.commit_all(streams, "p").await.unwrap_or_else(|error| panic!("{}", error.report()));
     refused.into_iter().map(|(stream, _)| stream).collect()
 }
 

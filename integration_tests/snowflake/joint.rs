@@ -4,7 +4,6 @@ use super::cut::{cut_everywhere, sink_to_cut};
 use super::*;
 
 use tapeline::error::Error;
-use tapeline::sink::{Move, Portion};
 
 const STREAMS: [&str; 2] = ["trades", "quotes"];
 
@@ -23,8 +22,7 @@ fn targets() -> [Target; 2] {
 }
 
 async fn opened(sink: &mut SnowflakeSink) -> Vec<StreamId> {
-    let opened = sink.open(&targets()).await.unwrap();
-    opened.into_iter().map(|opened| opened.unwrap().id).collect()
+    sink.open_all(&targets()).await.unwrap()
 }
 
 async fn commit_all(
@@ -32,11 +30,7 @@ async fn commit_all(
     streams: &[StreamId],
     progress: &str,
 ) -> Vec<(StreamId, Error)> {
-    let text = String::new;
-    let moves = || vec![Move { shard: "".into(), position: Some(progress.to_owned()) }];
-    let portion = |stream: &StreamId| Portion::new(*stream, moves(), &text);
-    let portions: Vec<Portion<'_>> = streams.iter().map(portion).collect();
-    sink.commit(&portions).await.unwrap_or_else(|error| panic!("{}", error.report()))
+    sink.commit_all(streams, progress).await.unwrap_or_else(|error| panic!("{}", error.report()))
 }
 
 /// Digits after the point of the prices of a table.
@@ -189,8 +183,7 @@ async fn a_stream_that_was_overtaken_is_not_ended_and_the_others_are() {
     let schema = schema();
     let mut sink = connect(&schema).await;
     let targets = STREAMS.map(|name| named(name, WriteMode::Overwrite));
-    let opened = sink.open(&targets).await.unwrap();
-    let streams: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+    let streams = sink.open_all(&targets).await.unwrap();
     for stream in &streams {
         write(&mut sink, *stream, &[row("A", 1, "1")]).await;
     }
@@ -217,8 +210,7 @@ async fn a_stream_with_a_key_that_does_not_fit_leaves_the_others_alone() {
         let mut sink = connect(&schema).await;
         let mut targets = targets();
         Arc::make_mut(&mut targets[0].table).key = vec!["price".to_owned()];
-        let opened = sink.open(&targets).await.unwrap();
-        let streams: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let streams = sink.open_all(&targets).await.unwrap();
         write(&mut sink, streams[0], &[row("A", 1, "12345678901234567890")]).await;
         commit(&mut sink, streams[0], &[], "p1").await;
         write(&mut sink, streams[0], &[row("A", 2, FINE), row("A", 3, "1")]).await;
@@ -251,8 +243,7 @@ async fn streams_that_the_server_refuses_leave_the_others_alone() {
         let schema = schema();
         let mut sink = connect(&schema).await;
         let targets = names.map(|name| named(name, WriteMode::AppendDedup));
-        let opened = sink.open(&targets).await.unwrap();
-        let streams: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let streams = sink.open_all(&targets).await.unwrap();
         for stream in &streams {
             write(&mut sink, *stream, &[row("A", 1, "1")]).await;
         }

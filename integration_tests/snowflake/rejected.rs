@@ -4,7 +4,7 @@ use super::cut::{cut_everywhere, sink_to_cut};
 use super::*;
 
 use tapeline::batch::Reject;
-use tapeline::sink::{Move, Portion, REJECTED_MAX_MAX};
+use tapeline::sink::REJECTED_MAX_MAX;
 
 fn reject(shard: &str, row: &str) -> Reject {
     Reject { shard: shard.into(), reason: "no `id`".to_owned(), row: row.to_owned() }
@@ -16,13 +16,8 @@ async fn commit_rejecting(
     streams: &[(StreamId, &[Reject])],
     progress: &str,
 ) -> Vec<StreamId> {
-    let text = String::new;
-    let moves = || vec![Move { shard: "".into(), position: Some(progress.to_owned()) }];
-    let portions: Vec<Portion<'_>> = streams
-        .iter()
-        .map(|(stream, rejected)| Portion { rejected, ..Portion::new(*stream, moves(), &text) })
-        .collect();
-    let refused = sink.commit(&portions).await.unwrap_or_else(|error| panic!("{}", error.report()));
+    let refused =
+        sink.commit_rejecting(streams, progress).await.unwrap_or_else(|error| panic!("{}", error.report()));
     refused.into_iter().map(|(stream, _)| stream).collect()
 }
 
@@ -77,8 +72,7 @@ async fn they_go_with_the_stream_that_is_refused() {
         let schema = schema();
         let mut sink = connect(&schema).await;
         let targets = ["trades", "quotes"].map(|name| named(name, WriteMode::AppendDedup));
-        let opened = sink.open(&targets).await.unwrap();
-        let streams: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let streams = sink.open_all(&targets).await.unwrap();
         let mut other = connect(&schema).await;
         other.open_one(&targets[overtaken]).await.unwrap();
         for stream in &streams {

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::observe::{self, Silent};
 use crate::sink::abilities::tests::ALL;
 use crate::sink::memory::Memory;
-use crate::sink::{Abilities, Durability, Joins};
+use crate::sink::{Abilities, Durability, Joins, Shardless};
 use crate::source::scripted::{Script, Scripted, failing, slice, whole};
 use crate::source::{AHEAD_BYTES_MAX, Estimate, Page, Pages, Plan, Slice};
 

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub use crate::mode::WriteMode;
 pub use abilities::{Abilities, Durability, Joins, refuse};
 pub use look::{Look, WrittenBy};
-pub use one::OneStream;
+pub use shardless::Shardless;
 
 pub(crate) mod abilities;
 pub mod columns;
@@ -33,9 +33,9 @@ pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod model;
 pub mod numbers;
-mod one;
 mod ownership;
 mod quarantine;
+mod shardless;
 mod shards;
 pub mod snowflake;
 

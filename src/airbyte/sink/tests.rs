@@ -9,7 +9,7 @@ use crate::airbyte::output::tests::Captured;
 use crate::airbyte::stdout::Lines;
 use crate::batch::{Cause, Rows};
 use crate::catalog::{Stream, streams};
-use crate::sink::OneStream;
+use crate::sink::Shardless;
 use crate::sink::WriteMode;
 
 fn bars() -> Stream {

@@ -11,8 +11,7 @@ fn learned(name: &str) -> Event {
 async fn taken(events: Vec<(usize, Event)>, sink: &mut Memory) -> Report {
     let targets = [TRADES, NEWS].map(|name| job(name, WriteMode::Append).target);
     let targets = [Target { grows: true, ..targets[0].clone() }, targets[1].clone()];
-    let opened = sink.open(&targets).await.unwrap();
-    let ids = opened.into_iter().map(|opened| opened.unwrap().id);
+    let ids = sink.open_all(&targets).await.unwrap().into_iter();
     let streams: Vec<_> =
         ids.zip(&targets).map(|(id, target)| (id, target.stream.as_str(), target)).collect();
     let (_keep, stop) = watch::channel(false);

@@ -148,8 +148,7 @@ proptest! {
         let report = runtime.block_on(async {
             let targets: Vec<Target> =
                 MODELLED.iter().map(|name| Target { rejected_max: max as u64, grows: true, ..job(name, WriteMode::AppendDedup).target }).collect();
-            let opened = sink.open(&targets).await.unwrap();
-            let ids = opened.into_iter().map(|opened| opened.unwrap().id);
+            let ids = sink.open_all(&targets).await.unwrap().into_iter();
             let streams: Vec<_> =
                 ids.zip(&targets).map(|(id, target)| (id, target.stream.as_str(), target)).collect();
             let (_keep, stop) = watch::channel(false);

@@ -9,7 +9,7 @@ use super::*;
 use crate::batch::{ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::sink::quarantine::tests::reject;
-use crate::sink::{OneStream, Portion};
+use crate::sink::{Portion, Shardless};
 
 /// What a statement is answered with, if it is not as usual.
 type Rule = Box<dyn Fn(&str) -> Option<Result<Answer>> + Send + Sync>;

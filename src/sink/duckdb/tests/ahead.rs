@@ -49,8 +49,7 @@ async fn opened(sink: &mut DuckDbSink, table: &Arc<Table>) -> Vec<StreamId> {
     };
     let mut targets = STREAMS.map(of).to_vec();
     targets.push(target(&bars(), WriteMode::AppendDedup));
-    let opened = sink.open(&targets).await.unwrap();
-    opened.into_iter().map(|opened| opened.unwrap().id).collect()
+    sink.open_all(&targets).await.unwrap()
 }
 
 async fn add(sink: &mut DuckDbSink, stream: StreamId, table: &Arc<Table>, rows: &[String], ahead: bool) {

@@ -124,8 +124,7 @@ async fn check(file: &File, all: &[Writes; 2], refusals: &[bool]) {
     let commits = all.iter().map(|writes| writes.commits.len()).max().unwrap();
     for (commit, is_refused) in refusals.iter().enumerate().take(commits) {
         let mut sink = file.sink().await;
-        let opened = sink.open(&targets).await.unwrap();
-        let streams: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let streams = sink.open_all(&targets).await.unwrap();
         all[0].write(&mut sink, streams[0], &tables[0], commit).await;
         if *is_refused {
             let broken = r#"{"ticker":"C","additional_properties":["\ud83d"]}"#.to_owned();

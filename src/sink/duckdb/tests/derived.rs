@@ -46,8 +46,7 @@ fn derived(stream: &str, mode: WriteMode) -> Target {
 }
 
 async fn opened(sink: &mut DuckDbSink, targets: &[Target]) -> Vec<StreamId> {
-    let opened = sink.open(targets).await.unwrap();
-    opened.into_iter().map(|opened| opened.unwrap().id).collect()
+    sink.open_all(targets).await.unwrap()
 }
 
 /// A row; a delete where it has no number.

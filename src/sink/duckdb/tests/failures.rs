@@ -3,7 +3,6 @@ use std::fs;
 use super::*;
 use crate::batch::Unit;
 use crate::error::ErrorKind;
-use crate::sink::{Move, Portion};
 
 async fn message(path: &str, kind: ErrorKind) -> String {
     let error = refused(DuckDbSink::connect(&DuckDbConfig::of(path)).await);
@@ -140,8 +139,7 @@ async fn a_refused_stream_leaves_the_others_their_rows() {
         let tables = ["a", "b", "c"].map(named);
         let mut sink = file.sink().await;
         let targets = tables.each_ref().map(|table| target(table, WriteMode::AppendDedup));
-        let opened = sink.open(&targets).await.unwrap();
-        let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let ids = sink.open_all(&targets).await.unwrap();
         for (id, table) in ids.iter().zip(&tables) {
             write(&mut sink, *id, table, &[bar("A", 1, 1), bar("A", 2, 1)]).await;
             if ahead {
@@ -150,10 +148,7 @@ async fn a_refused_stream_leaves_the_others_their_rows() {
         }
         sink.write(ids[1], Batch { ahead, ..batch(&tables[1], &[broken()]) }).await.unwrap();
         write(&mut sink, ids[2], &tables[2], &[bar("A", 2, 2)]).await;
-        let text = String::new;
-        let moves = || vec![Move { shard: "".into(), position: Some("1".to_owned()) }];
-        let portions: Vec<Portion<'_>> = ids.iter().map(|id| Portion::new(*id, moves(), &text)).collect();
-        let refused = sink.commit(&portions).await.unwrap();
+        let refused = commit_all(&mut sink, &ids, "1").await;
         let told: Vec<_> = refused.iter().map(|(id, error)| (*id, error.stream())).collect();
         assert_eq!(told, [(ids[1], Some("b"))]);
         drop(sink);
@@ -175,8 +170,7 @@ async fn a_stream_with_a_key_that_does_not_fit_leaves_the_others_their_rows() {
         let other = Arc::new(Table { name: "other".to_owned(), ..(*table).clone() });
         let mut sink = file.sink().await;
         let targets = [target(&table, WriteMode::AppendDedup), target(&other, WriteMode::AppendDedup)];
-        let opened = sink.open(&targets).await.unwrap();
-        let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let ids = sink.open_all(&targets).await.unwrap();
         let of = |time: &str| format!(r#"{{"ticker":"A","timestamp":"{time}","v":1}}"#);
         write(&mut sink, ids[0], &table, &[of("2024-06-28T00:00:00.000000001Z")]).await;
         commit(&mut sink, ids[0], "1").await;
@@ -212,8 +206,7 @@ async fn a_stream_that_was_overtaken_leaves_the_others_alone() {
         let modes = [WriteMode::Append, WriteMode::AppendDedup];
         let targets = [0, 1].map(|index| target(&tables[index], modes[index]));
         let mut sink = file.sink().await;
-        let opened = sink.open(&targets).await.unwrap();
-        let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let ids = sink.open_all(&targets).await.unwrap();
         for (id, table) in ids.iter().zip(&tables) {
             write(&mut sink, *id, table, &[bar("A", 1, 1)]).await;
         }
@@ -253,8 +246,7 @@ async fn a_stream_that_was_overtaken_is_not_ended_and_the_others_are() {
     let tables = ["a", "b"].map(|name| Arc::new(Table { name: name.to_owned(), ..(*bars()).clone() }));
     let targets = tables.each_ref().map(|table| target(table, WriteMode::Overwrite));
     let mut sink = file.sink().await;
-    let opened = sink.open(&targets).await.unwrap();
-    let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+    let ids = sink.open_all(&targets).await.unwrap();
     for (id, table) in ids.iter().zip(&tables) {
         write(&mut sink, *id, table, &[bar("A", 1, 1)]).await;
     }

@@ -157,8 +157,7 @@ async fn a_column_that_is_another_one_is_refused() {
         let mut sink = file.sink().await;
         let other = Arc::new(Table { name: "other".to_owned(), ..(*bars()).clone() });
         let targets = [growing(&narrow(), WriteMode::AppendDedup), target(&other, WriteMode::Append)];
-        let opened = sink.open(&targets).await.unwrap();
-        let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let ids = sink.open_all(&targets).await.unwrap();
         if ahead {
             add(&mut sink, ids[0], &narrow(), &[SECOND], true).await;
         }
@@ -188,8 +187,7 @@ async fn another_stream_of_the_table_goes_on_without_the_column() {
             shared: true,
             ..growing(&narrow(), WriteMode::AppendDedup)
         };
-        let opened = sink.open(&[of("first"), of("second")]).await.unwrap();
-        let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let ids = sink.open_all(&[of("first"), of("second")]).await.unwrap();
         add(&mut sink, ids[1], &narrow(), &[FIRST], true).await;
         if own {
             add(&mut sink, ids[0], &narrow(), &[r#"{"k":7,"a":7}"#], true).await;

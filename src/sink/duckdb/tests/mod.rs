@@ -28,7 +28,7 @@ use super::{DuckDbConfig, DuckDbSink};
 use crate::batch::{Batch, Cause, ExtractedAt, Rows};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Metadata, Table, Width};
 use crate::error::{Error, Result};
-use crate::sink::{Move, OneStream, Portion, Sink, StreamId, Target, WriteMode};
+use crate::sink::{Shardless, Sink, StreamId, Target, WriteMode};
 
 /// As wide as all numbers were before columns had widths of their own.
 const DECIMAL: ColumnType = ColumnType::Decimal(Width::new(38, 18));
@@ -147,11 +147,7 @@ async fn commit(sink: &mut DuckDbSink, stream: StreamId, progress: &str) {
 
 /// Commits several streams with the same progress; returns those that were refused.
 async fn commit_all(sink: &mut DuckDbSink, streams: &[StreamId], progress: &str) -> Vec<(StreamId, Error)> {
-    let text = String::new;
-    let moves = || vec![Move { shard: "".into(), position: Some(progress.to_owned()) }];
-    let portion = |stream: &StreamId| Portion::new(*stream, moves(), &text);
-    let portions: Vec<Portion<'_>> = streams.iter().map(portion).collect();
-    sink.commit(&portions).await.expect("the commit succeeds")
+    sink.commit_all(streams, progress).await.expect("the commit succeeds")
 }
 
 /// One sink's life: opens, writes each batch, commits once, finishes, closes.

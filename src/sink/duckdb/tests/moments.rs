@@ -5,7 +5,6 @@ use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::batch::{Bound, Extent};
-use crate::sink::{Move, Portion};
 
 fn contracts() -> Arc<Table> {
     Arc::new(Table {
@@ -34,12 +33,8 @@ const TYPE: &str = "SELECT data_type, comment FROM duckdb_columns() WHERE table_
 
 const FOREVER: &str = "9999-12-31T23:59:59.999999Z";
 
-async fn commit_all(sink: &mut DuckDbSink, streams: &[StreamId]) -> Vec<StreamId> {
-    let text = || "1".to_owned();
-    let moves = || vec![Move { shard: Arc::from(""), position: Some("1".to_owned()) }];
-    let portions = streams.iter().map(|id| Portion::new(*id, moves(), &text));
-    let refused = sink.commit(&portions.collect::<Vec<_>>()).await.unwrap();
-    refused.into_iter().map(|(id, _)| id).collect()
+async fn refused_of(sink: &mut DuckDbSink, streams: &[StreamId]) -> Vec<StreamId> {
+    commit_all(sink, streams, "1").await.into_iter().map(|(id, _)| id).collect()
 }
 
 #[tokio::test]
@@ -177,8 +172,7 @@ async fn a_change_that_another_stream_took_with_it_is_made_again() {
         let (file, table) = (File::new(), contracts());
         let mut sink = file.sink().await;
         let targets = [target(&table, WriteMode::AppendDedup), target(&bars(), WriteMode::AppendDedup)];
-        let opened = sink.open(&targets).await.unwrap();
-        let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let ids = sink.open_all(&targets).await.unwrap();
         sink.write(ids[0], Batch { ahead, ..batch(&table, &rows(&[(1, FOREVER)])) }).await.unwrap();
         // No canonical row has half of a pair; DuckDB refuses it.
         let broken = r#"{"ticker":"C","additional_properties":["\ud83d"]}"#.to_owned();
@@ -187,7 +181,7 @@ async fn a_change_that_another_stream_took_with_it_is_made_again() {
         sink.write(ids[0], Batch { ahead, ..batch(&table, &rows(&[(2, "2024-06-28T13:30:00Z")])) })
             .await
             .unwrap();
-        assert_eq!(commit_all(&mut sink, &ids).await, [ids[1]]);
+        assert_eq!(refused_of(&mut sink, &ids).await, [ids[1]]);
         write(&mut sink, ids[0], &table, &rows(&[(3, FOREVER)])).await;
         sink.rollback(ids[0]).await.unwrap();
         write(&mut sink, ids[0], &table, &rows(&[(3, "2024-06-28T13:30:00.5Z")])).await;
@@ -218,7 +212,7 @@ async fn streams_of_one_table_have_the_same_kind_of_column() {
         &rows(&[(2, "2024-06-28T13:30:00.1234567Z"), (1, "9999-12-31T00:00:00Z")]),
     )
     .await;
-    assert!(commit_all(&mut sink, &[first, second]).await.is_empty());
+    assert!(refused_of(&mut sink, &[first, second]).await.is_empty());
     drop(sink);
     assert_eq!(file.rows(TYPE), ["TIMESTAMP|It's until."]);
     assert_eq!(file.rows(STORED), ["1|9999-12-31 00:00:00", "2|2024-06-28 13:30:00.123456"]);
@@ -238,7 +232,7 @@ async fn a_column_whose_nanoseconds_are_being_replaced_keeps_its_type() {
         for times in [&rows(&[(1, "2024-06-28T13:30:00Z")]), &rows(&[(2, FOREVER)])] {
             sink.write(stream, Batch { ahead: is_ahead, ..batch(&table, times) }).await.unwrap();
         }
-        assert!(commit_all(&mut sink, &[stream]).await.is_empty());
+        assert!(refused_of(&mut sink, &[stream]).await.is_empty());
         drop(sink);
         assert_eq!(file.rows(STORED), ["1|2024-06-28 13:30:00", "2|NULL"]);
         assert_eq!(file.rows(NOTED).len(), 1);

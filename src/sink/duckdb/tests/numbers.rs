@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::sink::numbers::Numbers;
-use crate::sink::{Move, Portion};
 
 fn of_numbers(name: &str) -> Arc<Table> {
     Arc::new(Table {
@@ -78,8 +77,7 @@ async fn room_that_another_stream_took_with_it_is_made_again() {
         let other = Arc::new(other);
         let mut sink = file.sink().await;
         let targets = [target(&table, WriteMode::AppendDedup), target(&other, WriteMode::AppendDedup)];
-        let opened = sink.open(&targets).await.unwrap();
-        let ids: Vec<StreamId> = opened.into_iter().map(|opened| opened.unwrap().id).collect();
+        let ids = sink.open_all(&targets).await.unwrap();
         let wide = rows(&[(1, "12345678901"), (2, "0.00000000000025")]);
         sink.write(ids[0], Batch { ahead, ..batch(&table, &wide) }).await.unwrap();
         // No canonical row has half of a pair; DuckDB refuses it.
@@ -87,10 +85,7 @@ async fn room_that_another_stream_took_with_it_is_made_again() {
         write(&mut sink, ids[1], &other, &[broken]).await;
         write(&mut sink, ids[1], &other, &[bar("C", 1, 1)]).await;
         sink.write(ids[0], Batch { ahead, ..batch(&table, &rows(&[(3, "0.5")])) }).await.unwrap();
-        let text = || "1".to_owned();
-        let moves = || vec![Move { shard: Arc::from(""), position: Some("1".to_owned()) }];
-        let portions = ids.iter().map(|id| Portion::new(*id, moves(), &text));
-        let refused = sink.commit(&portions.collect::<Vec<_>>()).await.unwrap();
+        let refused = commit_all(&mut sink, &ids, "1").await;
         assert_eq!(refused.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [ids[1]]);
         // What was committed stays wide, and the next rows go there.
         write(&mut sink, ids[0], &table, &rows(&[(4, "99999999999")])).await;
@@ -149,10 +144,7 @@ async fn streams_of_one_table_do_not_narrow_each_others_columns() {
     let (second, _) = sink.open_one(&of("second")).await.unwrap();
     write(&mut sink, first, &table, &rows(&[(1, "0.00000000000025")])).await;
     write(&mut sink, second, &table, &rows(&[(2, "12345678901")])).await;
-    let text = || "1".to_owned();
-    let moves = || vec![Move { shard: Arc::from(""), position: Some("1".to_owned()) }];
-    let portions = [first, second].map(|id| Portion::new(id, moves(), &text));
-    assert!(sink.commit(&portions).await.unwrap().is_empty());
+    assert!(commit_all(&mut sink, &[first, second], "1").await.is_empty());
     drop(sink);
     assert_eq!(file.rows(TYPE), ["DECIMAL(25,14)|It's v."]);
     assert_eq!(file.rows(STORED), ["1|0.00000000000025", "2|12345678901.00000000000000"]);

@@ -17,13 +17,7 @@ async fn commit_rejecting(
     streams: &[(StreamId, &[Reject])],
     progress: &str,
 ) -> Vec<StreamId> {
-    let text = String::new;
-    let moves = || vec![Move { shard: "".into(), position: Some(progress.to_owned()) }];
-    let portions: Vec<Portion<'_>> = streams
-        .iter()
-        .map(|(stream, rejected)| Portion { rejected, ..Portion::new(*stream, moves(), &text) })
-        .collect();
-    let refused = sink.commit(&portions).await.expect("the commit succeeds");
+    let refused = sink.commit_rejecting(streams, progress).await.expect("the commit succeeds");
     refused.into_iter().map(|(stream, _)| stream).collect()
 }
 
@@ -33,8 +27,7 @@ fn named(name: &str) -> Arc<Table> {
 
 async fn opened(sink: &mut DuckDbSink, tables: &[Arc<Table>]) -> Vec<StreamId> {
     let targets: Vec<Target> = tables.iter().map(|table| target(table, WriteMode::AppendDedup)).collect();
-    let opened = sink.open(&targets).await.expect("the sink opens streams");
-    opened.into_iter().map(|opened| opened.expect("the stream opens").id).collect()
+    sink.open_all(&targets).await.expect("the streams open")
 }
 
 /// Whatever a text has in it; and what comes again is there once.
