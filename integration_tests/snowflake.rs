@@ -71,9 +71,9 @@ fn column(name: &str, ty: ColumnType) -> Column {
 }
 
 fn table() -> Table {
-    Table {
-        name: "trades".to_owned(),
-        columns: vec![
+    Table::new(
+        "trades",
+        vec![
             column("ticker", ColumnType::Text),
             column("id", ColumnType::Integer),
             column("price", ColumnType::Decimal(Width::new(38, 18))),
@@ -82,11 +82,8 @@ fn table() -> Table {
             column("open", ColumnType::Boolean),
             column("additional_properties", ColumnType::Json),
         ],
-        key: vec!["ticker".to_owned(), "id".to_owned()],
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    }
+        &["ticker", "id"],
+    )
 }
 
 fn target(mode: WriteMode) -> Target {

@@ -15,16 +15,16 @@ use model::{Held, Row};
 /// `k`, which is the key, `at` and `n`.
 fn keyed(version: Option<&str>) -> Arc<Table> {
     Arc::new(Table {
-        name: "trades".to_owned(),
-        columns: vec![
-            column("k", ColumnType::Integer),
-            column("at", ColumnType::Timestamp),
-            column("n", ColumnType::Integer),
-        ],
-        key: vec!["k".to_owned()],
-        cursor: None,
         version: version.map(str::to_owned),
-        metadata: Metadata::ALL.to_vec(),
+        ..Table::new(
+            "trades",
+            vec![
+                column("k", ColumnType::Integer),
+                column("at", ColumnType::Timestamp),
+                column("n", ColumnType::Integer),
+            ],
+            &["k"],
+        )
     })
 }
 

@@ -6,18 +6,15 @@ use tapeline::sink::Run;
 
 /// `id` and `v` of this type, under this name.
 pub(super) fn table_of(name: &str, ty: ColumnType) -> Arc<Table> {
-    Arc::new(Table {
-        name: "trades".to_owned(),
-        columns: vec![
+    Arc::new(Table::new(
+        "trades",
+        vec![
             column("id", ColumnType::Integer),
             column(name, ty),
             column("additional_properties", ColumnType::Json),
         ],
-        key: vec!["id".to_owned()],
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    })
+        &["id"],
+    ))
 }
 
 fn target_of(ty: ColumnType, mode: WriteMode) -> Target {

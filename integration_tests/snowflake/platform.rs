@@ -223,15 +223,8 @@ fn awkward() -> (Arc<Table>, String, Vec<Option<String>>) {
     columns.extend(
         AWKWARD.iter().map(|(name, _)| column(&format!("{name} N"), ColumnType::Decimal(Width::new(38, 0)))),
     );
-    let key = vec![AWKWARD[0].0.to_owned(), format!("{} N", AWKWARD[3].0)];
-    let table = Arc::new(Table {
-        name: "Awk\"ward täble".to_owned(),
-        columns,
-        key,
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    });
+    let key = [AWKWARD[0].0, &format!("{} N", AWKWARD[3].0)];
+    let table = Arc::new(Table::new("Awk\"ward täble", columns, &key));
     let number = |value: &str| serde_json::Value::from(value.parse::<i64>().unwrap());
     let strings = texts.iter().map(|(name, value)| ((*name).to_owned(), serde_json::Value::from(*value)));
     let numbers = AWKWARD.iter().map(|(name, value)| (format!("{name} N"), number(value)));

@@ -68,6 +68,18 @@ pub enum ColumnType {
 }
 
 impl Table {
+    /// A table of these columns and all of those about its rows, with no order among them.
+    pub fn new(name: &str, columns: Vec<Column>, key: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            columns,
+            key: key.iter().map(|column| (*column).to_owned()).collect(),
+            cursor: None,
+            version: None,
+            metadata: Metadata::ALL.to_vec(),
+        }
+    }
+
     pub(super) fn of(spec: &StreamSpec, name: &str) -> Self {
         let mut columns: Vec<Column> = spec.derived.iter().map(derived_column).collect();
         for field in spec.fields {
@@ -85,14 +97,7 @@ impl Table {
             ty: ColumnType::Json,
             doc: "Fields that the catalogue does not know, and values that did not fit their column, by the API's names.".to_owned(),
         });
-        Self {
-            name: name.to_owned(),
-            columns,
-            key: spec.key.iter().map(|column| (*column).to_owned()).collect(),
-            cursor: spec.cursor.map(str::to_owned),
-            version: None,
-            metadata: Metadata::ALL.to_vec(),
-        }
+        Self { cursor: spec.cursor.map(str::to_owned), ..Self::new(name, columns, spec.key) }
     }
 
     /// The version column, unless rows with one key have the same value there anyhow.

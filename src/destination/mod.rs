@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::airbyte::messages::Level;
 use crate::airbyte::output::Output;
 use crate::airbyte::stdin::Blocks;
-use crate::catalog::{Metadata, Table};
+use crate::catalog::Table;
 use crate::engine::{CommitPolicy, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Event, Observer};
@@ -110,15 +110,7 @@ impl<'a> Destination<'a> {
 /// As [`refuse`].
 pub fn assert_able(abilities: &Abilities) -> Result<()> {
     use WriteMode::{Append, AppendDedup, Overwrite, OverwriteDedup};
-    let (name, key) = ("<any>".to_owned(), vec!["id".to_owned()]);
-    let table = Arc::new(Table {
-        name,
-        columns: Vec::new(),
-        key,
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    });
+    let table = Arc::new(Table::new("<any>", Vec::new(), &["id"]));
     [Append, AppendDedup, Overwrite, OverwriteDedup]
         .into_iter()
         .try_for_each(|mode| refuse(abilities, &Target::new(AIRBYTE, "<any>", Arc::clone(&table), mode)))

@@ -143,17 +143,9 @@ mod tests {
 
     use super::*;
     use crate::batch::Bound;
-    use crate::catalog::Metadata;
 
     fn table() -> Arc<Table> {
-        Arc::new(Table {
-            name: "t".to_owned(),
-            columns: Vec::new(),
-            key: Vec::new(),
-            cursor: None,
-            version: None,
-            metadata: Metadata::ALL.to_vec(),
-        })
+        Arc::new(Table::new("t", Vec::new(), &[]))
     }
 
     fn shard() -> Arc<str> {

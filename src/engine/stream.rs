@@ -288,19 +288,11 @@ mod tests {
 
     use super::*;
     use crate::batch::{Bound, ExtractedAt, Lack, Rows};
-    use crate::catalog::Metadata;
     use crate::sink::WriteMode;
 
     /// A stream of a table with this key.
     fn stream(key: &[&str], rejected_max: u64) -> StreamRun {
-        let table = Table {
-            name: "t".to_owned(),
-            columns: Vec::new(),
-            key: key.iter().map(|&column| column.to_owned()).collect(),
-            cursor: None,
-            version: None,
-            metadata: Metadata::ALL.to_vec(),
-        };
+        let table = Table::new("t", Vec::new(), key);
         let target =
             Target { rejected_max, ..Target::new("p", "s", Arc::new(table), WriteMode::AppendDedup) };
         StreamRun::new(StreamId(0), &target, Checkpoint::default(), false, false)

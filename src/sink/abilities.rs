@@ -101,7 +101,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::catalog::{Metadata, Table};
+    use crate::catalog::Table;
     use crate::error::ErrorKind;
 
     /// A sink that can do everything.
@@ -117,15 +117,7 @@ pub(crate) mod tests {
     };
 
     fn target(mode: WriteMode, key: &[&str]) -> Target {
-        let key = key.iter().map(|name| (*name).to_owned()).collect();
-        let table = Table {
-            name: "t".to_owned(),
-            columns: Vec::new(),
-            key,
-            cursor: None,
-            version: None,
-            metadata: Metadata::ALL.to_vec(),
-        };
+        let table = Table::new("t", Vec::new(), key);
         Target::new("p", "s", Arc::new(table), mode)
     }
 

@@ -154,18 +154,10 @@ mod tests {
 
     use super::super::Run;
     use super::*;
-    use crate::catalog::{Metadata, Table};
+    use crate::catalog::Table;
 
     fn target(mode: WriteMode, run: Option<i64>) -> Target {
-        let key = vec!["k".to_owned()];
-        let table = Table {
-            name: "t".to_owned(),
-            columns: Vec::new(),
-            key,
-            cursor: None,
-            version: None,
-            metadata: Metadata::ALL.to_vec(),
-        };
+        let table = Table::new("t", Vec::new(), &["k"]);
         let run = run.map(|generation| Run { generation, sync: None });
         Target { run, ..Target::new("p", "t", Arc::new(table), mode) }
     }

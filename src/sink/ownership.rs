@@ -162,14 +162,7 @@ mod tests {
     use crate::catalog::Table;
 
     fn target(mode: WriteMode, shared: bool) -> Target {
-        let table = Table {
-            name: "T".to_owned(),
-            columns: Vec::new(),
-            key: vec!["k".to_owned()],
-            cursor: None,
-            version: None,
-            metadata: Metadata::ALL.to_vec(),
-        };
+        let table = Table::new("T", Vec::new(), &["k"]);
         Target { shared, ..Target::new("mine", "s", Arc::new(table), mode) }
     }
 

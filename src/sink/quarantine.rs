@@ -41,7 +41,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::catalog::{Metadata, Table};
+    use crate::catalog::Table;
     use crate::sink::WriteMode;
 
     /// A rejected row.
@@ -51,14 +51,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_row_has_one_name_and_no_other_has_it() {
-        let table = Arc::new(Table {
-            name: "t".to_owned(),
-            columns: Vec::new(),
-            key: Vec::new(),
-            cursor: None,
-            version: None,
-            metadata: Metadata::ALL.to_vec(),
-        });
+        let table = Arc::new(Table::new("t", Vec::new(), &[]));
         let target = |pipeline: &str, stream: &str| {
             Target::new(pipeline, stream, Arc::clone(&table), WriteMode::AppendDedup)
         };

@@ -269,22 +269,19 @@ pub(super) fn is_replaced(target: &str, next: &str, table: &Table, generation: i
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Column, Metadata, Width};
+    use crate::catalog::{Column, Width};
 
     fn table() -> Table {
         let column = |name: &str, ty| Column { name: name.to_owned(), ty, doc: String::new() };
-        Table {
-            name: "t".to_owned(),
-            columns: vec![
+        Table::new(
+            "t",
+            vec![
                 column("ticker", ColumnType::Text),
                 column("price", ColumnType::Decimal(Width::PRICE)),
                 column("extra", ColumnType::Json),
             ],
-            key: vec!["ticker".to_owned()],
-            cursor: None,
-            version: None,
-            metadata: Metadata::ALL.to_vec(),
-        }
+            &["ticker"],
+        )
     }
 
     #[test]

@@ -54,14 +54,11 @@ fn row(version: i64) -> Vec<Option<String>> {
 }
 
 fn table() -> Arc<Table> {
-    Arc::new(Table {
-        name: "t".to_owned(),
-        columns: vec![Column { name: "k".to_owned(), ty: ColumnType::Integer, doc: String::new() }],
-        key: vec!["k".to_owned()],
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    })
+    Arc::new(Table::new(
+        "t",
+        vec![Column { name: "k".to_owned(), ty: ColumnType::Integer, doc: String::new() }],
+        &["k"],
+    ))
 }
 
 /// A sink with one open stream of two written rows, and the log from then on.

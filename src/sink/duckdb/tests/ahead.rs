@@ -20,18 +20,19 @@ fn numbers() -> Arc<Table> {
 
 fn versioned(version: Option<&str>) -> Arc<Table> {
     Arc::new(Table {
-        name: "numbers".to_owned(),
-        columns: vec![
-            column("id", ColumnType::Integer),
-            column("day", ColumnType::Date),
-            column("at", ColumnType::Integer),
-            column("v", ColumnType::Decimal(Width::PRICE)),
-            column(EXTRA_COLUMN, ColumnType::Json),
-        ],
-        key: vec!["id".to_owned()],
         cursor: Some("day".to_owned()),
         version: version.map(str::to_owned),
-        metadata: Metadata::ALL.to_vec(),
+        ..Table::new(
+            "numbers",
+            vec![
+                column("id", ColumnType::Integer),
+                column("day", ColumnType::Date),
+                column("at", ColumnType::Integer),
+                column("v", ColumnType::Decimal(Width::PRICE)),
+                column(EXTRA_COLUMN, ColumnType::Json),
+            ],
+            &["id"],
+        )
     })
 }
 

@@ -29,17 +29,17 @@ fn table(at: ColumnType, version: Option<&str>) -> Arc<Table> {
 
 fn named(name: &str, at: ColumnType, version: Option<&str>) -> Arc<Table> {
     Arc::new(Table {
-        name: name.to_owned(),
-        columns: vec![
-            column("k", ColumnType::Integer),
-            column("at", at),
-            column("n", ColumnType::Integer),
-            column(EXTRA_COLUMN, ColumnType::Json),
-        ],
-        key: vec!["k".to_owned()],
-        cursor: None,
         version: version.map(str::to_owned),
-        metadata: Metadata::ALL.to_vec(),
+        ..Table::new(
+            name,
+            vec![
+                column("k", ColumnType::Integer),
+                column("at", at),
+                column("n", ColumnType::Integer),
+                column(EXTRA_COLUMN, ColumnType::Json),
+            ],
+            &["k"],
+        )
     })
 }
 

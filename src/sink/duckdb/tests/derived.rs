@@ -15,18 +15,15 @@ const SEEN: &str =
     "SELECT stream, id::VARCHAR, rtrim(rtrim(v::VARCHAR, '0'), '.') FROM polygon.seen ORDER BY ALL";
 
 fn table(name: &str) -> Arc<Table> {
-    Arc::new(Table {
-        name: name.to_owned(),
-        columns: vec![
+    Arc::new(Table::new(
+        name,
+        vec![
             column("id", ColumnType::Integer),
             column("v", ColumnType::Decimal(Width::PRICE)),
             column(EXTRA_COLUMN, ColumnType::Json),
         ],
-        key: vec!["id".to_owned()],
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    })
+        &["id"],
+    ))
 }
 
 /// A stream that lists what each transaction brought.

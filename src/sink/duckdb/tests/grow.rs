@@ -5,18 +5,15 @@ use crate::error::ErrorKind;
 
 /// `k` and `a`, of which `k` is the key.
 fn narrow() -> Arc<Table> {
-    Arc::new(Table {
-        name: "grown".to_owned(),
-        columns: vec![
+    Arc::new(Table::new(
+        "grown",
+        vec![
             column("k", ColumnType::Integer),
             column("a", ColumnType::Decimal(Width::PRICE)),
             column(EXTRA_COLUMN, ColumnType::Json),
         ],
-        key: vec!["k".to_owned()],
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    })
+        &["k"],
+    ))
 }
 
 /// With a column of each type that is stored in a way of its own.

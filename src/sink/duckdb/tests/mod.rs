@@ -105,17 +105,17 @@ fn column(name: &str, ty: ColumnType) -> Column {
 /// `ticker`, `timestamp`, `v` and the rest; the first two are the key.
 fn bars() -> Arc<Table> {
     Arc::new(Table {
-        name: "bars".to_owned(),
-        columns: vec![
-            column("ticker", ColumnType::Text),
-            column("timestamp", ColumnType::Timestamp),
-            column("v", ColumnType::Integer),
-            column(EXTRA_COLUMN, ColumnType::Json),
-        ],
-        key: vec!["ticker".to_owned(), "timestamp".to_owned()],
         cursor: Some("timestamp".to_owned()),
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
+        ..Table::new(
+            "bars",
+            vec![
+                column("ticker", ColumnType::Text),
+                column("timestamp", ColumnType::Timestamp),
+                column("v", ColumnType::Integer),
+                column(EXTRA_COLUMN, ColumnType::Json),
+            ],
+            &["ticker", "timestamp"],
+        )
     })
 }
 

@@ -99,12 +99,8 @@ async fn rows_that_the_source_has_no_more_go_with_the_part_that_is_replaced() {
 async fn a_part_may_be_of_days_and_of_all_partitions() {
     let file = File::new();
     let table = Arc::new(Table {
-        name: "days".to_owned(),
-        columns: vec![column("d", ColumnType::Date), column("v", ColumnType::Integer)],
-        key: vec!["d".to_owned()],
         cursor: Some("d".to_owned()),
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
+        ..Table::new("days", vec![column("d", ColumnType::Date), column("v", ColumnType::Integer)], &["d"])
     });
     let row = |day: &str, v: i64| format!(r#"{{"d":"2024-06-{day}","v":{v}}}"#);
     load(&file, &table, WriteMode::AppendDedup, "1", &[&["01", "02", "03", "04"].map(|day| row(day, 1))])
@@ -145,14 +141,8 @@ async fn keys_of_every_type_replace() {
         ("j", ColumnType::Json, [r#"{"a":[1]}"#, r#""x""#]),
     ];
     for (name, ty, values) in columns {
-        let table = Arc::new(Table {
-            name: "things".to_owned(),
-            columns: vec![column(name, ty), column("v", ColumnType::Integer)],
-            key: vec![name.to_owned()],
-            cursor: None,
-            version: None,
-            metadata: Metadata::ALL.to_vec(),
-        });
+        let table =
+            Arc::new(Table::new("things", vec![column(name, ty), column("v", ColumnType::Integer)], &[name]));
         let row = |value: &str, v: i64| format!(r#"{{"{name}":{value},"v":{v}}}"#);
         let file = File::new();
         load(&file, &table, WriteMode::AppendDedup, "1", &[&[row(values[0], 1), row(values[1], 2)]]).await;

@@ -7,19 +7,16 @@ use super::*;
 use crate::batch::{Bound, Extent};
 
 fn contracts() -> Arc<Table> {
-    Arc::new(Table {
-        name: "contracts".to_owned(),
-        columns: vec![
+    Arc::new(Table::new(
+        "contracts",
+        vec![
             column("id", ColumnType::Integer),
             column("until", ColumnType::Timestamp),
             column("sent", ColumnType::Text),
             column(EXTRA_COLUMN, ColumnType::Json),
         ],
-        key: vec!["id".to_owned()],
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    })
+        &["id"],
+    ))
 }
 
 fn rows(times: &[(i64, &str)]) -> Vec<String> {

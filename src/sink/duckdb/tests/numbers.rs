@@ -4,18 +4,15 @@ use super::*;
 use crate::sink::numbers::Numbers;
 
 fn of_numbers(name: &str) -> Arc<Table> {
-    Arc::new(Table {
-        name: "numbers".to_owned(),
-        columns: vec![
+    Arc::new(Table::new(
+        "numbers",
+        vec![
             column("id", ColumnType::Integer),
             column(name, ColumnType::Decimal(Width::PRICE)),
             column(EXTRA_COLUMN, ColumnType::Json),
         ],
-        key: vec!["id".to_owned()],
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    })
+        &["id"],
+    ))
 }
 
 fn rows(numbers: &[(i64, &str)]) -> Vec<String> {

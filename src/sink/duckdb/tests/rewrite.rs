@@ -170,18 +170,18 @@ fn large(table: &Arc<Table>, ids: std::ops::Range<u32>, v: &str) -> Batch {
 
 fn numbers(key: &[&str]) -> Arc<Table> {
     Arc::new(Table {
-        name: "numbers".to_owned(),
-        columns: vec![
-            column("id", ColumnType::Integer),
-            column("day", ColumnType::Date),
-            column("t", ColumnType::Text),
-            column("v", ColumnType::Decimal(Width::PRICE)),
-            column(EXTRA_COLUMN, ColumnType::Json),
-        ],
-        key: key.iter().map(|name| (*name).to_owned()).collect(),
         cursor: Some("day".to_owned()),
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
+        ..Table::new(
+            "numbers",
+            vec![
+                column("id", ColumnType::Integer),
+                column("day", ColumnType::Date),
+                column("t", ColumnType::Text),
+                column("v", ColumnType::Decimal(Width::PRICE)),
+                column(EXTRA_COLUMN, ColumnType::Json),
+            ],
+            key,
+        )
     })
 }
 

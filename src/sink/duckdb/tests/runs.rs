@@ -129,18 +129,15 @@ async fn rows_keep_their_times_and_what_their_source_said_of_them() {
 async fn columns_have_the_names_that_they_have() {
     let file = File::new();
     let names = ["say \"hi\"", "Two Words", "größe", "it's", "back\\slash", "SELECT"];
-    let table = Arc::new(Table {
-        name: "Odd \"Names\"".to_owned(),
-        columns: names
+    let table = Arc::new(Table::new(
+        "Odd \"Names\"",
+        names
             .iter()
             .map(|name| column(name, ColumnType::Integer))
             .chain([column(EXTRA_COLUMN, ColumnType::Json)])
             .collect(),
-        key: vec!["Two Words".to_owned()],
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    });
+        &["Two Words"],
+    ));
     let row = |names: &[&str]| {
         let members: Vec<String> =
             names.iter().map(|name| format!("{}:{}", serde_json::Value::from(*name), name.len())).collect();

@@ -17,14 +17,7 @@ const TYPES: [(&str, ColumnType); 7] = [
 fn everything() -> Arc<Table> {
     let columns = TYPES.map(|(name, ty)| column(name, ty));
     let more = [column("seq", ColumnType::Integer), column(EXTRA_COLUMN, ColumnType::Json)];
-    Arc::new(Table {
-        name: "everything".to_owned(),
-        columns: columns.into_iter().chain(more).collect(),
-        key: vec!["seq".to_owned()],
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    })
+    Arc::new(Table::new("everything", columns.into_iter().chain(more).collect(), &["seq"]))
 }
 
 /// Loads values of one column and returns what DuckDB says they are.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::*;
 use crate::batch::{Cause, ExtractedAt, Rows};
-use crate::catalog::{Column, EXTRA_COLUMN, Metadata, Table};
+use crate::catalog::{Column, EXTRA_COLUMN, Table};
 use crate::sink::WriteMode;
 
 fn table() -> Arc<Table> {
     let column = |name: &str, ty| Column { name: name.to_owned(), ty, doc: String::new() };
-    Arc::new(Table {
-        name: "t".to_owned(),
-        columns: vec![
+    Arc::new(Table::new(
+        "t",
+        vec![
             column("ticker", ColumnType::Text),
             column("price", ColumnType::Decimal(Width::PRICE)),
             column("volume", ColumnType::Integer),
@@ -20,11 +20,8 @@ fn table() -> Arc<Table> {
             column("rate", ColumnType::Double),
             column(EXTRA_COLUMN, ColumnType::Json),
         ],
-        key: vec!["ticker".to_owned()],
-        cursor: None,
-        version: None,
-        metadata: Metadata::ALL.to_vec(),
-    })
+        &["ticker"],
+    ))
 }
 
 fn target() -> Target {
