@@ -7,16 +7,20 @@
 //! such a change too: whoever had it open before cannot commit any more. Rows of
 //! shards change only in a transaction that changed their stream's row.
 
+mod first;
+
 use std::sync::Arc;
 
 use super::client::Warehouse;
 use super::ddl::{LOAD, Place, Tables, ident};
 use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::lifecycle::{Head, Heads, Kept};
-use crate::sink::shards::{Shard, Shards};
 use crate::sink::Target;
+use crate::sink::lifecycle::{Head, Heads, Kept};
 use crate::sink::ownership::{self, Standing};
+use crate::sink::shards::{Shard, Shards};
+
+pub(super) use first::First;
 
 /// A row a stream.
 pub(super) const STREAMS: &str = "_TAPELINE_STREAMS";
@@ -482,59 +486,4 @@ pub(super) async fn must_be_at(
 pub(super) fn stored(kept: Option<&Kept>, first: Option<&First>) -> Option<Head> {
     let kept = kept.map(|kept| kept.head).filter(|head| head.epoch > 0);
     kept.or(first.map(First::head))
-}
-
-/// What version 1 stored of one stream.
-#[derive(Debug)]
-pub(super) struct First {
-    /// The progress.
-    pub progress: Option<String>,
-    /// Whether it is of an unfinished run that fills a table beside the other.
-    pub staged: bool,
-    generation: i64,
-}
-
-impl First {
-    /// Where version 1 stored progress, if it did in this schema; after [`ensure`].
-    pub fn place(place: &Place, tables: &Tables) -> Option<String> {
-        let is_first = |name| tables.has_column(name, FIRST_KEY);
-        (is_first(SHARDS) || is_first(FIRST)).then(|| place.table(FIRST))
-    }
-
-    /// Where it is, as long as nothing made room: see [`ensure`].
-    pub fn existing(place: &Place, tables: &Tables) -> Option<String> {
-        let name = [FIRST, SHARDS].into_iter().find(|name| tables.has_column(name, FIRST_KEY));
-        name.map(|name| place.table(name))
-    }
-
-    /// Reads it from where it is.
-    pub async fn read(session: &dyn Warehouse, table: &str, key: &str) -> Result<Option<Self>> {
-        let sql = format!(
-            "SELECT CAST(\"PROGRESS\" AS VARCHAR), CAST(\"GENERATION\" AS VARCHAR), CAST(\"OVERWRITE\" AS VARCHAR) \
-             FROM {table} WHERE \"PROGRESS_KEY\" = ?"
-        );
-        let rows = session.execute(Statement::new(sql).text(key)).await?;
-        let Some([progress, Some(generation), Some(overwrite)]) = rows.first().map(Vec::as_slice) else {
-            return Ok(None);
-        };
-        let (Ok(generation), Some(staged)) = (generation.parse(), truth(overwrite)) else {
-            return Err(Error::new(ErrorKind::State, format!("the progress in {table} cannot be read"))
-                .hint("restore the table as it was, or choose another `schema` to load everything anew"));
-        };
-        // After a finished run nothing is stored.
-        let staged = staged && progress.is_some();
-        Ok(Some(Self { progress: progress.clone(), staged, generation }))
-    }
-
-    /// Forgets it: it was taken over.
-    pub fn forget(table: &str, key: &str) -> Statement {
-        Statement::new(format!("DELETE FROM {table} WHERE \"PROGRESS_KEY\" = ?")).text(key)
-    }
-
-    /// The stream's row that stands for it.
-    pub fn head(&self) -> Head {
-        let next = self.staged.then_some(self.generation);
-        let generation = if self.staged { self.generation - 1 } else { self.generation };
-        Head { generation, next, ..Head::default() }
-    }
 }
