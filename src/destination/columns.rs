@@ -9,7 +9,6 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::catalog::Configured;
 use crate::batch::Cause;
 use crate::canonical::{FieldForm, Transcoder};
 use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Kind, Metadata, Table, TimeUnit, Width};
@@ -54,10 +53,11 @@ pub(super) fn folded(name: &str) -> String {
     name.to_uppercase().to_lowercase()
 }
 
-/// What turns the stream's records into rows of its table, and looks which are deletes.
-pub(super) fn transcoder(stream: &Configured) -> Transcoder {
-    let transcoder = of_table(&stream.target.table).null_in_key(&stream.null_in_key);
-    match stream.deleted_at {
+/// What turns a stream's records into rows of its table, of whose key these columns may be
+/// NULL, and looks which are deletes, by the column that says when they were deleted.
+pub(super) fn transcoder(table: &Table, null_in_key: &[usize], deleted_at: Option<usize>) -> Transcoder {
+    let transcoder = of_table(table).null_in_key(null_in_key);
+    match deleted_at {
         Some(column) => transcoder.watching(column),
         None => transcoder,
     }

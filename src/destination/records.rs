@@ -80,8 +80,11 @@ struct Stream {
 impl Records {
     pub fn new(input: Blocks, output: Arc<Output>, configured: Vec<Configured>, page_bytes: usize) -> Self {
         let routing = Routing::of(configured.iter().map(|stream| stream.descriptor.clone()));
+        let transcoder = |stream: &Configured| {
+            super::columns::transcoder(&stream.target.table, &stream.null_in_key, stream.deleted_at)
+        };
         let stream = |configured: Configured| Stream {
-            transcoder: super::columns::transcoder(&configured),
+            transcoder: transcoder(&configured),
             configured,
             rows: Rows::default(),
             emitted_at: Vec::new(),

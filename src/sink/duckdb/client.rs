@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use duckdb::{AccessMode, Config, Connection};
 
-use super::{DuckDbConfig, ddl};
+use super::DuckDbConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::sink::numbers::Numbers;
@@ -23,6 +23,9 @@ const ROW_GROUPS_COLLECTED: &str = "1";
 
 /// With less, DuckDB cannot hold the row groups that it compresses.
 pub(super) const MEMORY_LIMIT_MB_MIN: u32 = 64;
+
+/// Schemas that every file has and nobody can write to.
+pub(super) const OWN_SCHEMAS: [&str; 2] = ["information_schema", "pg_catalog"];
 
 /// Files that this process has open. DuckDB's lock is one of processes, so a
 /// second instance in this one would not be refused and damage the file.
@@ -81,7 +84,7 @@ impl Database {
         let json = json_type(&connection)?;
         let catalog = catalog(&connection)?;
         let (schema, memory_limit_mb) = (config.schema.clone(), config.memory_limit_mb);
-        ddl::tell_ambiguous(&catalog, &schema);
+        tell_ambiguous(&catalog, &schema);
         let numbers = config.numbers;
         Ok(Self { connection, catalog, schema, numbers, json, memory_limit_mb, _claim: claim })
     }
@@ -107,12 +110,24 @@ impl Database {
     }
 }
 
+/// Says of a schema whose name alonecould mean another thing how queries find its tables:
+/// DuckDB looks among its databases first, and `temp` and `system` are two of them.
+pub(super) fn tell_ambiguous(catalog: &str, schema: &str) {
+    if [catalog, "temp", "system"].iter().any(|other| other.eq_ignore_ascii_case(schema)) {
+        tracing::warn!(
+            "the schema {schema} is called like a database: queries find its tables as {}.{}.<table>",
+            quoted(catalog),
+            quoted(schema)
+        );
+    }
+}
+
 /// What the schema of the configuration says, for those who do not check it.
 fn check(config: &DuckDbConfig) -> Result<()> {
     if config.schema.is_empty() {
         return Err(Error::config("`schema` is empty").hint("leave it out for `polygon`"));
     }
-    if ddl::OWN_SCHEMAS.iter().any(|own| own.eq_ignore_ascii_case(&config.schema)) {
+    if OWN_SCHEMAS.iter().any(|own| own.eq_ignore_ascii_case(&config.schema)) {
         return Err(Error::config(format!("`schema` {} is DuckDB's own", config.schema))
             .hint("choose another name, or leave it out for `polygon`"));
     }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use duckdb::Connection;
 
-use super::client::{execute, failed, literal, quoted};
+use super::client::{OWN_SCHEMAS, execute, failed, literal, quoted};
 use crate::catalog::{ColumnType, Metadata, Table};
 use crate::error::{Error, Result};
 use crate::sink::ownership::{Standing, foreign};
@@ -109,21 +109,6 @@ fn metadata_type(metadata: Metadata, json: &'static str) -> &'static str {
         Metadata::ExtractedAt => "TIMESTAMP WITH TIME ZONE",
         Metadata::Changes => json,
         Metadata::Generation => "BIGINT",
-    }
-}
-
-/// Schemas that every file has and nobody can write to.
-pub(super) const OWN_SCHEMAS: [&str; 2] = ["information_schema", "pg_catalog"];
-
-/// Says of a schema whose name alone could mean another thing how queries find its tables:
-/// DuckDB looks among its databases first, and `temp` and `system` are two of them.
-pub(super) fn tell_ambiguous(catalog: &str, schema: &str) {
-    if [catalog, "temp", "system"].iter().any(|other| other.eq_ignore_ascii_case(schema)) {
-        tracing::warn!(
-            "the schema {schema} is called like a database: queries find its tables as {}.{}.<table>",
-            quoted(catalog),
-            quoted(schema)
-        );
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use duckdb::Connection;
 
-use super::client::{Database, execute};
+use super::client::{Database, execute, tell_ambiguous};
 use super::ddl::{self, Place, Tables};
 use super::evolve;
 use super::progress::{First, Ledger};
@@ -101,7 +101,7 @@ impl<'a> Opening<'a> {
             // The first place of version 1 makes room only where the sink's schema is.
             if !schemas.contains_key(name) {
                 if *name != database.schema {
-                    ddl::tell_ambiguous(&database.catalog, name);
+                    tell_ambiguous(&database.catalog, name);
                 }
                 ddl::ensure_schema(connection, &database.catalog, name)?;
                 let ledger = Ledger::open(connection, &database.catalog, name, &tables)?;

@@ -10,18 +10,14 @@ use super::check;
 use super::client::{Access, Database};
 use super::feed::Load;
 use super::look;
-use super::write::{OwnedPortion, Writer};
+use super::write::{OpenedStream, OwnedPortion, Writer};
 use crate::batch::Extent;
 use crate::catalog::Table;
 use crate::error::{Error, Result};
-use crate::sink::{Look, Stored, Target};
+use crate::sink::{Look, Target};
 
 /// Where the answer to a command goes.
 type Reply<T> = oneshot::Sender<Result<T>>;
-
-/// A stream that was opened: its index, how its rows are written, the types that its
-/// table's columns have, and its progress.
-pub(super) type OpenedStream = (usize, Arc<Target>, Arc<Table>, Stored);
 
 /// What the thread is asked to do.
 #[derive(Debug)]

@@ -23,13 +23,12 @@ use super::feed::{Feed, Load};
 use super::open;
 use super::progress::{First, Ledger};
 use super::quarantine::Quarantine;
-use super::worker::OpenedStream;
 use crate::batch::Reject;
 use crate::catalog::Table;
 use crate::error::{Error, Result};
 use crate::sink::lifecycle::Head;
 use crate::sink::shards::Versions;
-use crate::sink::{Move, Target};
+use crate::sink::{Move, Stored, Target};
 
 /// Bytes of rows that are kept until the commit. The engine commits before streams that
 /// share a transaction have half of it.
@@ -67,6 +66,10 @@ pub(super) struct Stream {
     /// them.
     pub batch: Option<Beside>,
 }
+
+/// A stream that was opened: its index, how its rows are written, the types that its
+/// table's columns have, and its progress.
+pub(super) type OpenedStream = (usize, Arc<Target>, Arc<Table>, Stored);
 
 /// What is committed of a stream, as the worker takes it.
 #[derive(Debug)]
