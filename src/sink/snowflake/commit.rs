@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::ddl::{LOAD, ident};
+use super::ddl::LOAD;
 use super::layer::server_code;
 use super::merge::{self, Upsert};
+use super::names::ident;
 use super::progress::{self, First, Provided};
 use super::write::Writer;
 use super::{SnowflakeSink, Stream, broken, evolve, quarantine};

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use super::ddl::NAME_MAX;
+use super::names::NAME_MAX;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::sink::numbers::Numbers;

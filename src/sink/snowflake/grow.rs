@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{SnowflakeSink, StreamId, broken, ddl, evolve};
+use super::names::tell_names;
+use super::{SnowflakeSink, StreamId, broken, evolve};
 use crate::catalog::Table;
 use crate::error::Result;
 
@@ -12,7 +13,7 @@ impl SnowflakeSink {
     /// too, name their columns: they are read as lines without values there.
     pub(super) async fn grow(&mut self, id: StreamId, table: &Arc<Table>) -> Result<()> {
         let table = self.numbers.table(table);
-        ddl::tell_names(&table);
+        tell_names(&table);
         let stream = self.opened(id)?;
         let name = stream.name();
         let claim = stream.claim(self.session.as_ref(), &name);

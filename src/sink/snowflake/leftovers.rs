@@ -7,9 +7,10 @@
 
 use uuid::Uuid;
 
-use super::change::Claim;
-use super::ddl::{Existing, NAME_MAX, cut, held_name, quoted};
+use super::claim::Claim;
+use super::ddl::Existing;
 use super::layer::is_about_a_name;
+use super::names::{NAME_MAX, cut, held_name, quoted};
 use super::{mark, progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::Target;

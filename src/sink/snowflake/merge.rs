@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::ddl::{LOAD, LOAD_COLUMN, ident, idents, sql_type};
+use super::ddl::{LOAD, LOAD_COLUMN, sql_type};
+use super::names::{ident, idents};
 use super::statement::Statement;
 use crate::batch::{Bound, Extent};
 use crate::catalog::{ColumnType, Metadata, Table};

@@ -16,6 +16,7 @@
 
 mod change;
 mod check;
+mod claim;
 mod client;
 mod commit;
 mod config;
@@ -26,10 +27,12 @@ mod layer;
 mod leftovers;
 mod look;
 mod merge;
+mod names;
 mod open;
 mod progress;
 mod quarantine;
 mod statement;
+mod step;
 mod write;
 
 use std::sync::Arc;
@@ -39,12 +42,13 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use self::change::Claim;
+use self::claim::Claim;
 use self::client::{Client, Warehouse};
 pub use self::config::SnowflakeConfig;
-use self::ddl::{Place, STAGE, ident};
+use self::ddl::{Place, STAGE};
 use self::layer::Patience;
 use self::merge::Upsert;
+use self::names::ident;
 use self::open::Opening;
 use self::progress::{First, Provided};
 use self::statement::Statement;

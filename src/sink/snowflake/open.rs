@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::client::Warehouse;
-use super::ddl::{self, Lifetime, Place, Tables};
+use super::ddl::{Lifetime, Place, Tables};
+use super::names::tell_names;
 use super::progress::{self, First};
 use super::statement::Statement;
 use super::write::Writer;
@@ -83,7 +84,7 @@ impl<'a> Opening<'a> {
         self.schema_of(target).await?;
         self.release(target).await?;
         let target = &Target { table: self.numbers.table(&target.table), ..target.clone() };
-        ddl::tell_names(&target.table);
+        tell_names(&target.table);
         let name = target.schema.as_ref().unwrap_or(&self.home.schema);
         let Schema { place, tables, heads } = &self.schemas[name];
         let first = match &self.first {

@@ -12,7 +12,8 @@ mod first;
 use std::sync::Arc;
 
 use super::client::Warehouse;
-use super::ddl::{LOAD, Place, Tables, ident};
+use super::ddl::{LOAD, Place, Tables};
+use super::names::ident;
 use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::Target;

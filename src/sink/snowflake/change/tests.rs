@@ -15,11 +15,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::catalog::{ColumnType, Metadata, Table, Width};
-use crate::sink::WriteMode;
-use crate::sink::snowflake::client::Answer;
+use crate::sink::lifecycle::Head;
+use crate::sink::snowflake::client::{Answer, Warehouse};
+use crate::sink::snowflake::ddl::Place;
 use crate::sink::snowflake::evolve;
 use crate::sink::snowflake::layer::tests::refused_with;
-use crate::sink::snowflake::statement::Bind;
+use crate::sink::snowflake::names::held_name;
+use crate::sink::snowflake::statement::{Bind, Statement};
+use crate::sink::{Target, WriteMode};
 
 use model::{HUGE, Model, UNIT};
 

@@ -224,17 +224,3 @@ impl Wire<'_, '_> {
         if answer["success"].as_bool() == Some(true) { Ok(answer) } else { Err(error::from_answer(&answer)) }
     }
 }
-
-/// The innermost cause: it says what happened, and it never holds the URL.
-pub(super) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    match cause.downcast_ref::<reqwest::Error>() {
-        // Without an inner cause reqwest's own text would name the URL.
-        Some(_) if error.is_timeout() => "time-out".to_owned(),
-        Some(_) => "the connection failed".to_owned(),
-        None => cause.to_string(),
-    }
-}

@@ -11,7 +11,6 @@ use reqwest::header::CONTENT_ENCODING;
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
-use super::exchange::root_cause;
 use crate::retry::{Tries, WAITED_MAX};
 
 /// Until an answer begins, and between two pieces of it. Snowflake answers after 45
@@ -158,6 +157,20 @@ fn silent(waited: Duration) -> String {
 
 fn slow(bytes: usize, waited: Duration) -> String {
     format!("the answer came too slowly: {bytes} bytes in {} s", waited.as_secs())
+}
+
+/// The innermost cause: it says what happened, and it never holds the URL.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    match cause.downcast_ref::<reqwest::Error>() {
+        // Without an inner cause reqwest's own text would name the URL.
+        Some(_) if error.is_timeout() => "time-out".to_owned(),
+        Some(_) => "the connection failed".to_owned(),
+        None => cause.to_string(),
+    }
 }
 
 /// Waits until the time for another try, after one that waited for so long. None when there is

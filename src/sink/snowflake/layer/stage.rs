@@ -17,8 +17,7 @@ use tokio::time::Instant;
 
 use super::Upload;
 use super::encryption::{Envelope, Material};
-use super::exchange::root_cause;
-use super::patience::{Missed, Patience, again, told};
+use super::patience::{Missed, Patience, again, root_cause, told};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry::Tries;
 
