@@ -48,6 +48,7 @@ impl Part {
         }
     }
 
+    #[inline]
     pub fn rows(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.text[start..end - 1])
