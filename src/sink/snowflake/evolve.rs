@@ -76,12 +76,7 @@ async fn fit_once(claim: &Claim<'_>, table: &Table) -> Result<Option<Table>> {
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::Table`] naming the column.
-pub(super) fn keys_must_stay(
-    place: &Place,
-    existing: &[Existing],
-    name: &str,
-    target: &Target,
-) -> Result<()> {
+fn keys_must_stay(place: &Place, existing: &[Existing], name: &str, target: &Target) -> Result<()> {
     sink::keys_must_stay(target, &place.table(name), |column| {
         let found = existing.iter().find(|found| found.name == held_name(&column.name))?;
         let has_many = match found.ty.as_str() {
@@ -92,7 +87,8 @@ pub(super) fn keys_must_stay(
     })
 }
 
-/// Refuses what [`fit`] would refuse, and changes nothing.
+/// Refuses what [`fit`] would refuse, and a key that would tell rows apart by another text,
+/// and changes nothing.
 ///
 /// # Errors
 /// As [`fit`].
@@ -101,9 +97,10 @@ pub(super) async fn check(
     place: &Place,
     existing: &[Existing],
     name: &str,
-    table: &Table,
+    target: &Target,
 ) -> Result<()> {
-    match steps(session, place, existing, name, table).await {
+    keys_must_stay(place, existing, name, target)?;
+    match steps(session, place, existing, name, &target.table).await {
         Err(error) if is_about_a_name(&error) && place.columns(session, name).await? != existing => {
             Err(progress::changing(&place.table(name)).caused_by(error))
         }

@@ -85,13 +85,11 @@ impl Schema {
     }
 
     async fn must_fit(&self, session: &dyn Warehouse, name: &str, target: &Target) -> Result<()> {
-        let existing = self.tables.columns(name);
-        evolve::keys_must_stay(&self.place, existing, name, target)?;
-        evolve::check(session, &self.place, existing, name, &target.table).await
+        evolve::check(session, &self.place, self.tables.columns(name), name, target).await
     }
 
     /// The streams without those whose table, the target's, is gone.
-    fn standing(&self, target: &Target) -> Heads {
+    fn remaining(&self, target: &Target) -> Heads {
         let mut heads = self.heads.clone();
         let table = &target.table.name;
         let collects = |pipeline: &str, stream: &str| self.tables.has(&next_of(pipeline, stream, table));
@@ -102,7 +100,7 @@ impl Schema {
 
     async fn look(&self, session: &dyn Warehouse, home: &Place, target: &Target) -> Result<Look> {
         let Self { place, tables, .. } = self;
-        let heads = &self.standing(target);
+        let heads = &self.remaining(target);
         // Version 1 stored its progress in the sink's schema only.
         let first = match First::existing(home, tables) {
             Some(first) if home.schema == place.schema => {

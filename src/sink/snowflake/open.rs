@@ -99,9 +99,8 @@ impl<'a> Opening<'a> {
         let takeover = lifecycle::takeover(target, stored.as_ref(), facts);
         // The table of a run that replaces it takes the new types when the run is finished.
         if facts.table && !takeover.staged {
-            let existing = tables.columns(&target.table.name);
-            evolve::keys_must_stay(place, existing, &target.table.name, target)?;
-            evolve::check(self.session, place, existing, &target.table.name, &target.table).await?;
+            let name = &target.table.name;
+            evolve::check(self.session, place, tables.columns(name), name, target).await?;
         }
         // Before its table, which by itself does not always say that it is ours.
         let before = match kept {
@@ -146,16 +145,8 @@ impl<'a> Opening<'a> {
             progress::forget(self.session, place, target, true).await?;
             super::discard(self.session, &place.table(&next)).await;
         }
-        let text = match first {
-            Some(first) if takeover.keeps && shards.is_empty() && first.staged == takeover.staged => {
-                first.progress
-            }
-            _ => None,
-        };
-        if let (Some(table), None) = (&stream.first, &text) {
-            self.session.execute(First::forget(table, &target.first_key())).await?;
-            stream.first = None;
-        }
+        let first = first.filter(|_| takeover.keeps && shards.is_empty());
+        let text = self.text_of(&mut stream, first).await?;
         stream.versions = Versions::of(&shards);
         Ok((stream, Stored { positions: shards::positions(shards), text }))
     }
@@ -210,8 +201,7 @@ impl<'a> Opening<'a> {
                 Some([Some(all), Some(of_run)]) if all == of_run && all != "0");
         }
         let has_next = tables.has(next)
-            && evolve::keys_must_stay(place, tables.columns(next), next, target).is_ok()
-            && match evolve::check(self.session, place, tables.columns(next), next, &target.table).await {
+            && match evolve::check(self.session, place, tables.columns(next), next, target).await {
                 // Rows of an unfinished run are ours to read again.
                 Err(error) if error.kind() == ErrorKind::Table => false,
                 checked => checked.map(|()| true)?,
@@ -247,6 +237,17 @@ impl<'a> Opening<'a> {
         }
         stream.first = None;
         Ok(())
+    }
+
+    /// The progress that a stream goes on from which version 1 stored. Where it does not, that
+    /// is forgotten.
+    async fn text_of(&self, stream: &mut Stream, first: Option<First>) -> Result<Option<String>> {
+        let text = first.filter(|first| first.staged == stream.is_staged).and_then(|first| first.progress);
+        if let (Some(table), None) = (&stream.first, &text) {
+            self.session.execute(First::forget(table, &stream.target.first_key())).await?;
+            stream.first = None;
+        }
+        Ok(text)
     }
 
     /// Makes the table that rows go to take them, when it was there before.
