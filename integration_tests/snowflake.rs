@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tapeline::batch::{Batch, Bound, Extent, ExtractedAt, Rows};
-use tapeline::catalog::{Column, ColumnType, Metadata, Table, Width};
 use tapeline::error::ErrorKind;
 use tapeline::sink::snowflake::{SnowflakeConfig, SnowflakeSink};
 use tapeline::sink::{Shardless, Sink, StreamId, Target, WriteMode};
+use tapeline::table::{Column, ColumnType, Metadata, Table, Width};
 
 const PASSWORD: &str = "hunter2-hunter2";
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use crate::catalog::Table;
+use crate::table::Table;
 
 pub use rows::{Cause, Change, Keyless, Lack, Note, Rows};
 

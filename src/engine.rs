@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Options};
 use crate::error::{ErrorKind, Result};
 use crate::observe::Observer;
@@ -46,8 +45,8 @@ const STREAM_HELD_MAX: usize = 12 << 20;
 /// A stream to run: what is read and how it is kept.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// What is read.
-    pub stream: Stream,
+    /// What is read, by the name that the source has for it.
+    pub stream: String,
     /// How the sink keeps it.
     pub target: Target,
     /// How much is read: another than the target's mode asks for where whoever reads the
@@ -90,7 +89,7 @@ impl Engine {
     /// not stop the others unless its failure concerns all of them.
     pub async fn read(&self, source: &Arc<dyn Source>, sink: &mut dyn Sink, jobs: &[Job]) -> Report {
         let targets: Vec<Target> = jobs.iter().map(|job| job.target.clone()).collect();
-        let mut run = Run::new(self, sink, jobs.iter().map(|job| job.stream.name.as_str()));
+        let mut run = Run::new(self, sink, jobs.iter().map(|job| job.stream.as_str()));
         let abilities = run.sink.abilities();
         if let Err(error) = targets.iter().try_for_each(|target| refuse(&abilities, target)) {
             return run.broken(error);

@@ -25,6 +25,7 @@ pub mod secret;
 pub mod simulator;
 pub mod sink;
 pub mod source;
+pub mod table;
 pub mod telemetry;
 pub mod terminal;
 pub mod version;

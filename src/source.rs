@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::batch::{Extent, Rows};
-use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Cover, Options};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -28,11 +27,12 @@ pub enum Reading {
     Snapshot,
 }
 
-/// A source of rows.
+/// A source of rows. Of what its streams are nobody else knows more than their names, and
+/// the tables that their rows are of.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// Options that shape the rows of a stream; see [`Options`].
-    fn options(&self, stream: &Stream) -> Options;
+    fn options(&self, stream: &str) -> Options;
 
     /// How many slices of a stream may be read at the same time.
     fn concurrency(&self) -> usize;
@@ -41,7 +41,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// When the stream cannot be read with this configuration.
-    async fn open(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>>;
+    async fn open(&self, stream: &str, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>>;
 }
 
 /// A stream's slices, made one by one as they are asked for: what a plan takes in

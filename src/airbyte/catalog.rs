@@ -3,10 +3,11 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::catalog::{Column, ColumnType, Derived, EXTRA_COLUMN, Stream};
+use crate::catalog::{Derived, Stream};
 use crate::config::explain::suggest;
 use crate::error::{Error, Result};
 use crate::mode::WriteMode;
+use crate::table::{Column, ColumnType, EXTRA_COLUMN};
 
 use super::descriptor::StreamDescriptor;
 
@@ -260,8 +261,9 @@ fn write_mode(mode: Option<&str>, sync_mode: SyncMode, name: &str) -> Result<Wri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Width, streams};
+    use crate::catalog::streams;
     use crate::error::ErrorKind;
+    use crate::table::Width;
 
     fn selected(stream: &Value) -> Result<Vec<Selected>> {
         select(json!({ "streams": [stream] }), &streams(&["1minute".parse().unwrap()]))

@@ -15,11 +15,11 @@ use super::output::Output;
 use super::state;
 use super::status::Statuses;
 use crate::batch::{Batch, Change, ExtractedAt, Rows};
-use crate::catalog::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{
     Abilities, Durability, Joins, Opened, Portion, Sink, Stored, StreamId, Target, change_text,
 };
+use crate::table::Table;
 
 /// Bytes of progress that a record is worth: 4 are 2 % of a record of 200.
 const PROGRESS_BYTES_PER_RECORD: usize = 4;

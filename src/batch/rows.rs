@@ -12,7 +12,7 @@ const COPIED_MAX: usize = PART_BYTES / 2;
 ///
 /// Canonical means: one JSON object a row without line breaks; every key is a
 /// column of the table; an absent key or `null` is SQL's NULL; each value is of
-/// its column's type exactly as [`crate::catalog::ColumnType`] says, so a sink
+/// its column's type exactly as [`crate::table::ColumnType`] says, so a sink
 /// need not check it; text is UTF-8 without half a surrogate pair, no object has a key
 /// twice, and numbers within JSON are near a double; numbers are the text that the API sent (an exponent
 /// written out), so none was ever rounded.
@@ -108,7 +108,7 @@ pub enum Lack {
     Absent,
     /// The source's value is not of its column's type.
     Misfit,
-    /// It is a number with more digits than [`Width::KEY`](crate::catalog::Width::KEY) has.
+    /// It is a number with more digits than [`Width::KEY`](crate::table::Width::KEY) has.
     Digits,
     /// It is not as it was sent: it held what no text or no JSON may hold, or was there twice.
     Mended,

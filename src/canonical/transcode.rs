@@ -16,8 +16,8 @@ use super::json::{Malformed, Scanner, Value, unescape};
 use super::mend::{self, Nesting};
 use super::moment::MomentWriter;
 use crate::batch::{Cause, Lack, Rows};
-use crate::catalog::{EXTRA_COLUMN, Field, Kind, StreamSpec, Table};
 use crate::secret::Finder;
+use crate::table::{EXTRA_COLUMN, Kind, Table};
 
 use plan::{FieldPlan, label, quoted};
 use push::{
@@ -99,25 +99,6 @@ const UNKNOWN: usize = usize::MAX;
 const ORDER_MAX: usize = 4096;
 
 impl Transcoder {
-    /// For rows of the API. `constants` are columns and their values, strings both.
-    pub(crate) fn new(spec: &'static StreamSpec, table: &Table, constants: &[(&str, &str)]) -> Self {
-        let form =
-            |field: &'static Field| FieldForm { source: field.source, name: field.name, kind: field.kind };
-        let null_in_key: Vec<usize> =
-            spec.null_in_key.iter().filter_map(|column| table.position(column)).collect();
-        let mut transcoder =
-            Self::of(spec.fields.iter().map(form), table, Cause::Source).null_in_key(&null_in_key);
-        transcoder.day_field = spec.day_field().unwrap_or(UNKNOWN);
-        // The server was told the key, and may say it again.
-        transcoder.secrets = Finder::new();
-        for (name, value) in constants {
-            transcoder.constants.extend(label(name));
-            transcoder.constants.extend(quoted(value));
-            transcoder.constants.push(b',');
-        }
-        transcoder
-    }
-
     /// For objects with these fields. `cause` is to blame for a value that does not
     /// fit its column.
     pub(crate) fn of<'a>(fields: impl Iterator<Item = FieldForm<'a>>, table: &Table, cause: Cause) -> Self {
@@ -153,9 +134,32 @@ impl Transcoder {
     }
 
     /// From when until when the rows were since this was asked last, in seconds since
-    /// the UNIX epoch, by [`StreamSpec::day_field`]; a date is its midnight in UTC.
+    /// the UNIX epoch, by the field of [`Transcoder::telling_days`]; a date is its midnight in UTC.
     pub(crate) fn take_days(&mut self) -> Option<RangeInclusive<i64>> {
         self.days.take()
+    }
+
+    /// Begins each row with these columns and their values, strings both.
+    pub(crate) fn with_constants(mut self, constants: &[(&str, &str)]) -> Self {
+        for (name, value) in constants {
+            self.constants.extend(label(name));
+            self.constants.extend(quoted(value));
+            self.constants.push(b',');
+        }
+        self
+    }
+
+    /// Tells by this field, one of time, of which days rows are: see [`Transcoder::take_days`].
+    pub(crate) fn telling_days(mut self, field: Option<usize>) -> Self {
+        self.day_field = field.unwrap_or(UNKNOWN);
+        self
+    }
+
+    /// Lets no row hold a secret of this process: whoever sends them was told one, and may
+    /// say it again.
+    pub(crate) fn hiding_secrets(mut self) -> Self {
+        self.secrets = Finder::new();
+        self
     }
 
     /// Leaves out these keys.

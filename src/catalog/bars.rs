@@ -3,11 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::spec::{
-    Capability, Change, Derived, Field, Partition, RowsAt, Sizes, StreamSpec, TimeUnit, Window,
-};
+use super::spec::{Capability, Change, Derived, Field, Partition, RowsAt, Sizes, StreamSpec, Window};
 use crate::error::{Error, Result};
 use crate::mode::WriteMode;
+use crate::table::TimeUnit;
 
 /// Grouped daily bars: the whole market's day in one request.
 pub const STOCK_DAILY_BARS: StreamSpec = StreamSpec {

@@ -1,6 +1,7 @@
 //! The catalogue's rules, checked by the compiler.
 
-use super::spec::{Derived, Kind, StreamSpec, TimeUnit};
+use super::spec::{Derived, StreamSpec};
+use crate::table::{Kind, TimeUnit};
 
 /// Fails the build when an entry contradicts itself.
 pub(super) const fn assert_valid(streams: &[&StreamSpec]) {

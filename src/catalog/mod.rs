@@ -1,4 +1,5 @@
-//! The catalogue: every stream of the API as one constant entry.
+//! The catalogue: every stream of the vendor's API as one constant entry. The engine and the
+//! sinks know nothing of it.
 //!
 //! Discover's catalogue, table DDL, decoding, slicing, the docs table and the
 //! simulator's truth derive from these entries. An entry is data: an endpoint
@@ -6,22 +7,16 @@
 
 mod bars;
 mod check;
-mod metadata;
 mod reference;
 mod spec;
-mod table;
 mod trades;
-mod width;
 
 pub use bars::{BarSize, Timespan};
-pub use metadata::Metadata;
-pub use spec::{
-    Capability, Change, Derived, Field, Kind, Partition, RowsAt, Sizes, StreamSpec, TimeUnit, Window,
-};
-pub use table::{Column, ColumnType, EXTRA_COLUMN, Table};
-pub use width::{Need, Width};
+pub use spec::{Capability, Change, Derived, Field, Partition, RowsAt, Sizes, StreamSpec, Window};
 
 use std::sync::Arc;
+
+use crate::table::Table;
 
 /// All streams, in the order in which `discover` lists them.
 pub const STREAMS: &[&StreamSpec] = &[
@@ -60,7 +55,7 @@ impl Stream {
             Some(size) => format!("{}_{}", spec.name, size.suffix()),
             None => spec.name.to_owned(),
         };
-        let table = Arc::new(Table::of(spec, &name));
+        let table = Arc::new(spec.table(&name));
         Self { spec, name, size, table }
     }
 

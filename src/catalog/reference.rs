@@ -1,8 +1,8 @@
 //! Reference data: tickers, corporate actions, news, exchanges, holidays.
 
-use super::spec::{Capability, Change, Field, Partition, RowsAt, Sizes, StreamSpec, TimeUnit, Window};
-use super::width::Width;
+use super::spec::{Capability, Change, Field, Partition, RowsAt, Sizes, StreamSpec, Window};
 use crate::mode::WriteMode;
+use crate::table::{TimeUnit, Width};
 
 /// All tickers, active and delisted.
 pub const TICKERS: StreamSpec = StreamSpec {

@@ -1,7 +1,7 @@
 //! What an entry of the catalogue can say.
 
-use super::width::Width;
 use crate::mode::WriteMode;
+use crate::table::{Column, ColumnType, EXTRA_COLUMN, Kind, Table, TimeUnit, Width};
 
 /// One endpoint of the API as a stream.
 #[derive(Debug)]
@@ -124,39 +124,6 @@ pub struct Field {
     pub doc: &'static str,
 }
 
-/// The type of a field in the API's answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A JSON string.
-    Text,
-    /// `true` or `false`.
-    Boolean,
-    /// A whole number of at most 64 bits.
-    Integer,
-    /// A number or a string that holds one, kept exactly, in a column that begins with
-    /// this width and widens where a value needs it.
-    Decimal(Width),
-    /// `YYYY-MM-DD`.
-    Date,
-    /// A moment. Nanoseconds also give a column `<name>_ns` with the integer.
-    Time(TimeUnit),
-    /// An array or object, kept as JSON.
-    Json,
-}
-
-/// How the API writes a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeUnit {
-    /// Milliseconds since the UNIX epoch.
-    Millis,
-    /// Nanoseconds since the UNIX epoch.
-    Nanos,
-    /// An RFC 3339 string.
-    Rfc3339,
-    /// An ISO 8601 string, in UTC when it names no offset.
-    Iso8601,
-}
-
 /// How rows change after they were first seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -181,7 +148,37 @@ pub enum Capability {
     Trades,
 }
 
+impl Derived {
+    fn column(&self) -> Column {
+        match self {
+            Derived::Ticker => Column {
+                name: "ticker".to_owned(),
+                ty: ColumnType::Text,
+                doc: "Ticker symbol, case-sensitive.".to_owned(),
+            },
+            Derived::Date => Column {
+                name: "date".to_owned(),
+                ty: ColumnType::Date,
+                doc: "Trading day in New York.".to_owned(),
+            },
+        }
+    }
+}
+
 impl Field {
+    fn column(&self) -> Column {
+        let ty = match self.kind {
+            Kind::Text => ColumnType::Text,
+            Kind::Boolean => ColumnType::Boolean,
+            Kind::Integer => ColumnType::Integer,
+            Kind::Decimal(width) => ColumnType::Decimal(width),
+            Kind::Date => ColumnType::Date,
+            Kind::Time(_) => ColumnType::Timestamp,
+            Kind::Json => ColumnType::Json,
+        };
+        Column { name: self.name.to_owned(), ty, doc: self.doc.to_owned() }
+    }
+
     pub(super) const fn text(source: &'static str, name: &'static str, doc: &'static str) -> Self {
         Self { source, name, kind: Kind::Text, doc }
     }
@@ -225,6 +222,27 @@ impl Field {
 }
 
 impl StreamSpec {
+    /// Its table, as the stream of this name has it.
+    pub(super) fn table(&self, name: &str) -> Table {
+        let mut columns: Vec<Column> = self.derived.iter().map(Derived::column).collect();
+        for field in self.fields {
+            columns.push(field.column());
+            if let Kind::Time(TimeUnit::Nanos) = field.kind {
+                columns.push(Column {
+                    name: format!("{}_ns", field.name),
+                    ty: ColumnType::Integer,
+                    doc: format!("{} As nanoseconds since the UNIX epoch.", field.doc),
+                });
+            }
+        }
+        columns.push(Column {
+            name: EXTRA_COLUMN.to_owned(),
+            ty: ColumnType::Json,
+            doc: "Fields that the catalogue does not know, and values that did not fit their column, by the API's names.".to_owned(),
+        });
+        Table { cursor: self.cursor.map(str::to_owned), ..Table::new(name, columns, self.key) }
+    }
+
     /// Rows (of bars: base aggregates) that fill a page, as the request says.
     pub fn limit(&self) -> Option<u64> {
         self.query.iter().find(|(name, _)| *name == "limit").and_then(|(_, limit)| limit.parse().ok())

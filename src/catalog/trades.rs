@@ -1,9 +1,8 @@
 //! Trades of stocks.
 
-use super::spec::{
-    Capability, Change, Derived, Field, Partition, RowsAt, Sizes, StreamSpec, TimeUnit, Window,
-};
+use super::spec::{Capability, Change, Derived, Field, Partition, RowsAt, Sizes, StreamSpec, Window};
 use crate::mode::WriteMode;
+use crate::table::TimeUnit;
 
 /// Every trade of the configured tickers.
 pub const STOCK_TRADES: StreamSpec = StreamSpec {

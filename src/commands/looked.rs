@@ -30,7 +30,7 @@ pub(super) async fn look<'a>(
     let targets: Vec<Target> = pipeline.streams.iter().map(|choice| target(&pipeline.name, choice)).collect();
     let looks = sink.look(&targets).await?;
     let looked = pipeline.streams.iter().zip(targets).zip(looks).map(|((choice, target), look)| {
-        let options = source.options(&choice.stream);
+        let options = source.options(&choice.stream.name);
         Looked { choice, target, look, options }
     });
     Ok(looked.collect())

@@ -106,12 +106,12 @@ async fn run_streams<S: Source + 'static>(
 fn job(selected: &Selected) -> Job {
     let Selected { stream, mode, .. } = selected;
     let target = Target::new("", &stream.name, Arc::clone(&stream.table), WriteMode::Append);
-    Job { stream: stream.clone(), target, reading: engine::reading(*mode) }
+    Job { stream: stream.name.clone(), target, reading: engine::reading(*mode) }
 }
 
 fn setups(selected: Vec<Selected>, source: &dyn Source, mut passed: PassedStates) -> Vec<StreamSetup> {
     let setup = |selected: Selected| StreamSetup {
-        initial: Checkpoint::new(source.options(&selected.stream)).to_json(),
+        initial: Checkpoint::new(source.options(&selected.stream.name)).to_json(),
         passed: passed.remove(&selected.stream.name).filter(|_| goes_on(&selected)),
         descriptor: selected.descriptor,
     };

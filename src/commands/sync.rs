@@ -132,7 +132,7 @@ pub(super) async fn run_pipeline(
     let source = PolygonSource::new(pipeline.source.clone(), clock, Arc::<Progress>::clone(progress))?;
     source.assert_ready(pipeline.streams.iter().map(|choice| &choice.stream))?;
     let job = |choice: &Choice| Job {
-        stream: choice.stream.clone(),
+        stream: choice.stream.name.clone(),
         target: target(&pipeline.name, choice),
         reading: reading(choice.mode),
     };

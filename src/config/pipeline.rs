@@ -15,13 +15,14 @@ use super::environment::{self, Lookup};
 use super::explain::suggest;
 use super::source::{RawSourceConfig, SourceConfig};
 use super::yaml::{Document, Place};
-use crate::catalog::{Stream, Table};
+use crate::catalog::Stream;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::mode::WriteMode;
 use crate::sink::REJECTED_MAX_MAX;
 use crate::sink::duckdb::DuckDbConfig;
 use crate::sink::snowflake::SnowflakeConfig;
+use crate::table::Table;
 
 pub use choice::{MetadataColumns, RawChoice};
 

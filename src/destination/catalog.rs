@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::columns;
 use crate::airbyte::catalog::{IS_VERSION, NULL_IN_KEY};
 use crate::airbyte::descriptor::StreamDescriptor;
-use crate::catalog::{ColumnType, Table};
 use crate::error::{Error, Result};
 use crate::sink::{AIRBYTE, Run, Target, WriteMode};
+use crate::table::{ColumnType, Table};
 
 /// A stream that records may come of.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::batch::Cause;
 use crate::canonical::{FieldForm, Transcoder};
-use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Kind, Metadata, Table, TimeUnit, Width};
+use crate::table::{Column, ColumnType, EXTRA_COLUMN, Kind, Metadata, Table, TimeUnit, Width};
 
 /// Beginnings of names that are ours and Airbyte's.
 const RESERVED: [&str; 2] = ["_airbyte_", "_tapeline_"];

@@ -28,11 +28,11 @@ use tokio::sync::watch;
 use crate::airbyte::messages::Level;
 use crate::airbyte::output::Output;
 use crate::airbyte::stdin::Blocks;
-use crate::catalog::Table;
 use crate::engine::{CommitPolicy, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{Event, Observer};
 use crate::sink::{AIRBYTE, Abilities, Sink, StreamId, Target, WriteMode, refuse};
+use crate::table::Table;
 
 use catalog::Configured;
 use records::{PAGE_BYTES, Records};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::batch::{Extent, ExtractedAt, Rows};
-use crate::catalog::Column;
 use crate::checkpoint::Cover;
 use crate::error::{Error, Result};
 use crate::source::{Estimate, Page};
+use crate::table::Column;
 
 /// Something that a source says of a stream.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::batch::{Batch, Extent, ExtractedAt, Rows};
-use crate::catalog::Table;
+use crate::table::Table;
 
 use super::feed::Arrival;
 use super::units::Units;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::feed::Arrival;
 use crate::batch::{Keyless, Lack, Reject};
-use crate::catalog::Table;
 use crate::error::{Error, ErrorKind};
 use crate::sink::REJECTED;
+use crate::table::Table;
 
 /// Bytes of a stream's rejected rows that may wait.
 const WAITING_BYTES_MAX: usize = 16 << 20;

@@ -14,12 +14,12 @@ use super::report::{Report, StreamReport};
 use super::stream::StreamRun;
 use super::{Engine, stopped};
 use crate::batch::Batch;
-use crate::catalog::Column;
 use crate::checkpoint::Cover;
 use crate::error::{Error, ErrorKind, Result, Scope};
 use crate::failpoint;
 use crate::observe;
 use crate::sink::{Joins, REJECTED, Sink};
+use crate::table::Column;
 
 /// Bytes of all streams' rows that wait until they are covered, besides what one may have.
 const HELD_MAX: usize = 24 << 20;

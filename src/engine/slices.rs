@@ -10,7 +10,6 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::feed::{Arrival, Event, Feed};
 use super::fetch::{Fetched, Fetcher};
-use crate::catalog::Stream;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Result, Scope};
 use crate::source::{Ahead, Reading, Room, Source};
@@ -19,7 +18,7 @@ use crate::source::{Ahead, Reading, Room, Source};
 pub(super) struct Wanted {
     /// By what the engine knows it.
     pub index: usize,
-    pub stream: Stream,
+    pub stream: String,
     pub have: Checkpoint,
     pub reading: Reading,
 }

@@ -7,10 +7,10 @@ use super::feed::Arrival;
 use super::held::Held;
 use super::rejects::Rejects;
 use crate::batch::{Batch, Extent};
-use crate::catalog::{Column, Table};
 use crate::checkpoint::{Checkpoint, Cover};
 use crate::error::{Error, ErrorKind, Result, listed};
 use crate::sink::{Move, Portion, StreamId, Target};
+use crate::table::{Column, Table};
 
 /// Failed partitions that a message names; a log has them all.
 const FAILED_NAMED_MAX: usize = 5;

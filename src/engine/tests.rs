@@ -27,7 +27,7 @@ const NEWS: &str = "news";
 fn job(name: &str, mode: WriteMode) -> Job {
     let stream = streams(&[]).into_iter().find(|stream| stream.name == name).unwrap();
     let target = Target::new("test", name, Arc::clone(&stream.table), mode);
-    Job { stream, target, reading: reading(mode) }
+    Job { stream: stream.name, target, reading: reading(mode) }
 }
 
 fn policy(rows: u64) -> CommitPolicy {
@@ -274,7 +274,7 @@ struct Unasked;
 
 #[async_trait]
 impl Source for Unasked {
-    fn options(&self, _: &Stream) -> Options {
+    fn options(&self, _: &str) -> Options {
         panic!("asked for options");
     }
 
@@ -282,8 +282,8 @@ impl Source for Unasked {
         panic!("asked for slices");
     }
 
-    async fn open(&self, stream: &Stream, _: &Checkpoint, _: Reading) -> Result<Box<dyn Plan>> {
-        panic!("asked for {}", stream.name);
+    async fn open(&self, stream: &str, _: &Checkpoint, _: Reading) -> Result<Box<dyn Plan>> {
+        panic!("asked for {}", stream);
     }
 }
 

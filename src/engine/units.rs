@@ -79,7 +79,7 @@ mod tests {
     use super::super::held::Held;
     use super::*;
     use crate::batch::{Batch, ExtractedAt, Rows};
-    use crate::catalog::{Metadata, Table};
+    use crate::table::{Metadata, Table};
 
     #[derive(Debug, Clone, Copy)]
     enum Step {

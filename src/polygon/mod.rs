@@ -10,6 +10,7 @@ mod probe;
 mod recorded;
 mod repeat;
 mod request;
+mod rows;
 mod slice;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::calendar;
-use crate::catalog::{Partition, Sizes, Stream};
+use crate::catalog::{Partition, Sizes, Stream, StreamSpec, streams};
 use crate::checkpoint::{Checkpoint, Options};
 use crate::clock::{Clock, NOW_VARIABLE};
 use crate::config::source::SourceConfig;
@@ -32,6 +33,8 @@ use crate::source::{Estimate, Plan, Reading, Slice, Source};
 
 use client::{CLOCKS_DIFFER_MAX, Client, ClockCheck};
 use plan::SlicePlan;
+#[cfg(test)]
+pub(crate) use rows::transcoder;
 use slice::PolygonSlice;
 pub use slice::part;
 
@@ -49,6 +52,8 @@ const CONCURRENCY_MAX: u64 = 48;
 #[derive(Debug)]
 pub struct PolygonSource {
     client: Arc<Client>,
+    /// All that this configuration has.
+    streams: Vec<Arc<Stream>>,
 }
 
 /// What a probe of the key found.
@@ -65,7 +70,8 @@ impl PolygonSource {
     /// # Errors
     /// When the TLS set-up of the machine cannot be used.
     pub fn new(config: SourceConfig, clock: Clock, observer: Arc<dyn Observer>) -> Result<Self> {
-        Ok(Self { client: Arc::new(Client::new(config, ClockCheck::new(clock), observer)?) })
+        let streams = streams(&config.bar_sizes).into_iter().map(Arc::new).collect();
+        Ok(Self { client: Arc::new(Client::new(config, ClockCheck::new(clock), observer)?), streams })
     }
 
     /// Refuses streams that cannot be read with this configuration, before the first
@@ -87,6 +93,11 @@ impl PolygonSource {
         };
         Err(Error::config(format!("`tickers` is empty, and {names} read ticker by ticker"))
             .hint("list tickers in the source, such as `tickers: [AAPL]`, or leave the streams out"))
+    }
+
+    fn stream(&self, name: &str) -> Result<&Arc<Stream>> {
+        let found = self.streams.iter().find(|stream| stream.name == name);
+        found.ok_or_else(|| Error::bug(format!("the API has no stream {name}")))
     }
 
     /// What a run would read, told without a request.
@@ -142,9 +153,9 @@ impl PolygonSource {
 
 #[async_trait]
 impl Source for PolygonSource {
-    fn options(&self, stream: &Stream) -> Options {
-        let is_bars = stream.spec.sizes == Sizes::Bars || stream.spec.path.contains("/aggs/");
-        if is_bars {
+    fn options(&self, stream: &str) -> Options {
+        let is_bars = |spec: &StreamSpec| spec.sizes == Sizes::Bars || spec.path.contains("/aggs/");
+        if self.stream(stream).is_ok_and(|stream| is_bars(stream.spec)) {
             Options::from([("adjusted".to_owned(), self.client.config().adjusted.to_string())])
         } else {
             Options::new()
@@ -156,7 +167,8 @@ impl Source for PolygonSource {
         meanwhile.clamp(CONCURRENCY_MIN, CONCURRENCY_MAX) as usize
     }
 
-    async fn open(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>> {
+    async fn open(&self, stream: &str, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>> {
+        let stream = self.stream(stream)?;
         if let Err(error) = self.ahead(stream, have) {
             // It may be this machine's clock that is wrong.
             self.client.confirm_clock().await?;
@@ -165,7 +177,7 @@ impl Source for PolygonSource {
         let as_of = self.client.as_of();
         Ok(Box::new(PolygonPlan {
             client: Arc::clone(&self.client),
-            stream: Arc::new(stream.clone()),
+            stream: Arc::clone(stream),
             slices: SlicePlan::new(stream, self.client.config(), have, reading, as_of)?,
             as_of,
             refused: Arc::default(),

@@ -1,5 +1,6 @@
 //! What a key may read, found out with few requests.
 
+use super::rows::transcoder;
 use jiff::civil::Date;
 use serde::Deserialize;
 
@@ -8,7 +9,6 @@ use super::client::{Client, Intake};
 use super::page::{Asked, PageReader, is_same_ticker, other_ticker};
 use super::request::{Values, target};
 use crate::calendar;
-use crate::canonical::Transcoder;
 use crate::catalog::{BarSize, Capability, STREAMS, Stream, StreamSpec, streams};
 use crate::config::source::Plan;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -96,7 +96,7 @@ fn reader(spec: &'static StreamSpec, ticker: Option<&str>) -> PageReader {
     let is_it = |stream: &Stream| stream.spec.name == spec.name;
     let stream = streams(&[any_size()]).into_iter().find(is_it).expect("an entry of the catalogue");
     let asked = Asked { ticker: ticker.map(str::to_owned), days: None };
-    PageReader::new(spec, Transcoder::new(spec, &stream.table, &[]), asked)
+    PageReader::new(spec, transcoder(spec, &stream.table, &[]), asked)
 }
 
 /// Fails when the reference knows no such ticker, neither listed nor delisted.

@@ -2,6 +2,7 @@
 //! slice reads them. They are beside the repository (`TAPELINE_SHARED`) and not in
 //! it; where they are not, `build.rs` has these tests ignored.
 
+use super::rows::transcoder;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,9 @@ use super::client::{Intake, failure};
 use super::continuation::Trail;
 use super::page::{Answer, Asked, Days, PageReader};
 use crate::calendar;
-use crate::canonical::Transcoder;
-use crate::catalog::{Derived, EXTRA_COLUMN, Field, Kind, Partition, RowsAt, Stream, TimeUnit, streams};
+use crate::catalog::{Derived, Field, Partition, RowsAt, Stream, streams};
 use crate::error::{ErrorKind, Result};
+use crate::table::{EXTRA_COLUMN, Kind, TimeUnit};
 
 /// A recorded answer of one of our streams.
 struct Recorded {
@@ -147,7 +148,7 @@ fn asked(stream: &Stream) -> Asked {
 }
 
 fn read(stream: &Stream, body: &[u8]) -> Result<Answer> {
-    let transcoder = Transcoder::new(stream.spec, &stream.table, &constants(stream));
+    let transcoder = transcoder(stream.spec, &stream.table, &constants(stream));
     let mut reader = PageReader::new(stream.spec, transcoder, asked(stream));
     reader.begin();
     reader.take(body)?;

@@ -1,5 +1,6 @@
 //! Reads one slice: its pages, one after the other.
 
+use super::rows::transcoder;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,11 +17,12 @@ use super::request::{Values, target};
 use crate::batch::{Bound, Extent};
 use crate::calendar;
 use crate::canonical::Transcoder;
-use crate::catalog::{ColumnType, Derived, Partition, Sizes, Stream};
+use crate::catalog::{Derived, Partition, Sizes, Stream};
 use crate::checkpoint::{Cover, Span};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::Event;
 use crate::source::{Page, Pages, Room, Slice};
+use crate::table::ColumnType;
 
 /// More pages than this are not a slice: a day of the busiest ticker has about 60.
 const PAGES_MAX: usize = 20_000;
@@ -301,7 +303,7 @@ impl PolygonSlice {
                 Derived::Date => ("date", date.as_str()),
             })
             .collect();
-        Transcoder::new(self.stream.spec, &self.stream.table, &constants)
+        transcoder(self.stream.spec, &self.stream.table, &constants)
     }
 
     /// Shortens the slice so that it ends before the current day. False when

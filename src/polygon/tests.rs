@@ -45,13 +45,13 @@ fn stream(name: &str) -> Stream {
 }
 
 fn blank(source: &PolygonSource, stream: &Stream) -> Checkpoint {
-    Checkpoint::new(source.options(stream))
+    Checkpoint::new(source.options(&stream.name))
 }
 
 /// The rows of the first slice.
 async fn read(source: &PolygonSource, name: &str) -> Result<Vec<Value>> {
     let stream = stream(name);
-    let mut plan = source.open(&stream, &blank(source, &stream), Reading::Mutable).await?;
+    let mut plan = source.open(&stream.name, &blank(source, &stream), Reading::Mutable).await?;
     let (pages, mut receiver) = Pages::channel(&Arc::<Ahead>::default().lane(), 0);
     plan.next(&HashSet::new()).await?.expect("a slice").read(&pages).await?;
     drop(pages);
@@ -149,7 +149,7 @@ async fn the_longest_bars_are_read() {
     let source =
         PolygonSource::new(config.clone(), Clock::Fixed(NOW.parse().unwrap()), Arc::new(Silent)).unwrap();
     let stream = streams(&config.bar_sizes).into_iter().find(|stream| stream.size.is_some()).unwrap();
-    let mut plan = source.open(&stream, &blank(&source, &stream), Reading::Mutable).await.unwrap();
+    let mut plan = source.open(&stream.name, &blank(&source, &stream), Reading::Mutable).await.unwrap();
     let (pages, _receiver) = Pages::channel(&Arc::<Ahead>::default().lane(), 0);
     plan.next(&HashSet::new()).await.unwrap().expect("a slice").read(&pages).await.unwrap();
 }
@@ -310,7 +310,7 @@ async fn many_tickers_that_are_refused_are_no_matter_of_theirs() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let source = source(&market.url(), &names);
     let stream = stream("stock_bars_1_minute");
-    let mut plan = source.open(&stream, &blank(&source, &stream), Reading::Mutable).await.unwrap();
+    let mut plan = source.open(&stream.name, &blank(&source, &stream), Reading::Mutable).await.unwrap();
     let mut kinds = Vec::new();
     for _ in 0..21 {
         let slice = plan.next(&HashSet::new()).await.unwrap().expect("a slice");
@@ -329,7 +329,7 @@ async fn a_ticker_whose_answers_do_not_get_better_fails_alone() {
         let market = market(&fault(name, "/v2/aggs/ticker")).await;
         let source = source(&market.url(), &["AAPL", "MSFT", "NVDA", "AMZN"]);
         let stream = stream("stock_bars_1_minute");
-        let mut plan = source.open(&stream, &blank(&source, &stream), Reading::Mutable).await.unwrap();
+        let mut plan = source.open(&stream.name, &blank(&source, &stream), Reading::Mutable).await.unwrap();
         let mut slices = Vec::new();
         for _ in 0..4 {
             slices.push(plan.next(&HashSet::new()).await.unwrap().expect("a slice"));
@@ -406,7 +406,7 @@ async fn progress_that_was_made_in_the_future_is_refused() {
         ("2024-06-28T21:09:00Z", false),
         ("2024-09-01T21:00:00Z", true),
     ] {
-        let outcome = source.open(&stream, &of(as_of), Reading::Mutable).await;
+        let outcome = source.open(&stream.name, &of(as_of), Reading::Mutable).await;
         let error = outcome.err();
         assert_eq!(error.is_some(), is_refused, "{as_of}: {error:?}");
         if let Some(error) = error {

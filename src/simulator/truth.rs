@@ -8,7 +8,8 @@ use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 
 use crate::calendar;
-use crate::catalog::{BarSize, Derived, Field, Kind, STREAMS, Sizes, StreamSpec, TimeUnit, Width};
+use crate::catalog::{BarSize, Derived, Field, STREAMS, Sizes, StreamSpec};
+use crate::table::{Kind, TimeUnit, Width};
 
 use super::columns::{Columns, Fact, MomentForm, write_text};
 use super::decimal::Decimal;

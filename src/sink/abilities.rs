@@ -101,8 +101,8 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::catalog::Table;
     use crate::error::ErrorKind;
+    use crate::table::Table;
 
     /// A sink that can do everything.
     pub(crate) const ALL: Abilities = Abilities {

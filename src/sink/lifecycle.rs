@@ -154,7 +154,7 @@ mod tests {
 
     use super::super::Run;
     use super::*;
-    use crate::catalog::Table;
+    use crate::table::Table;
 
     fn target(mode: WriteMode, run: Option<i64>) -> Target {
         let table = Table::new("t", Vec::new(), &["k"]);

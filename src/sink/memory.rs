@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use super::abilities::tests::ALL;
 use super::{Abilities, Joins, Opened, Portion, Sink, Stored, StreamId, Target};
 use crate::batch::Batch;
-use crate::catalog::Table;
 use crate::error::{Error, ErrorKind, Result};
+use crate::table::Table;
 
 /// Keeps what is durable apart from what is not, by stream. Opened again, it goes on
 /// with what is durable.

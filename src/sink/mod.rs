@@ -16,9 +16,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::batch::{Batch, Change, Extent, Reject};
-use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
 pub use crate::mode::WriteMode;
+use crate::table::{Column, ColumnType, Metadata, Table};
 pub use abilities::{Abilities, Durability, Joins, refuse};
 pub use look::{Look, WrittenBy};
 pub use shardless::Shardless;

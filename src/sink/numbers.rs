@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::catalog::{Column, ColumnType, Table};
 use crate::error::{Error, ErrorKind};
+use crate::table::{Column, ColumnType, Table};
 
 /// As what columns keep numbers with a fraction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
@@ -37,7 +37,7 @@ impl JsonSchema for Numbers {
 
 /// The error of a number in a key by which rows are merged, for which its column cannot be
 /// widened: as NULL it would merge rows that are not the same. Keys are
-/// [bounded](crate::catalog::Width::KEY), so this is of a column that was wider before.
+/// [bounded](crate::table::Width::KEY), so this is of a column that was wider before.
 pub(crate) fn unfit_key(table: &str, column: &str) -> Error {
     Error::new(ErrorKind::Table, format!("`{column}` of table {table} holds a number that does not fit"))
         .hint("decimals have 38 digits, before and after the point together: make it text in the stream's schema, or choose the mode append")

@@ -2,8 +2,8 @@
 
 use super::lifecycle::{Heads, Kept};
 use super::{Target, WriteMode, WrittenBy};
-use crate::catalog::{EXTRA_COLUMN, Metadata};
 use crate::error::{Error, ErrorKind, Result};
+use crate::table::{EXTRA_COLUMN, Metadata};
 
 /// A stream before its table: what is stored of it, and of those who write to the tables of
 /// its schema.
@@ -159,7 +159,7 @@ mod tests {
 
     use super::super::lifecycle::Head;
     use super::*;
-    use crate::catalog::Table;
+    use crate::table::Table;
 
     fn target(mode: WriteMode, shared: bool) -> Target {
         let table = Table::new("T", Vec::new(), &["k"]);

@@ -41,8 +41,8 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::catalog::Table;
     use crate::sink::WriteMode;
+    use crate::table::Table;
 
     /// A rejected row.
     pub(crate) fn reject(shard: &str, reason: &str, row: &str) -> Reject {

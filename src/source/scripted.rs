@@ -9,7 +9,6 @@ use jiff::civil::Date;
 
 use super::{Estimate, Page, Pages, Plan, Reading, Slice, Source};
 use crate::batch::Rows;
-use crate::catalog::Stream;
 use crate::checkpoint::{Checkpoint, Cover, Options, Span};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -101,7 +100,7 @@ pub(crate) struct Scripted(pub(crate) HashMap<String, Vec<Script>>);
 
 #[async_trait]
 impl Source for Scripted {
-    fn options(&self, _: &Stream) -> Options {
+    fn options(&self, _: &str) -> Options {
         Options::new()
     }
 
@@ -109,8 +108,8 @@ impl Source for Scripted {
         3
     }
 
-    async fn open(&self, stream: &Stream, have: &Checkpoint, _: Reading) -> Result<Box<dyn Plan>> {
-        let scripts = self.0.get(&stream.name).cloned().unwrap_or_default();
+    async fn open(&self, stream: &str, have: &Checkpoint, _: Reading) -> Result<Box<dyn Plan>> {
+        let scripts = self.0.get(stream).cloned().unwrap_or_default();
         let todo: Vec<_> = scripts.into_iter().filter(|script| script.is_todo(have)).collect();
         let rows = todo.iter().map(|script| script.rows_estimate).sum();
         Ok(Box::new(Listed { rows, ..Listed::new(todo) }))

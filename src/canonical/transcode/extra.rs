@@ -4,7 +4,7 @@ use super::Transcoder;
 use crate::batch::{Cause, Rows};
 use crate::canonical::json::{Scanner, Value};
 use crate::canonical::mend;
-use crate::catalog::EXTRA_COLUMN;
+use crate::table::EXTRA_COLUMN;
 
 impl Transcoder {
     /// A member that is no field.

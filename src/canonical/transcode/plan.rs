@@ -1,6 +1,6 @@
 //! What is known of a field before the first row.
 
-use crate::catalog::{Kind, Table};
+use crate::table::{Kind, Table};
 
 /// A field of the objects and the column that it goes to.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@
 use crate::canonical::json::Value;
 use crate::canonical::moment::{Moment, MomentWriter, date_text, parse_date};
 use crate::canonical::value::{integer, is_number, push_decimal};
-use crate::catalog::{Need, TimeUnit, Width};
+use crate::table::{Need, TimeUnit, Width};
 
 /// The second of a day's midnight in UTC.
 #[inline]

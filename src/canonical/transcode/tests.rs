@@ -1,3 +1,4 @@
+use crate::polygon::transcoder;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -10,7 +11,7 @@ fn transcode(stream: &str, text: &str) -> (String, Rows) {
     let stream = streams.iter().find(|candidate| candidate.name == stream).unwrap();
     let constants: &[(&str, &str)] =
         if stream.spec.derived.is_empty() { &[] } else { &[("ticker", "BRK.B")] };
-    let mut transcoder = Transcoder::new(stream.spec, &stream.table, constants);
+    let mut transcoder = transcoder(stream.spec, &stream.table, constants);
     let mut rows = Rows::default();
     transcoder.row(&mut Scanner::new(text.as_bytes()), &mut rows).unwrap();
     let row = String::from_utf8(rows.iter().next().unwrap().to_vec()).unwrap();
@@ -82,7 +83,7 @@ fn a_secret_that_the_server_repeats_is_in_no_row() {
 fn lacks(stream: &str, rows: &[&str]) -> Vec<Option<(String, Lack)>> {
     let streams = streams(&["1minute".parse().unwrap()]);
     let stream = streams.iter().find(|candidate| candidate.name == stream).unwrap();
-    let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+    let mut transcoder = transcoder(stream.spec, &stream.table, &[]);
     let lack = |row: &&str| {
         let mut read = Rows::default();
         transcoder.row(&mut Scanner::new(row.as_bytes()), &mut read).unwrap();
@@ -138,7 +139,7 @@ fn a_number_in_a_key_has_digits_that_a_column_can_be_widened_to() {
     let stream = streams.iter().find(|stream| stream.name == "stock_trades").unwrap();
     let mut table = (*stream.table).clone();
     table.key = vec!["price".to_owned()];
-    let mut transcoder = Transcoder::new(stream.spec, &table, &[]);
+    let mut transcoder = transcoder(stream.spec, &table, &[]);
     let mut of = |price: &str| {
         let mut rows = Rows::default();
         let row = format!(r#"{{"price":{price},"size":{price}}}"#);
@@ -161,7 +162,7 @@ fn a_number_in_a_key_has_digits_that_a_column_can_be_widened_to() {
 fn noted(text: &[u8]) -> (String, Vec<String>) {
     let streams = streams(&[]);
     let stream = streams.iter().find(|stream| stream.name == "stock_trades").unwrap();
-    let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+    let mut transcoder = transcoder(stream.spec, &stream.table, &[]);
     let mut rows = Rows::default();
     rows.note("{\"field\":\"theirs\"}");
     transcoder.row(&mut Scanner::foreign(text), &mut rows).unwrap();
@@ -260,7 +261,7 @@ fn the_days_of_rows_are_told_once() {
     let streams = streams(&["1minute".parse().unwrap()]);
     let of = |name: &str, rows: &[&str]| {
         let stream = streams.iter().find(|stream| stream.name == name).unwrap();
-        let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+        let mut transcoder = transcoder(stream.spec, &stream.table, &[]);
         let mut read = Rows::default();
         for row in rows {
             transcoder.row(&mut Scanner::new(row.as_bytes()), &mut read).unwrap();
@@ -291,7 +292,7 @@ fn the_days_of_rows_are_told_once() {
 
     // A row that is cut says nothing: its number may be cut as well.
     let stream = streams.iter().find(|stream| stream.name == "stock_bars_1_minute").unwrap();
-    let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+    let mut transcoder = transcoder(stream.spec, &stream.table, &[]);
     let mut scanner = Scanner::new(br#"{"t":3"#);
     assert!(transcoder.row(&mut scanner, &mut Rows::default()).is_err());
     transcoder.row(&mut Scanner::new(br#"{"o":1}"#), &mut Rows::default()).unwrap();
@@ -303,7 +304,7 @@ fn an_empty_row_and_a_row_cut_short() {
     assert_eq!(transcode("exchanges", "{}").0, "{}");
     let streams = streams(&[]);
     let stream = streams.iter().find(|stream| stream.name == "exchanges").unwrap();
-    let mut transcoder = Transcoder::new(stream.spec, &stream.table, &[]);
+    let mut transcoder = transcoder(stream.spec, &stream.table, &[]);
     let mut rows = Rows::default();
     for bad in [r#"{"id":1"#, r#"{"id":1,}"#, r#"{"id":1,"id":2"#, r#"{"id":1,"id":2]"#, "[]"] {
         assert!(transcoder.row(&mut Scanner::new(bad.as_bytes()), &mut rows).is_err(), "{bad}");

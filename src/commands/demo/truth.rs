@@ -8,8 +8,8 @@ use duckdb::types::ValueRef;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::catalog::{ColumnType, Table};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::table::{ColumnType, Table};
 
 /// What differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,7 +118,8 @@ fn without_zeros(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Width, streams};
+    use crate::catalog::streams;
+    use crate::table::Width;
 
     #[test]
     fn values_written_differently_are_equal_and_others_are_not() {

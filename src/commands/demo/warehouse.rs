@@ -7,8 +7,8 @@ use jiff::civil::Date;
 
 use super::chart::Candle;
 use crate::calendar;
-use crate::catalog::Table;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::table::Table;
 
 /// The schema that holds the tables.
 pub const SCHEMA: &str = "polygon";

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::catalog::Metadata;
 use crate::mode::WriteMode;
 use crate::sink::REJECTED_MAX_MAX;
+use crate::table::Metadata;
 
 /// A stream and how the sink keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,13 +11,14 @@ use super::{
     COMMIT_ROWS, COMMIT_SECONDS, Choice, MetadataColumns, NAME_MAX, PREFIX_MAX, Pipeline, RawChoice,
     RawCommit, RawPipeline, RawSource, SinkConfig, WHAT,
 };
-use crate::catalog::{self, BarSize, Partition, STREAMS, Sizes, Stream, Table};
+use crate::catalog::{self, BarSize, Partition, STREAMS, Sizes, Stream};
 use crate::clock::Clock;
 use crate::config::explain::suggest;
 use crate::config::source::SourceConfig;
 use crate::error::{Error, Result};
 use crate::mode::WriteMode;
 use crate::sink::{REJECTED_MAX, REJECTED_MAX_MAX};
+use crate::table::Table;
 
 /// A mistake and the path of the field it is in.
 type Misplaced = (String, Error);

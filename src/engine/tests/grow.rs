@@ -1,7 +1,7 @@
 //! Tables that learn columns on the way.
 
 use super::*;
-use crate::catalog::{Column, ColumnType};
+use crate::table::{Column, ColumnType};
 
 fn learned(name: &str) -> Event {
     Event::Grown(vec![Column { name: name.to_owned(), ty: ColumnType::Text, doc: String::new() }])

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::batch::Lack;
-use crate::catalog::{Column, ColumnType};
+use crate::table::{Column, ColumnType};
 
 /// A row of the model test.
 #[derive(Debug, Clone, PartialEq)]

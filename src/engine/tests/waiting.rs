@@ -49,7 +49,7 @@ struct NoNews(Scripted);
 
 #[async_trait]
 impl Source for NoNews {
-    fn options(&self, stream: &Stream) -> Options {
+    fn options(&self, stream: &str) -> Options {
         self.0.options(stream)
     }
 
@@ -57,8 +57,8 @@ impl Source for NoNews {
         self.0.concurrency()
     }
 
-    async fn open(&self, stream: &Stream, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>> {
-        match stream.name.as_str() {
+    async fn open(&self, stream: &str, have: &Checkpoint, reading: Reading) -> Result<Box<dyn Plan>> {
+        match stream {
             NEWS => Ok(Box::new(Listed(VecDeque::from([Box::new(Silence) as Box<dyn Slice>])))),
             _ => self.0.open(stream, have, reading).await,
         }

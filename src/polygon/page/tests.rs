@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::batch::{Cause, Lack};
 use crate::catalog::{Stream, streams};
+use crate::polygon::rows::transcoder;
 
 fn stream(name: &str) -> Stream {
     streams(&["1minute".parse().unwrap()]).into_iter().find(|stream| stream.name == name).unwrap()
@@ -15,7 +16,7 @@ fn reader(name: &str) -> PageReader {
 fn reader_of(name: &str, asked: Asked) -> PageReader {
     let stream = stream(name);
     let constants: &[(&str, &str)] = if stream.spec.derived.is_empty() { &[] } else { &[("ticker", "A")] };
-    PageReader::new(stream.spec, Transcoder::new(stream.spec, &stream.table, constants), asked)
+    PageReader::new(stream.spec, transcoder(stream.spec, &stream.table, constants), asked)
 }
 
 /// Reads `text` in pieces that end at `cuts`.

@@ -8,9 +8,9 @@ use super::scan::{self, LastDate};
 use super::{Columns, Texts, Validity, Values};
 use crate::batch::{Cause, Change, Rows};
 use crate::canonical::{mended, push_unescaped};
-use crate::catalog::{ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::numbers::{tell_beside, unfit_key};
+use crate::table::{ColumnType, EXTRA_COLUMN, Need, Table, Width};
 
 /// Decodes the canonical rows of one table.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ struct Work {
 impl Decoder {
     /// A decoder for rows of `table`, which are `merged` by its key or added as they are.
     pub fn new(table: &Table, merged: bool) -> Self {
-        let plan = |column: &crate::catalog::Column| Plan {
+        let plan = |column: &crate::table::Column| Plan {
             name: column.name.clone(),
             ty: column.ty,
             pattern: format!("{}:", serde_json::Value::from(column.name.as_str())).into_bytes(),

@@ -13,7 +13,7 @@ mod scan;
 mod tests;
 
 use crate::batch::{Change, Note};
-use crate::catalog::{ColumnType, Width};
+use crate::table::{ColumnType, Width};
 
 pub use decode::{Decoded, Decoder};
 pub use keys::Extremes;

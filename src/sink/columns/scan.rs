@@ -4,7 +4,7 @@
 //! position after it, or what is wrong with it.
 
 use crate::canonical::{Scanner, Value, day, double};
-use crate::catalog::{Need, Width};
+use crate::table::{Need, Width};
 
 /// What was read, and the position after it.
 pub(super) type Scan<T> = Result<(T, usize), &'static str>;

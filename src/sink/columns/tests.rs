@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::batch::{Cause, Rows};
-use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Table, Width};
 use crate::error::{ErrorKind, Result};
+use crate::table::{Column, ColumnType, EXTRA_COLUMN, Table, Width};
 
 fn table(columns: &[(&str, ColumnType)], key: &[&str]) -> Table {
     let column =

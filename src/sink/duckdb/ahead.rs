@@ -19,10 +19,10 @@ use super::feed::{Feed, Load};
 use super::merge::{self, Deletes, Key};
 use super::write::Stream;
 use crate::batch::Extent;
-use crate::catalog::{ColumnType, Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::sink::BATCH;
+use crate::table::{ColumnType, Metadata, Table};
 
 /// What holds the rows ahead of a stream until they are committed.
 pub(super) enum Own {

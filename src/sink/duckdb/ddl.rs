@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use duckdb::Connection;
 
 use super::client::{OWN_SCHEMAS, execute, failed, literal, quoted};
-use crate::catalog::{ColumnType, Metadata, Table};
 use crate::error::{Error, Result};
 use crate::sink::ownership::{Standing, foreign};
+use crate::table::{ColumnType, Metadata, Table};
 
 /// A table's place. It is named in full wherever it is named: a schema may be called
 /// like the file, or `temp`, and would be ambiguous alone.

@@ -13,9 +13,9 @@ use duckdb::{Connection, OptionalExt};
 use super::client::{execute, failed, quoted};
 use super::ddl::{self, Place, Tables, sql_type};
 use super::rewrite::{self, Conversion};
-use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{self, Target};
+use crate::table::{Column, ColumnType, EXTRA_COLUMN, Need, Table, Width};
 
 /// How the columns of a table change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

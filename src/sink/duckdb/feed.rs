@@ -13,10 +13,10 @@ use duckdb::vtab::{BindInfo, InitInfo, TableFunctionInfo, VTab};
 use uuid::Uuid;
 
 use crate::batch::{Batch, Extent, ExtractedAt, Unit};
-use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::error::listed;
 use crate::sink::columns::{Columns, Texts, Validity, Values};
 use crate::sink::{META_TAIL, Run, Target, change_text, tell_changes};
+use crate::table::{Column, ColumnType, Metadata, Table};
 
 /// Rows per chunk. DuckDB's vectors hold this many in every official build; it
 /// is a multiple of 64, so a chunk's validity begins at a word.

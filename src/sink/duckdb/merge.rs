@@ -11,8 +11,8 @@ use super::client::{literal, quoted};
 use super::ddl::Place;
 use super::feed::Feed;
 use crate::batch::{Bound, Extent};
-use crate::catalog::Table;
 use crate::sink::columns::{Columns, Values};
+use crate::table::Table;
 
 /// The key columns of a table: index and name; and what its rows are told apart by
 /// within a key, if by more than their order.

@@ -12,12 +12,12 @@ use super::evolve;
 use super::progress::{First, Ledger};
 use super::quarantine::Quarantine;
 use super::write::Stream;
-use crate::catalog::{Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
 use crate::sink::ownership::{self, Standing};
 use crate::sink::shards::{self, Shards, Versions};
 use crate::sink::{Stored, Target};
+use crate::table::{Metadata, Table};
 
 /// What is known of a schema while streams are opened.
 struct Schema {

@@ -12,9 +12,9 @@ use super::feed::Load;
 use super::look;
 use super::write::{OpenedStream, OwnedPortion, Writer};
 use crate::batch::Extent;
-use crate::catalog::Table;
 use crate::error::{Error, Result};
 use crate::sink::{Look, Target};
+use crate::table::Table;
 
 /// Where the answer to a command goes.
 type Reply<T> = oneshot::Sender<Result<T>>;

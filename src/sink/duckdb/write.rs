@@ -24,11 +24,11 @@ use super::open;
 use super::progress::{First, Ledger};
 use super::quarantine::Quarantine;
 use crate::batch::Reject;
-use crate::catalog::Table;
 use crate::error::{Error, Result};
 use crate::sink::lifecycle::Head;
 use crate::sink::shards::Versions;
 use crate::sink::{Move, Stored, Target};
+use crate::table::Table;
 
 /// Bytes of rows that are kept until the commit. The engine commits before streams that
 /// share a transaction have half of it.

@@ -44,8 +44,8 @@ use super::leftovers::{self, Names};
 use super::names::quoted;
 use super::progress;
 use super::step::{Step, is_possible, plan, refused};
-use crate::catalog::Column;
 use crate::error::{Error, ErrorKind, Result};
+use crate::table::Column;
 
 /// Makes `found` the column that it is to be; `values` are what becomes of its values.
 ///

@@ -13,9 +13,9 @@ use super::config::writable_schema;
 use super::layer::server_code;
 use super::names::{held_name, ident};
 use super::statement::Statement;
-use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::ownership::Standing;
+use crate::table::{Column, ColumnType, Metadata, Table};
 
 /// The temporary stage of a session. Nobody else sees it, and Snowflake drops it
 /// with its files when the session ends.

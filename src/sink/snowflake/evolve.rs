@@ -11,9 +11,9 @@ use super::layer::is_about_a_name;
 use super::names::{held_name, ident, idents, quoted};
 use super::step::{Step, is_possible, plan, refused};
 use super::{leftovers, progress};
-use crate::catalog::{Column, ColumnType, Table, Width};
 use crate::error::Result;
 use crate::sink::{self, Target};
+use crate::table::{Column, ColumnType, Table, Width};
 
 /// Times that a table is looked at until it is as it should be: more than the two that it
 /// takes where nobody else changes it.

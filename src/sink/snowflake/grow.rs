@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::names::tell_names;
 use super::{SnowflakeSink, StreamId, broken, evolve};
-use crate::catalog::Table;
 use crate::error::Result;
+use crate::table::Table;
 
 impl SnowflakeSink {
     /// Gives the table of a stream columns; see [`crate::sink::Sink::evolve`]. It is DDL,

@@ -6,7 +6,7 @@ use super::ddl::{LOAD, LOAD_COLUMN, sql_type};
 use super::names::{ident, idents};
 use super::statement::Statement;
 use crate::batch::{Bound, Extent};
-use crate::catalog::{ColumnType, Metadata, Table};
+use crate::table::{ColumnType, Metadata, Table};
 
 /// Keys of a loaded line beside those of the row. No column begins so.
 pub(super) const LINE_NUMBER: &str = "_tapeline_n";
@@ -270,7 +270,7 @@ pub(super) fn is_replaced(target: &str, next: &str, table: &Table, generation: i
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Column, Width};
+    use crate::table::{Column, Width};
 
     fn table() -> Table {
         let column = |name: &str, ty| Column { name: name.to_owned(), ty, doc: String::new() };

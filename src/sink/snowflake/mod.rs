@@ -60,9 +60,9 @@ use super::{
     Abilities, Durability, Joins, Look, Opened, Portion, Sink, StreamId, Target, WriteMode, first_key,
 };
 use crate::batch::{Batch, Extent};
-use crate::catalog::Table;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::retry;
+use crate::table::Table;
 
 /// Compressed bytes of all streams together that may wait in memory.
 const WAITING_BYTES_MAX: usize = 3 * write::FILE_BYTES_MAX;

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::catalog::Table;
+use crate::table::Table;
 
 /// Names that Snowflake takes for functions, also in quotes, where a column stands
 /// [Snowflake: Reserved keywords]; destination-snowflake has the same list.

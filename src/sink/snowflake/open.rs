@@ -14,13 +14,13 @@ use super::progress::{self, First};
 use super::statement::Statement;
 use super::write::Writer;
 use super::{Stream, evolve, look, merge, next_of, next_table, quarantine};
-use crate::catalog::Metadata;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::lifecycle::{self, Facts, Head, Heads};
 use crate::sink::numbers::Numbers;
 use crate::sink::ownership::{self, Standing};
 use crate::sink::shards::{self, Shards, Versions};
 use crate::sink::{Stored, Target};
+use crate::table::Metadata;
 
 /// What is known of a schema while streams are opened.
 struct Schema {

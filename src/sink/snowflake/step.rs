@@ -4,8 +4,8 @@ use super::client::Warehouse;
 use super::ddl::{Existing, Place, sql_type};
 use super::names::{held_name, quoted};
 use super::statement::Statement;
-use crate::catalog::{ColumnType, Need, Width};
 use crate::error::{Error, ErrorKind, Result};
+use crate::table::{ColumnType, Need, Width};
 
 /// What becomes of a column that is there.
 #[derive(Debug, PartialEq)]

@@ -7,9 +7,9 @@ use super::layer::server_code;
 use super::layer::tests::refused_with;
 use super::*;
 use crate::batch::{ExtractedAt, Rows};
-use crate::catalog::{Column, ColumnType, Metadata, Table};
 use crate::sink::quarantine::tests::reject;
 use crate::sink::{Portion, Shardless};
+use crate::table::{Column, ColumnType, Metadata, Table};
 
 /// What a statement is answered with, if it is not as usual.
 type Rule = Box<dyn Fn(&str) -> Option<Result<Answer>> + Send + Sync>;

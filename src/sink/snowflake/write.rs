@@ -14,10 +14,10 @@ use flate2::write::GzEncoder;
 use super::merge::{LINE_DELETED, LINE_EXTRACTED_AT, LINE_META, LINE_NUMBER};
 use crate::batch::{Batch, Cause, Change};
 use crate::canonical::{Malformed, Scanner, Value, double, mended};
-use crate::catalog::{Column, ColumnType, Need, Table, Width};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::sink::numbers::{tell_beside, unfit_key};
 use crate::sink::{META_TAIL, Run, Target, change_text, tell_changes};
+use crate::table::{Column, ColumnType, Need, Table, Width};
 
 /// Compressed bytes after which a file is uploaded. Snowflake reads files of this
 /// size in parallel, and it bounds what waits in memory.
@@ -277,7 +277,7 @@ fn push_item(line: &mut Vec<u8>, head: usize, item: &str) {
     line.extend_from_slice(item.as_bytes());
 }
 
-/// [`crate::catalog::EXTRA_COLUMN`] as JSON writes it.
+/// [`crate::table::EXTRA_COLUMN`] as JSON writes it.
 const EXTRA_KEY: &[u8] = b"\"additional_properties\"";
 
 /// Appends the members of the object `row`, each with a comma before it. A number that

@@ -26,9 +26,9 @@ use tempfile::TempDir;
 
 use super::{DuckDbConfig, DuckDbSink};
 use crate::batch::{Batch, Cause, ExtractedAt, Rows};
-use crate::catalog::{Column, ColumnType, EXTRA_COLUMN, Metadata, Table, Width};
 use crate::error::{Error, Result};
 use crate::sink::{Shardless, Sink, StreamId, Target, WriteMode};
+use crate::table::{Column, ColumnType, EXTRA_COLUMN, Metadata, Table, Width};
 
 /// As wide as all numbers were before columns had widths of their own.
 const DECIMAL: ColumnType = ColumnType::Decimal(Width::new(38, 18));

@@ -331,7 +331,7 @@ fn odd_json() -> impl Strategy<Value = String> {
 #[test]
 fn no_json_of_a_source_is_refused() {
     use crate::canonical::{FieldForm, Scanner, Transcoder};
-    use crate::catalog::{Kind, Width};
+    use crate::table::{Kind, Width};
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 24,

@@ -6,10 +6,10 @@ use super::super::ahead::Own;
 use super::super::ddl::Tables;
 use super::super::evolve;
 use super::Writer;
-use crate::catalog::Table;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::sink::Target;
+use crate::table::Table;
 
 impl Writer {
     /// Gives the table of a stream columns; see [`crate::sink::Sink::evolve`]. Returns how

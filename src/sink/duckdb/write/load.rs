@@ -9,10 +9,10 @@ use super::super::feed::{self, Feed, Load};
 use super::super::merge::{self, Deletes, Key};
 use super::Stream;
 use crate::batch::Extent;
-use crate::catalog::{ColumnType, Metadata};
 use crate::error::Result;
 use crate::failpoint;
 use crate::sink::WriteMode;
+use crate::table::{ColumnType, Metadata};
 
 impl Stream {
     /// Adds rows to the stream's table.

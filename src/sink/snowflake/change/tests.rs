@@ -14,7 +14,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{ColumnType, Metadata, Table, Width};
 use crate::sink::lifecycle::Head;
 use crate::sink::snowflake::client::{Answer, Warehouse};
 use crate::sink::snowflake::ddl::Place;
@@ -23,6 +22,7 @@ use crate::sink::snowflake::layer::tests::refused_with;
 use crate::sink::snowflake::names::held_name;
 use crate::sink::snowflake::statement::{Bind, Statement};
 use crate::sink::{Target, WriteMode};
+use crate::table::{ColumnType, Metadata, Table, Width};
 
 use model::{HUGE, Model, UNIT};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::batch::{Cause, ExtractedAt, Rows};
-use crate::catalog::{Column, EXTRA_COLUMN, Table};
 use crate::sink::WriteMode;
+use crate::table::{Column, EXTRA_COLUMN, Table};
 
 fn table() -> Arc<Table> {
     let column = |name: &str, ty| Column { name: name.to_owned(), ty, doc: String::new() };

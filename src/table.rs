@@ -1,11 +1,15 @@
-//! The table of a stream: what a sink learns of it.
+//! The table of a stream: what the engine and a sink learn of it, whoever its rows come from.
 
-use super::metadata::Metadata;
-use super::spec::{Derived, Field, Kind, StreamSpec, TimeUnit};
-use super::width::Width;
+mod kind;
+mod metadata;
+mod width;
 
-/// The column that keeps fields which the catalogue does not know, and values
-/// that did not fit their column, by the API's names.
+pub use kind::{Kind, TimeUnit};
+pub use metadata::Metadata;
+pub use width::{Need, Width};
+
+/// The column that keeps fields which have none, and values that did not fit theirs, by
+/// the names that the source has for them.
 pub const EXTRA_COLUMN: &str = "additional_properties";
 
 /// Name, columns and key of a table.
@@ -13,7 +17,7 @@ pub const EXTRA_COLUMN: &str = "additional_properties";
 pub struct Table {
     /// Lower-case letters, digits and underscores.
     pub name: String,
-    /// In the order of the catalogue, of which the last is [`EXTRA_COLUMN`]; behind it those
+    /// In the order of the source, of which the last is [`EXTRA_COLUMN`]; behind it those
     /// that the table learned on the way.
     pub columns: Vec<Column>,
     /// Names of the key columns. They are compared null-safe.
@@ -80,26 +84,6 @@ impl Table {
         }
     }
 
-    pub(super) fn of(spec: &StreamSpec, name: &str) -> Self {
-        let mut columns: Vec<Column> = spec.derived.iter().map(derived_column).collect();
-        for field in spec.fields {
-            columns.push(field_column(field));
-            if let Kind::Time(TimeUnit::Nanos) = field.kind {
-                columns.push(Column {
-                    name: format!("{}_ns", field.name),
-                    ty: ColumnType::Integer,
-                    doc: format!("{} As nanoseconds since the UNIX epoch.", field.doc),
-                });
-            }
-        }
-        columns.push(Column {
-            name: EXTRA_COLUMN.to_owned(),
-            ty: ColumnType::Json,
-            doc: "Fields that the catalogue does not know, and values that did not fit their column, by the API's names.".to_owned(),
-        });
-        Self { cursor: spec.cursor.map(str::to_owned), ..Self::new(name, columns, spec.key) }
-    }
-
     /// The version column, unless rows with one key have the same value there anyhow.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref().filter(|version| !self.key.iter().any(|key| key == version))
@@ -136,42 +120,15 @@ impl Table {
     }
 }
 
-fn derived_column(derived: &Derived) -> Column {
-    match derived {
-        Derived::Ticker => Column {
-            name: "ticker".to_owned(),
-            ty: ColumnType::Text,
-            doc: "Ticker symbol, case-sensitive.".to_owned(),
-        },
-        Derived::Date => Column {
-            name: "date".to_owned(),
-            ty: ColumnType::Date,
-            doc: "Trading day in New York.".to_owned(),
-        },
-    }
-}
-
-fn field_column(field: &Field) -> Column {
-    let ty = match field.kind {
-        Kind::Text => ColumnType::Text,
-        Kind::Boolean => ColumnType::Boolean,
-        Kind::Integer => ColumnType::Integer,
-        Kind::Decimal(width) => ColumnType::Decimal(width),
-        Kind::Date => ColumnType::Date,
-        Kind::Time(_) => ColumnType::Timestamp,
-        Kind::Json => ColumnType::Json,
-    };
-    Column { name: field.name.to_owned(), ty, doc: field.doc.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_table_learns_columns_that_it_lacks() {
-        let table = crate::catalog::streams(&[]).swap_remove(0).table;
         let column = |name: &str| Column { name: name.to_owned(), ty: ColumnType::Text, doc: String::new() };
+        let own = ["ticker", EXTRA_COLUMN].map(|name| column(name));
+        let table = Table::new("trades", own.to_vec(), &["ticker"]);
         let grown = table.grown(&[column("new"), column("newer")]).unwrap();
         assert_eq!(grown.columns[..table.columns.len()], table.columns);
         assert_eq!((grown.position("newer"), &grown.key), (Some(table.columns.len() + 1), &table.key));
