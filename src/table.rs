@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_table_learns_columns_that_it_lacks() {
         let column = |name: &str| Column { name: name.to_owned(), ty: ColumnType::Text, doc: String::new() };
-        let own = ["ticker", EXTRA_COLUMN].map(|name| column(name));
+        let own = ["ticker", EXTRA_COLUMN].map(column);
         let table = Table::new("trades", own.to_vec(), &["ticker"]);
         let grown = table.grown(&[column("new"), column("newer")]).unwrap();
         assert_eq!(grown.columns[..table.columns.len()], table.columns);
