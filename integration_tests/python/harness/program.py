@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -53,6 +55,59 @@ def parse_line(line: bytes) -> Message:
         raise AssertionError(f"stdout has a line that is not JSON: {line[:300]!r}") from error
     assert isinstance(message, dict) and isinstance(message.get("type"), str), line[:300]
     return message
+
+
+class Running:
+    """A run under way. What it says is read as far as a test waits for it, and to the end by `ended`.
+
+    Use as a context manager: who does not come to `ended` leaves no process behind.
+    """
+
+    def __init__(self, program: Program, process: subprocess.Popen[bytes], told_in: str, rest: Path) -> None:
+        self._program, self._process, self._rest = program, process, rest
+        self._told_in, self._told = told_in, b""
+        # A guard against a hang: nobody waits for a process that is stopped or says nothing.
+        self._guard = threading.Timer(HANG_S, process.kill)
+        self._guard.daemon = True
+        self._guard.start()
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._guard.cancel()
+        # Also one that is stopped.
+        self._process.kill()
+        self._process.wait()
+        self._lines.close()
+
+    @property
+    def _lines(self) -> Any:
+        return self._process.stdout or self._process.stderr
+
+    def until(self, *marks: bytes) -> Running:
+        """Returns when each of the marks was in a line that it said."""
+        left = {mark for mark in marks if mark not in self._told}
+        while left:
+            line = self._lines.readline()
+            self._told += line
+            assert line, f"it ended before it said {left}\n{self.ended().describe()}"
+            left = {mark for mark in left if mark not in line}
+        return self
+
+    def signal(self, how: signal.Signals) -> Running:
+        self._process.send_signal(how)
+        return self
+
+    def ended(self) -> Outcome:
+        """Waits for its end."""
+        self._told += self._lines.read()
+        code = self._process.wait()
+        other = "stdout" if self._told_in == "stderr" else "stderr"
+        said = {self._told_in: self._told, other: self._rest.read_bytes()}
+        outcome = Outcome(tuple(map(str, self._process.args[1:])), code, **said)  # type: ignore[index]
+        self._program.scan(outcome)
+        return outcome
 
 
 class Program:
@@ -113,6 +168,20 @@ class Program:
             message = parse_line(line)
             if wanted(message):
                 yield message
+
+    def begin(self, *arguments: str | Path, env: dict[str, str] | None = None, told_in: str = "stderr") -> Running:
+        """Begins a run of which the test waits for lines of stdout or stderr."""
+        rest = self.workspace.folder("begun") / "rest"
+        with rest.open("wb") as kept:
+            outputs: dict[str, Any] = {"stdout": kept, "stderr": kept, told_in: subprocess.PIPE}
+            process = subprocess.Popen(
+                [str(self.binary), *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                env=self.environment(env),
+                cwd=self._folder,
+                **outputs,
+            )
+        return Running(self, process, told_in, rest)
 
     def scan(self, outcome: Outcome) -> None:
         what = outcome.arguments[0] if outcome.arguments else "the program"
