@@ -9,7 +9,9 @@
    fakesnow fails at once and keeps the transaction until it is stopped itself.
    Here a conflict gives up every transaction of its schema that was idle for a
    while, and those of others after longer: who works in another schema is more
-   likely slow than gone. The statement is tried again where that is possible.
+   likely slow than gone. The statement is tried again where that is possible; so is
+   the making of a stage that another session makes at the same moment, for fakesnow
+   keeps the temporary stages of all sessions in one table.
 3. What does not exist cannot be used. fakesnow takes any warehouse and creates
    any database at sign-in; with `--warehouse` only the named ones exist, and only
    databases that were created. Signing in succeeds all the same, as Snowflake has
@@ -132,9 +134,10 @@ def mend(idle_seconds: float, warehouses: list[str]) -> None:
                 result = _execute(cursor, command, *args, **kwargs)
                 transactions.statement(connection, command)
                 return result
-            except duckdb.TransactionException as error:
+            except (duckdb.TransactionException, duckdb.ConstraintException) as error:
                 transactions.give_up_idle(but=connection)
-                conflict = "onflict" in str(error)
+                # The second is what is said of a stage.
+                conflict = any(words in str(error) for words in ("onflict", "uplicate key"))
                 if not conflict or time.monotonic() > until or not transactions.can_retry(connection):
                     raise
                 time.sleep(0.1)

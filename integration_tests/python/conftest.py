@@ -127,6 +127,14 @@ def mended_fakesnow(root: Path, workspace: Workspace) -> Iterator[Fakesnow]:
         yield fakesnow
 
 
+@pytest.fixture(scope="session")
+def shared_fakesnow(root: Path, workspace: Workspace) -> Iterator[Fakesnow]:
+    """As the mended one, for several clients at a time: one of them may well be idle for a while."""
+    command = [sys.executable, str(root / "integration_tests/fakesnow_mended.py"), "--idle-seconds", "3"]
+    with Fakesnow(command, workspace.inputs / "fakesnow_shared.log") as fakesnow:
+        yield fakesnow
+
+
 @pytest.fixture(scope="module")
 def strict_fakesnow(root: Path, workspace: Workspace) -> Iterator[Fakesnow]:
     """It has one warehouse, `warehouse.WAREHOUSE`, and refuses some passwords: a server for each module."""

@@ -10,6 +10,7 @@ airbyte    messages, configured catalogues, strict validation
 destination  the Airbyte destination: messages for it, and what it stored
 platform   what Airbyte does between a source and a destination
 crash      campaigns of killed runs
+neighbours two pipelines over one warehouse
 bad        a row of a table of bad input
 world      a pipeline and an Airbyte source after a good run, to be broken
 sentence   what a clear error is

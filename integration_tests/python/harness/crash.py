@@ -8,6 +8,7 @@ is flushed or closed, as kill -9 would have it.
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 from collections.abc import Callable
@@ -22,6 +23,8 @@ KILLED = -signal.SIGABRT
 NEVER = 10**9
 # A campaign that was not enough becomes so many times as long.
 MORE = 10
+# How many campaigns of the long kind there are, each with a seed of its own: one in `make test`.
+CAMPAIGNS = int(os.environ.get("TAPELINE_CAMPAIGNS", "1"))
 
 SLICED = ["stock_daily_bars", "stock_bars_1_hour", "stock_bars_1_minute", "dividends", "news"]
 STREAMS = [*SLICED, *(name for name in tables.STREAMS if name not in SLICED)]

@@ -39,11 +39,14 @@ class Simulator:
         plan: str = "unlimited",
         now: str = "2024-06-28T21:00:00Z",
         seed: int = 7,
+        tickers: int | None = None,
         faults: Path | None = None,
         replay: Path | None = None,
     ) -> None:
         self._program = program
         self._arguments = ["simulate", "--listen", "127.0.0.1:0", "--seed", str(seed), "--now", now, "--plan", plan]
+        if tickers:
+            self._arguments += ["--tickers", str(tickers)]
         if faults:
             self._arguments += ["--faults", str(faults)]
         if replay:

@@ -8,6 +8,7 @@ nowhere else: not in what the program prints, and not in any file below
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import secrets
 import urllib.parse
@@ -25,7 +26,8 @@ class Workspace:
         self.inputs.mkdir(parents=True)
         self.outputs.mkdir()
         self._secrets: dict[str, set[bytes]] = {}
-        self._count = 0
+        # Several threads may ask: no two get one number.
+        self._count = itertools.count(1)
 
     def new_secret(self, name: str) -> str:
         """A secret that occurs nowhere by chance, with characters that encodings change."""
@@ -71,5 +73,4 @@ class Workspace:
         return path
 
     def _next(self) -> int:
-        self._count += 1
-        return self._count
+        return next(self._count)
