@@ -17,6 +17,7 @@ mod metadata;
 mod ownership;
 mod platform;
 mod rejected;
+mod shards;
 mod version_1;
 
 use std::sync::Arc;

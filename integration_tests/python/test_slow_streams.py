@@ -68,7 +68,7 @@ def assert_truth(pipeline: Pipeline, database: Path, *streams: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [DRIP, SILENCE], ids=["a byte at a time", "silence"])
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
 def test_streams_are_committed_while_another_one_waits_for_its_answer(
     pipeline: Pipeline, database: Path, with_fault: WithFault, fault: Fault, how: signal.Signals
 ) -> None:

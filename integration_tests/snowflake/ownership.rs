@@ -2,6 +2,7 @@
 
 use super::crash::MENDED;
 use super::cut::{cut_everywhere, sink_to_cut};
+use super::gate::Gate;
 use super::*;
 
 use tapeline::error::{Error, Result};
@@ -151,6 +152,38 @@ async fn a_process_whose_table_was_dropped_commits_no_more() {
     let error = sink.commit_one(stream, "2").await.expect_err("the stream is another's");
     assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());
     assert_eq!(tickers(&schema, "trades").await, ["B"]);
+}
+
+/// Whoever opens a stream meanwhile is told of a process that writes it, not of columns.
+#[tokio::test]
+#[ignore = "needs fakesnow: TAPELINE_FAKESNOW"]
+async fn a_commit_between_a_look_and_the_opening_is_told_as_what_it_is() {
+    let schema = schema();
+    let target = into("first", "trades", WriteMode::Append);
+    let mut sink = connect(&schema).await;
+    let (stream, _) = sink.open_one(&target).await.unwrap();
+    let mut gate = Gate::before(server("TAPELINE_FAKESNOW")).await;
+    let config = config_to(&gate.url, &schema);
+    let mut opening = tokio::spawn(async move {
+        SnowflakeSink::connect(&config).await.unwrap().open_one(&target).await.map(drop)
+    });
+    let mut committed = 0;
+    let opened = loop {
+        let statement = tokio::select! {
+            opened = &mut opening => break opened.unwrap(),
+            statement = gate.statements.recv() => statement.expect("the gate is open"),
+        };
+        if committed == 0 && statement.text.contains("SET \\\"TABLE_NAME\\\"") {
+            committed += 1;
+            commit(&mut sink, stream, &[row("A", 1, "1")], "1").await;
+        }
+        statement.go_on();
+    };
+    let error = opened.expect_err("the stream moved on");
+    assert_eq!((committed, error.kind()), (1, ErrorKind::Conflict), "{}", error.report());
+    assert!(error.to_string().contains("moved the progress of trades"), "{}", error.report());
+    commit(&mut sink, stream, &[row("A", 2, "1")], "2").await;
+    assert_eq!(tickers(&schema, "trades").await, ["A", "A"]);
 }
 
 #[tokio::test]

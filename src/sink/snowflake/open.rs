@@ -15,7 +15,7 @@ use super::statement::Statement;
 use super::write::Writer;
 use super::{Stream, evolve, look, merge, next_of, next_table, quarantine};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::lifecycle::{self, Facts, Head, Heads};
+use crate::sink::lifecycle::{self, Facts, Head, Heads, Kept};
 use crate::sink::numbers::Numbers;
 use crate::sink::ownership::{self, Standing};
 use crate::sink::shards::{self, Shards, Versions};
@@ -82,6 +82,7 @@ impl<'a> Opening<'a> {
     /// What keeps it from being opened.
     pub async fn open(&mut self, target: &Target) -> Result<(Stream, Stored)> {
         self.schema_of(target).await?;
+        self.see_its_tables(target).await?;
         self.release(target).await?;
         let target = &Target { table: self.numbers.table(&target.table), ..target.clone() };
         tell_names(&target.table);
@@ -149,6 +150,22 @@ impl<'a> Opening<'a> {
         let text = self.text_of(&mut stream, first).await?;
         stream.versions = Versions::of(&shards);
         Ok((stream, Stored { positions: shards::positions(shards), text }))
+    }
+
+    /// The tables were read before the streams: where one is not there that the stream's row
+    /// speaks of, another process may have made it since, and put rows into it.
+    async fn see_its_tables(&mut self, target: &Target) -> Result<()> {
+        let name = target.schema.as_ref().unwrap_or(&self.home.schema);
+        let Some(Schema { place, tables, heads }) = self.schemas.get_mut(name) else { return Ok(()) };
+        let is_open = |kept: &Kept| kept.head.epoch > 0 && !kept.is_of_another(target);
+        let kept = heads.get(&(target.pipeline.clone(), target.stream.clone())).filter(|kept| is_open(kept));
+        let lacks = |kept: &Kept| {
+            !tables.has(&target.table.name) || (kept.head.next.is_some() && !tables.has(&next_table(target)))
+        };
+        if kept.is_some_and(lacks) {
+            *tables = place.tables(self.session).await?;
+        }
+        Ok(())
     }
 
     /// Forgets streams of others that wrote to the target's table, where it is gone.

@@ -51,10 +51,13 @@ pub(super) fn changing(table: &str) -> Error {
 }
 
 /// Whose row it is that is not as it `was`: opening a stream counts an epoch, fencing it off
-/// does not.
+/// does not. Nor does a commit, which comes between a look at a stream and its opening: of a
+/// table that is not shared it is the only one.
 fn overtaken(place: &Place, target: &Target, was: Head, is: Option<Head>) -> Error {
     match is {
-        Some(is) if is.epoch == was.epoch => changing(&place.table(&target.table.name)),
+        Some(is) if is.epoch == was.epoch && ownership::shares(target) => {
+            changing(&place.table(&target.table.name))
+        }
         _ => conflict(&target.stream),
     }
 }
@@ -207,7 +210,9 @@ fn of_stream(staged: bool) -> &'static str {
 /// Adds the row of a stream that has none, unless somebody else did meanwhile.
 ///
 /// # Errors
-/// As [`Standing::must_be_alone_or_share`], when somebody else began to write to the table meanwhile.
+/// As [`Standing::must_be_alone_or_share`], when somebody else began to write to the table meanwhile;
+/// [`ErrorKind::Conflict`], when somebody else opened the stream meanwhile: what it stored, and
+/// the rows that it speaks of, came after the look that says that there is nothing.
 pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target) -> Result<Head> {
     let table = place.table(STREAMS);
     let shared = ownership::shares(target);
@@ -238,7 +243,8 @@ pub(super) async fn add(session: &dyn Warehouse, place: &Place, target: &Target)
         }
     }
     match head(session, place, target).await? {
-        Some(head) => Ok(head),
+        Some(head) if head.epoch == 0 => Ok(head),
+        Some(_) => Err(conflict(&target.stream)),
         None => {
             let heads = heads(session, place).await?;
             let standing = Standing { target, heads: &heads, is_of_first: false };
