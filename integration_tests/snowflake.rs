@@ -13,6 +13,7 @@ mod evolve;
 mod gate;
 mod grow;
 mod joint;
+mod meanwhile;
 mod metadata;
 mod ownership;
 mod platform;

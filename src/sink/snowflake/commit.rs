@@ -136,10 +136,11 @@ impl SnowflakeSink {
         if stream.lines > 0 {
             self.run(format!("DELETE FROM {}", ident(LOAD))).await?;
         }
+        let moved = Head { version: head.version + 1, ..*head };
         let shards = stream.versions.moving(&portion.moves);
-        progress::move_shards(session, place, target, stream.is_staged, head.epoch, &shards).await?;
+        progress::move_shards(session, place, target, stream.is_staged, moved, &shards).await?;
         if let Some(first) = &stream.first {
-            session.execute(First::forget(first, &target.first_key())).await?;
+            session.execute(First::forget(first, place, target, moved)).await?;
         }
         Ok(())
     }

@@ -387,9 +387,10 @@ impl SnowflakeSink {
             }
             let provided = Provided::Finished(merge::is_replaced(table, into, &target.table, *generation));
             progress::advance(session, place, target, *head, provided, None).await?;
-            progress::change_over(session, place, target).await?;
+            let finished = Head { version: head.version + 1, ..*head };
+            progress::change_over(session, place, target, finished).await?;
             match first {
-                Some(first) => session.execute(First::forget(first, &target.first_key())).await.map(drop),
+                Some(first) => session.execute(First::forget(first, place, target, finished)).await.map(drop),
                 None => Ok(()),
             }
         };

@@ -135,7 +135,7 @@ impl<'a> Opening<'a> {
         }
         // What is stored of a table that is gone is void before there is one again.
         if !facts.is_still_there() && stored.is_some() {
-            progress::forget(self.session, place, target, false).await?;
+            progress::forget(self.session, place, target, false, stream.head).await?;
         }
         if !facts.table {
             place.create(self.session, &target.table.name, Lifetime::Lasting, &target.table).await?;
@@ -143,7 +143,7 @@ impl<'a> Opening<'a> {
         self.fit(&mut stream, tables, takeover.keeps).await?;
         // A run that nobody goes on with, or one that died before it could drop its table.
         if !takeover.staged && (target.mode.is_staged() || takeover.drops_next) {
-            progress::forget(self.session, place, target, true).await?;
+            progress::forget(self.session, place, target, true, stream.head).await?;
             super::discard(self.session, &place.table(&next)).await;
         }
         let first = first.filter(|_| takeover.keeps && shards.is_empty());
@@ -157,8 +157,8 @@ impl<'a> Opening<'a> {
     async fn see_its_tables(&mut self, target: &Target) -> Result<()> {
         let name = target.schema.as_ref().unwrap_or(&self.home.schema);
         let Some(Schema { place, tables, heads }) = self.schemas.get_mut(name) else { return Ok(()) };
-        let is_open = |kept: &Kept| kept.head.epoch > 0 && !kept.is_of_another(target);
-        let kept = heads.get(&(target.pipeline.clone(), target.stream.clone())).filter(|kept| is_open(kept));
+        let standing = Standing { target, heads, is_of_first: false };
+        let kept = standing.kept().filter(|kept| kept.head.epoch > 0 && !standing.is_of_another());
         let lacks = |kept: &Kept| {
             !tables.has(&target.table.name) || (kept.head.next.is_some() && !tables.has(&next_table(target)))
         };
@@ -236,9 +236,9 @@ impl<'a> Opening<'a> {
         let claimed = async {
             self.session.execute(Statement::new("BEGIN TRANSACTION")).await?;
             progress::claim(self.session, place, target, before, first).await?;
-            progress::forget(self.session, place, target, stream.is_staged).await?;
+            progress::forget(self.session, place, target, stream.is_staged, first).await?;
             if let Some(table) = &stream.first {
-                self.session.execute(First::forget(table, &target.first_key())).await?;
+                self.session.execute(First::forget(table, place, target, first)).await?;
             }
             self.session.execute(Statement::new("COMMIT")).await.map(drop)
         };
@@ -261,7 +261,8 @@ impl<'a> Opening<'a> {
     async fn text_of(&self, stream: &mut Stream, first: Option<First>) -> Result<Option<String>> {
         let text = first.filter(|first| first.staged == stream.is_staged).and_then(|first| first.progress);
         if let (Some(table), None) = (&stream.first, &text) {
-            self.session.execute(First::forget(table, &stream.target.first_key())).await?;
+            let Stream { place, target, head, .. } = &*stream;
+            self.session.execute(First::forget(table, place, target, *head)).await?;
             stream.first = None;
         }
         Ok(text)

@@ -317,24 +317,44 @@ pub(super) async fn fence_others(session: &dyn Warehouse, place: &Place, target:
     session.execute(statement.text(&target.pipeline).text(&target.stream)).await.map(drop)
 }
 
-/// Forgets a stream's shards.
+/// A statement that changes what is stored of a stream, as long as the stream's row is at `head`.
+/// What a server gave up of a transaction leaves the statements after it to run by themselves:
+/// they would change what is another process's by then.
+fn while_at(statement: Statement, place: &Place, target: &Target, head: Head) -> Statement {
+    let Statement { sql, binds } = statement;
+    let sql = format!(
+        "{sql} AND EXISTS (SELECT 1 FROM {} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ? AND \"VERSION\" = ? AND \"EPOCH\" = ?)",
+        place.table(STREAMS)
+    );
+    let statement = Statement { sql, binds }.text(&target.pipeline).text(&target.stream);
+    statement.integer(head.version).integer(head.epoch)
+}
+
+/// Forgets a stream's shards, as long as its row is at `head`.
 pub(super) async fn forget(
     session: &dyn Warehouse,
     place: &Place,
     target: &Target,
     staged: bool,
+    head: Head,
 ) -> Result<()> {
     let sql = format!("DELETE FROM {} {}", place.table(SHARDS), of_stream(staged));
     let statement = Statement::new(sql).text(&target.pipeline).text(&target.stream);
-    session.execute(statement).await.map(drop)
+    session.execute(while_at(statement, place, target, head)).await.map(drop)
 }
 
-/// The shards of a run that collected its rows beside the table are the table's now.
-pub(super) async fn change_over(session: &dyn Warehouse, place: &Place, target: &Target) -> Result<()> {
-    forget(session, place, target, false).await?;
+/// The shards of a run that collected its rows beside the table are the table's now. `head` is
+/// where the stream's row was moved in the same transaction.
+pub(super) async fn change_over(
+    session: &dyn Warehouse,
+    place: &Place,
+    target: &Target,
+    head: Head,
+) -> Result<()> {
+    forget(session, place, target, false, head).await?;
     let sql = format!("UPDATE {} SET \"STAGED\" = FALSE {}", place.table(SHARDS), of_stream(true));
     let statement = Statement::new(sql).text(&target.pipeline).text(&target.stream);
-    session.execute(statement).await.map(drop)
+    session.execute(while_at(statement, place, target, head)).await.map(drop)
 }
 
 /// Condition under which [`advance`] moves the progress.
@@ -384,13 +404,13 @@ pub(super) async fn advance(
     moved(session, place, target, head, statement).await
 }
 
-/// Moves shards of a stream whose row was moved in the same transaction.
+/// Moves shards of a stream whose row was moved to `head` in the same transaction.
 pub(super) async fn move_shards(
     session: &dyn Warehouse,
     place: &Place,
     target: &Target,
     staged: bool,
-    epoch: i64,
+    head: Head,
     shards: &[Shard<'_>],
 ) -> Result<()> {
     let table = place.table(SHARDS);
@@ -400,24 +420,25 @@ pub(super) async fn move_shards(
         let sql = format!("DELETE FROM {table} {} AND \"SHARD\" IN ({marks})", of_stream(staged));
         let statement = Statement::new(sql).text(&target.pipeline).text(&target.stream);
         let statement = some.iter().fold(statement, |statement, (moved, _)| statement.text(&*moved.shard));
-        session.execute(statement).await?;
+        session.execute(while_at(statement, place, target, head)).await?;
     }
     let truth = if staged { "TRUE" } else { "FALSE" };
     let kept =
         |(moved, version): &Shard<'_>| Some((Arc::clone(&moved.shard), moved.position.clone()?, *version));
     let kept: Vec<(Arc<str>, String, i64)> = shards.iter().filter_map(kept).collect();
     for some in kept.chunks(SHARDS_PER_STATEMENT) {
-        let row = format!("SELECT ?, ?, {truth}, ?, ?, ?, ?, CURRENT_TIMESTAMP()");
+        let columns = "\"SHARD\", \"POSITION\", \"VERSION\"";
+        let row = "SELECT ? AS \"SHARD\", ? AS \"POSITION\", ? AS \"VERSION\"";
         let sql = format!(
-            "INSERT INTO {table} (\"PIPELINE\", \"STREAM\", \"STAGED\", \"SHARD\", \"POSITION\", \"VERSION\", \
-             \"EPOCH\", \"UPDATED_AT\") {}",
-            vec![row.as_str(); some.len()].join(" UNION ALL ")
+            "INSERT INTO {table} (\"PIPELINE\", \"STREAM\", \"STAGED\", \"EPOCH\", {columns}, \"UPDATED_AT\") \
+             SELECT ?, ?, {truth}, ?, {columns}, CURRENT_TIMESTAMP() FROM ({}) AS moved WHERE TRUE",
+            vec![row; some.len()].join(" UNION ALL ")
         );
-        let statement = some.iter().fold(Statement::new(sql), |statement, (shard, position, version)| {
-            let statement = statement.text(&target.pipeline).text(&target.stream).text(&**shard);
-            statement.text(position.as_str()).integer(version + 1).integer(epoch)
+        let statement = Statement::new(sql).text(&target.pipeline).text(&target.stream).integer(head.epoch);
+        let statement = some.iter().fold(statement, |statement, (shard, position, version)| {
+            statement.text(&**shard).text(position.as_str()).integer(version + 1)
         });
-        session.execute(statement).await?;
+        session.execute(while_at(statement, place, target, head)).await?;
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! What version 1 of this program stored, read from where it was.
 
-use super::{FIRST, FIRST_KEY, SHARDS, truth};
+use super::{FIRST, FIRST_KEY, SHARDS, truth, while_at};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::Target;
 use crate::sink::lifecycle::Head;
 use crate::sink::snowflake::client::Warehouse;
 use crate::sink::snowflake::ddl::{Place, Tables};
@@ -49,9 +50,10 @@ impl First {
         Ok(Some(Self { progress: progress.clone(), staged, generation }))
     }
 
-    /// Forgets it: it was taken over.
-    pub fn forget(table: &str, key: &str) -> Statement {
-        Statement::new(format!("DELETE FROM {table} WHERE \"PROGRESS_KEY\" = ?")).text(key)
+    /// Forgets it, as long as the stream's row is at `head`: it was taken over.
+    pub fn forget(table: &str, place: &Place, target: &Target, head: Head) -> Statement {
+        let sql = format!("DELETE FROM {table} WHERE \"PROGRESS_KEY\" = ?");
+        while_at(Statement::new(sql).text(target.first_key()), place, target, head)
     }
 
     /// The stream's row that stands for it.
