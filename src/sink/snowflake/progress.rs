@@ -492,7 +492,8 @@ fn incomplete(stream: &str) -> Error {
 }
 
 /// Checks after COMMIT that it took place: COMMIT also succeeds when the server
-/// had already given up the transaction.
+/// had already given up the transaction. Whoever opened the stream then may have moved its row
+/// to the same version, but under an epoch of its own.
 pub(super) async fn must_be_at(
     session: &dyn Warehouse,
     place: &Place,
@@ -500,8 +501,8 @@ pub(super) async fn must_be_at(
     was: Head,
 ) -> Result<()> {
     match head(session, place, target).await? {
-        Some(is) if is.version == was.version => Ok(()),
-        Some(is) if is.version > was.version => Err(overtaken(place, target, was, Some(is))),
+        Some(is) if (is.version, is.epoch) == (was.version, was.epoch) => Ok(()),
+        Some(is) if is.version >= was.version => Err(overtaken(place, target, was, Some(is))),
         _ => Err(Error::new(
             ErrorKind::SinkUnavailable,
             format!("snowflake gave up the transaction of {} before its commit", target.stream),
