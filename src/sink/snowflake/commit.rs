@@ -120,9 +120,7 @@ impl SnowflakeSink {
         let Stream { target, place, head, .. } = stream;
         let mut provided = Provided::Nothing;
         if stream.lines == 0 && !stream.replaced.is_empty() {
-            for statement in merge::clear(&stream.into, &stream.replaced) {
-                session.execute(statement).await?;
-            }
+            self.clear(stream).await?;
             let (condition, values) = merge::is_clear(&stream.into, &stream.replaced);
             provided = Provided::Cleared(condition, values);
         }
@@ -145,6 +143,17 @@ impl SnowflakeSink {
         Ok(())
     }
 
+    /// Deletes what the rows of the transaction take the place of. Whose transaction was given
+    /// up would delete what another process wrote since; what follows moves the rows of the load
+    /// table, which has none then.
+    async fn clear(&self, stream: &Stream) -> Result<()> {
+        for statement in merge::clear(&stream.into, &stream.replaced) {
+            let statement = progress::while_at(statement, &stream.place, &stream.target, stream.head);
+            self.session.execute(statement).await?;
+        }
+        Ok(())
+    }
+
     /// From the stage into the stream's table.
     async fn move_rows(&self, id: StreamId, stream: &Stream) -> Result<()> {
         let table = &stream.target.table;
@@ -159,9 +168,7 @@ impl SnowflakeSink {
             self.files_of(id)?
         ))
         .await?;
-        for statement in merge::clear(&stream.into, &stream.replaced) {
-            self.session.execute(statement).await?;
-        }
+        self.clear(stream).await?;
         for sql in move_rows {
             self.run(sql).await?;
         }

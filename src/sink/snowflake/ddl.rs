@@ -192,8 +192,8 @@ impl Place {
             .collect();
         let (create, option) = match lifetime {
             Lifetime::Lasting => ("CREATE TABLE IF NOT EXISTS", ""),
-            // What an abandoned run left goes, whatever columns it has.
-            Lifetime::OneRun => ("CREATE OR REPLACE TRANSIENT TABLE", NO_TIME_TRAVEL),
+            // Nobody else's may be replaced, nor taken for this one.
+            Lifetime::OneRun => ("CREATE TRANSIENT TABLE", NO_TIME_TRAVEL),
         };
         let sql = format!("{create} {} ({}) {option}", self.table(name), columns.join(", "));
         session.execute(Statement::new(sql)).await.map(drop)

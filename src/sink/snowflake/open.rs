@@ -247,13 +247,34 @@ impl<'a> Opening<'a> {
         }
         progress::must_be_at(self.session, place, target, first).await?;
         if stream.is_staged {
-            place.create(self.session, &next_table(target), Lifetime::OneRun, &target.table).await?;
+            self.make_next(place, target, first).await?;
             let second = Head { version: begun.version + 1, ..begun };
             progress::claim(self.session, place, target, first, second).await?;
             stream.head = second;
         }
         stream.first = None;
         Ok(())
+    }
+
+    /// Makes the table beside the real one, empty, for whoever has the stream's row at `head`.
+    /// It is never put in the place of another one: a process that was stopped here and goes on
+    /// while the next one fills its own would empty that without a word. The most that it can
+    /// do is drop it, and every statement of the other one fails then.
+    async fn make_next(&self, place: &Place, target: &Target, head: Head) -> Result<()> {
+        let next = next_table(target);
+        let mut tried = Ok(());
+        // An answer that got lost is asked for again: the second time the table is there.
+        for _ in 0..2 {
+            let sql = format!("DROP TABLE IF EXISTS {}", place.table(&next));
+            self.session.execute(Statement::new(sql)).await?;
+            progress::must_be_at(self.session, place, target, head).await?;
+            tried = place.create(self.session, &next, Lifetime::OneRun, &target.table).await;
+            if tried.is_ok() {
+                return Ok(());
+            }
+            progress::must_be_at(self.session, place, target, head).await?;
+        }
+        tried
     }
 
     /// The progress that a stream goes on from which version 1 stored. Where it does not, that

@@ -317,10 +317,10 @@ pub(super) async fn fence_others(session: &dyn Warehouse, place: &Place, target:
     session.execute(statement.text(&target.pipeline).text(&target.stream)).await.map(drop)
 }
 
-/// A statement that changes what is stored of a stream, as long as the stream's row is at `head`.
+/// A statement that changes rows of a stream, or what is stored of it, as long as the stream's row is at `head`.
 /// What a server gave up of a transaction leaves the statements after it to run by themselves:
 /// they would change what is another process's by then.
-fn while_at(statement: Statement, place: &Place, target: &Target, head: Head) -> Statement {
+pub(super) fn while_at(statement: Statement, place: &Place, target: &Target, head: Head) -> Statement {
     let Statement { sql, binds } = statement;
     let sql = format!(
         "{sql} AND EXISTS (SELECT 1 FROM {} WHERE \"PIPELINE\" = ? AND \"STREAM\" = ? AND \"VERSION\" = ? AND \"EPOCH\" = ?)",
