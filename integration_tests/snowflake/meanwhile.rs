@@ -19,22 +19,30 @@ enum Other {
     GoesOn,
 }
 
-/// Rows that take the place of what was there of their ticker, as a slice's do, or only add.
-fn rows(mode: WriteMode, id: i64) -> Batch {
+/// The source's row, or where rows replace each other all up to it: each in the place of what was
+/// there of its day, as those of slices are.
+fn rows(mode: WriteMode, last: i64) -> Batch {
     let part = |id: i64| Extent {
         partition: Some(("ticker".to_owned(), "A".into())),
         cursor: "day".to_owned(),
         from: Bound::Day(day(id)),
         until: Some(Bound::Day(day(id + 1))),
     };
-    let row = format!(r#"{{"ticker":"A","id":{id},"price":1,"day":"{}"}}"#, day(id));
-    let replaces = if mode.replaces_by_key() { vec![part(id)] } else { Vec::new() };
-    Batch { replaces, ..batch(&[row]) }
+    let row = |id: i64| format!(r#"{{"ticker":"A","id":{id},"price":1,"day":"{}"}}"#, day(id));
+    if !mode.replaces_by_key() {
+        return batch(&[row(last)]);
+    }
+    let all: Vec<String> = (1..=last).map(row).collect();
+    Batch { replaces: (1..=last).map(part).collect(), ..batch(&all) }
 }
 
 fn day(id: i64) -> jiff::civil::Date {
     jiff::civil::date(2024, 1, 1).saturating_add(jiff::Span::new().days(id))
 }
+
+/// How often the other process begins again. The server waits a second before it gives up a
+/// transaction that is idle.
+const TRIES_MAX: usize = 100;
 
 /// What the table holds in the end.
 const ROWS: [&str; 2] = ["A/1/1.0", "A/2/1.0"];
@@ -77,6 +85,26 @@ async fn read(config: &SnowflakeConfig, mode: WriteMode) -> Result<()> {
     Reader::open(config, mode).await?.end().await
 }
 
+/// The other process, as often as it takes until the server has given up the transaction that is
+/// in its way: in the middle of its own it is refused. Returns the run that goes on.
+async fn come(config: &SnowflakeConfig, mode: WriteMode, other: Other) -> Result<Option<Reader>> {
+    let mut tries = 0..TRIES_MAX;
+    loop {
+        let came = async {
+            let mut reader = Reader::open(config, mode).await?;
+            match other {
+                Other::Reads => reader.end().await.map(|()| None),
+                Other::Opens => Ok(None),
+                Other::GoesOn => reader.through(1).await.map(|()| Some(reader)),
+            }
+        };
+        match came.await {
+            Err(error) if error.kind() == ErrorKind::SinkUnavailable && tries.next().is_some() => {}
+            came => return came,
+        }
+    }
+}
+
 /// Lets the other process come at a statement of a run. Returns whether the run came to it.
 async fn at_a_statement(mode: WriteMode, other: Other, point: usize) -> bool {
     let what = format!("{mode:?}, {other:?} at {point}");
@@ -95,19 +123,9 @@ async fn at_a_statement(mode: WriteMode, other: Other, point: usize) -> bool {
         // Nothing is known before it looks at what is there.
         passed += usize::from(passed > 0 || statement.text.contains("INFORMATION_SCHEMA.COLUMNS"));
         if passed == point {
-            let came = async {
-                let mut reader = Reader::open(&directly, mode).await?;
-                match other {
-                    Other::Reads => reader.end().await?,
-                    Other::Opens => {}
-                    Other::GoesOn => {
-                        reader.through(1).await?;
-                        under_way = Some(reader);
-                    }
-                }
-                Ok::<_, tapeline::error::Error>(())
-            };
-            came.await.unwrap_or_else(|error| panic!("{what}: {}", error.report()));
+            under_way = come(&directly, mode, other)
+                .await
+                .unwrap_or_else(|error| panic!("{what}: {}", error.report()));
         }
         statement.go_on();
     };
