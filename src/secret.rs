@@ -160,7 +160,7 @@ impl Finder {
 
 /// Whether a text holds a secret, in whatever form.
 pub fn is_in(text: &str) -> bool {
-    matches!(redact(text), Cow::Owned(_))
+    redactor().is_some_and(|redactor| redactor.is_in(text.as_bytes()))
 }
 
 /// Whether any secret is known. Before the configuration is read none is, and a text

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,12 @@ def shared_fakesnow(root: Path, workspace: Workspace) -> Iterator[Fakesnow]:
     command = [sys.executable, str(root / "integration_tests/fakesnow_mended.py"), "--idle-seconds", "3"]
     with Fakesnow(command, workspace.inputs / "fakesnow_shared.log") as fakesnow:
         yield fakesnow
+
+
+@pytest.fixture(scope="module")
+def shared_connection(shared_fakesnow: Fakesnow) -> Iterator[Any]:
+    with warehouse.connect(shared_fakesnow) as connection:
+        yield connection
 
 
 @pytest.fixture(scope="module")

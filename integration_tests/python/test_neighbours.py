@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness import crash
-from harness.neighbours import FEW, neighbours
+from harness.neighbours import neighbours, wide
 from harness.program import Outcome, Program
 from harness.servers import Simulator
 from harness.workspace import Workspace
@@ -24,8 +24,7 @@ ROUNDS, LONGEST = 12, 150
 
 @pytest.fixture(scope="module")
 def wide_simulator(program: Program) -> Iterator[Simulator]:
-    # Some of them are delisted.
-    with Simulator(program, tickers=2 * (MANY + FEW)) as simulator:
+    with wide(program, MANY) as simulator:
         yield simulator
 
 

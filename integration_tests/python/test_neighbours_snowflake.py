@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness import crash, warehouse
-from harness.neighbours import FEW, Neighbour, neighbours
+from harness.neighbours import Neighbour, neighbours, wide
 from harness.program import Outcome, Program
 from harness.servers import Fakesnow, Simulator
 from harness.workspace import Workspace
@@ -23,15 +23,8 @@ ROUNDS, LONGEST = 5, 120
 
 @pytest.fixture(scope="module")
 def wide_simulator(program: Program) -> Iterator[Simulator]:
-    # Some of them are delisted.
-    with Simulator(program, tickers=2 * (MANY + FEW)) as simulator:
+    with wide(program, MANY) as simulator:
         yield simulator
-
-
-@pytest.fixture(scope="module")
-def connection(shared_fakesnow: Fakesnow) -> Iterator[Any]:
-    with warehouse.connect(shared_fakesnow) as connection:
-        yield connection
 
 
 @pytest.mark.parametrize("seed", range(crash.CAMPAIGNS))
@@ -40,12 +33,12 @@ def test_each_table_is_the_truth_of_its_own_pipeline(
     workspace: Workspace,
     wide_simulator: Simulator,
     shared_fakesnow: Fakesnow,
-    connection: Any,
+    shared_connection: Any,
     api_key: str,
     snowflake_password: str,
     seed: int,
 ) -> None:
-    warehouse.drop_schema(connection)
+    warehouse.drop_schema(shared_connection)
     secrets = {"POLYGON_API_KEY": api_key, "SNOWFLAKE_PASSWORD": snowflake_password}
     both = neighbours(program, workspace, wide_simulator, warehouse.sink(shared_fakesnow), secrets, MANY)
 
@@ -61,4 +54,4 @@ def test_each_table_is_the_truth_of_its_own_pipeline(
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(campaign, both))
     for neighbour in both:
-        neighbour.assert_truth(warehouse.rows_of(connection, neighbour.table), warehouse.DIGITS)
+        neighbour.assert_truth(warehouse.rows_of(shared_connection, neighbour.table), warehouse.DIGITS)

@@ -7,7 +7,7 @@ is stopped where it is, and goes on when others have been there, meets that for 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -32,24 +32,18 @@ TAKEN_OVER = [f"{DAYS}: ", "another process moved the progress of", "let only on
 Make = Callable[..., Pipeline]
 
 
-@pytest.fixture(scope="module")
-def connection(shared_fakesnow: Fakesnow) -> Iterator[Any]:
-    with warehouse.connect(shared_fakesnow) as connection:
-        yield connection
-
-
 @pytest.fixture
 def make(
     program: Program,
     workspace: Workspace,
     simulator: Simulator,
     shared_fakesnow: Fakesnow,
-    connection: Any,
+    shared_connection: Any,
     api_key: str,
     snowflake_password: str,
 ) -> Make:
     """The pipeline; each process has a file of its own that says the same. It commits each day by itself."""
-    warehouse.drop_schema(connection)
+    warehouse.drop_schema(shared_connection)
     secrets = {"POLYGON_API_KEY": api_key, "SNOWFLAKE_PASSWORD": snowflake_password}
 
     def make(mode: str, end: str = END, **more: Any) -> Pipeline:
@@ -61,9 +55,9 @@ def make(
     return make
 
 
-def assert_truth(connection: Any, simulator: Simulator, end: str) -> None:
+def assert_truth(shared_connection: Any, simulator: Simulator, end: str) -> None:
     truth = market.truth(simulator.url, DAYS, START, end)
-    tables.assert_table_is_truth(warehouse.rows_of(connection, DAYS), truth, DAYS, warehouse.DIGITS)
+    tables.assert_table_is_truth(warehouse.rows_of(shared_connection, DAYS), truth, DAYS, warehouse.DIGITS)
 
 
 def assert_taken_over(outcome: Outcome) -> None:
@@ -74,7 +68,7 @@ def assert_taken_over(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_processes_that_were_stopped_find_that_another_one_took_over(
-    make: Make, connection: Any, simulator: Simulator, mode: str
+    make: Make, shared_connection: Any, simulator: Simulator, mode: str
 ) -> None:
     pipeline = make(mode, source=SLOWLY)
     stopped = []
@@ -83,18 +77,18 @@ def test_processes_that_were_stopped_find_that_another_one_took_over(
             running = pipeline.program.begin("sync", pipeline.file(), env=pipeline.secrets)
             stopped.append(stack.enter_context(running).until(BEGUN).signal(signal.SIGSTOP))
         pipeline.sync()
-        assert_truth(connection, simulator, END)
-        before = warehouse.rows_of(connection, DAYS)
+        assert_truth(shared_connection, simulator, END)
+        before = warehouse.rows_of(shared_connection, DAYS)
         for running in reversed(stopped):
             assert_taken_over(running.signal(signal.SIGCONT).ended())
-    assert warehouse.rows_of(connection, DAYS) == before, "whoever was overtaken added or took away rows"
+    assert warehouse.rows_of(shared_connection, DAYS) == before, "whoever was overtaken added or took away rows"
     pipeline.sync()
-    assert_truth(connection, simulator, END)
+    assert_truth(shared_connection, simulator, END)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_processes_at_the_same_time_leave_every_row_once(
-    make: Make, connection: Any, simulator: Simulator, mode: str
+    make: Make, shared_connection: Any, simulator: Simulator, mode: str
 ) -> None:
     for end in ("2024-06-21", "2024-06-25", END):
         pipeline = make(mode, end)
@@ -104,4 +98,4 @@ def test_processes_at_the_same_time_leave_every_row_once(
             if outcome.code != 0:
                 assert_taken_over(outcome)
         assert any(outcome.code == 0 for outcome in outcomes), "the last one has nobody to give way to"
-        assert_truth(connection, simulator, end)
+        assert_truth(shared_connection, simulator, end)

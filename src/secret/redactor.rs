@@ -96,25 +96,26 @@ impl Redactor {
 
     /// Whether a secret is in the text.
     pub(super) fn is_in(&self, text: &[u8]) -> bool {
-        let is_worth_it = |(_, byte): &(usize, &u8)| self.begins[usize::from(**byte)];
-        text.iter().enumerate().filter(is_worth_it).any(|(at, _)| self.found_at(text, at).is_some())
+        self.each(text).next().is_some()
     }
 
     /// The pieces of the text that are secrets. Those that overlap are one: neither's
     /// rest may show.
     fn found(&self, text: &[u8]) -> Vec<(usize, usize)> {
         let mut found: Vec<(usize, usize)> = Vec::new();
-        for (at, byte) in text.iter().enumerate() {
-            if !self.begins[usize::from(*byte)] {
-                continue;
-            }
-            let Some((from, to)) = self.found_at(text, at) else { continue };
+        for (from, to) in self.each(text) {
             match found.last_mut() {
                 Some((_, end)) if from <= *end => *end = to.max(*end),
                 _ => found.push((from, to)),
             }
         }
         found
+    }
+
+    /// The longest secret that begins at each place of the text, where one does.
+    fn each<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, usize)> + 'a {
+        let is_worth_it = |(_, byte): &(usize, &u8)| self.begins[usize::from(**byte)];
+        text.iter().enumerate().filter(is_worth_it).filter_map(|(at, _)| self.found_at(text, at))
     }
 
     /// The longest secret that begins at `at`.

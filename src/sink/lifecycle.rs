@@ -82,14 +82,14 @@ impl Takeover {
 }
 
 impl Head {
+    /// What is stored once a statement moved it.
+    pub fn moved(&self) -> Self {
+        Self { version: self.version + 1, ..*self }
+    }
+
     /// What is stored once the run that collected its rows beside the table finished.
     pub fn finished(&self) -> Self {
-        Self {
-            version: self.version + 1,
-            generation: self.next.unwrap_or(self.generation),
-            next: None,
-            ..*self
-        }
+        Self { generation: self.next.unwrap_or(self.generation), next: None, ..self.moved() }
     }
 }
 

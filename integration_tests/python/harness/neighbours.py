@@ -20,6 +20,11 @@ FEW = 25
 COMMIT = {"commit": {"rows": 20}}
 
 
+def wide(program: Program, many: int) -> Simulator:
+    """A market that lists as many tickers as two of them read, the first so `many`. Some are delisted."""
+    return Simulator(program, tickers=2 * (many + FEW))
+
+
 @dataclass
 class Neighbour:
     pipeline: Pipeline

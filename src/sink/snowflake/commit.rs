@@ -10,7 +10,6 @@ use super::progress::{self, First, Provided};
 use super::write::Writer;
 use super::{SnowflakeSink, Stream, broken, evolve, quarantine};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::sink::lifecycle::Head;
 use crate::sink::{BATCH, Portion, StreamId};
 
 /// What ended a transaction, and the stream whose statement it was.
@@ -134,7 +133,7 @@ impl SnowflakeSink {
         if stream.lines > 0 {
             self.run(format!("DELETE FROM {}", ident(LOAD))).await?;
         }
-        let moved = Head { version: head.version + 1, ..*head };
+        let moved = head.moved();
         let shards = stream.versions.moving(&portion.moves);
         progress::move_shards(session, place, target, stream.is_staged, moved, &shards).await?;
         if let Some(first) = &stream.first {
@@ -205,8 +204,7 @@ impl SnowflakeSink {
         let mut overtaken = Vec::new();
         for portion in portions {
             let Stream { target, place, head, .. } = self.opened(portion.stream)?;
-            let committed = Head { version: head.version + 1, ..*head };
-            match progress::must_be_at(self.session.as_ref(), place, target, committed).await {
+            match progress::must_be_at(self.session.as_ref(), place, target, head.moved()).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {
                     overtaken.push((portion.stream, error.in_stream(target.name())));
                 }

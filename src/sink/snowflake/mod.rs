@@ -240,13 +240,17 @@ impl SnowflakeSink {
 
 /// Drops the table of a run that is over.
 async fn discard(session: &dyn Warehouse, next: &str) {
-    if let Err(error) = session.execute(Statement::new(format!("DROP TABLE IF EXISTS {next}"))).await {
+    if let Err(error) = drop_table(session, next).await {
         tracing::warn!(
             error = error.report(),
             table = next,
             "could not drop the table of a run that is over"
         );
     }
+}
+
+async fn drop_table(session: &dyn Warehouse, table: &str) -> Result<()> {
+    session.execute(Statement::new(format!("DROP TABLE IF EXISTS {table}"))).await.map(drop)
 }
 
 fn broken() -> Error {
@@ -387,10 +391,11 @@ impl SnowflakeSink {
             }
             let provided = Provided::Finished(merge::is_replaced(table, into, &target.table, *generation));
             progress::advance(session, place, target, *head, provided, None).await?;
-            let finished = Head { version: head.version + 1, ..*head };
-            progress::change_over(session, place, target, finished).await?;
+            progress::change_over(session, place, target, head.moved()).await?;
             match first {
-                Some(first) => session.execute(First::forget(first, place, target, finished)).await.map(drop),
+                Some(first) => {
+                    session.execute(First::forget(first, place, target, head.moved())).await.map(drop)
+                }
                 None => Ok(()),
             }
         };

@@ -82,7 +82,6 @@ impl<'a> Opening<'a> {
     /// What keeps it from being opened.
     pub async fn open(&mut self, target: &Target) -> Result<(Stream, Stored)> {
         self.schema_of(target).await?;
-        self.see_its_tables(target).await?;
         self.release(target).await?;
         let target = &Target { table: self.numbers.table(&target.table), ..target.clone() };
         tell_names(&target.table);
@@ -152,23 +151,11 @@ impl<'a> Opening<'a> {
         Ok((stream, Stored { positions: shards::positions(shards), text }))
     }
 
-    /// The tables were read before the streams: where one is not there that the stream's row
-    /// speaks of, another process may have made it since, and put rows into it.
-    async fn see_its_tables(&mut self, target: &Target) -> Result<()> {
-        let name = target.schema.as_ref().unwrap_or(&self.home.schema);
-        let Some(Schema { place, tables, heads }) = self.schemas.get_mut(name) else { return Ok(()) };
-        let standing = Standing { target, heads, is_of_first: false };
-        let kept = standing.kept().filter(|kept| kept.head.epoch > 0 && !standing.is_of_another());
-        let lacks = |kept: &Kept| {
-            !tables.has(&target.table.name) || (kept.head.next.is_some() && !tables.has(&next_table(target)))
-        };
-        if kept.is_some_and(lacks) {
-            *tables = place.tables(self.session).await?;
-        }
-        Ok(())
-    }
-
     /// Forgets streams of others that wrote to the target's table, where it is gone.
+    ///
+    /// The tables were read before the streams: where one is not there that a stream's row, the
+    /// target's or another's, speaks of, another process may have made it since, and put rows into
+    /// it. They are read again then.
     async fn release(&mut self, target: &Target) -> Result<()> {
         let name = target.schema.as_ref().unwrap_or(&self.home.schema);
         let Some(Schema { place, tables, heads }) = self.schemas.get_mut(name) else { return Ok(()) };
@@ -177,10 +164,14 @@ impl<'a> Opening<'a> {
                 tables.has(&next_of(pipeline, stream, &target.table.name))
             })
         };
-        if gone(tables).is_empty() {
+        let standing = Standing { target, heads, is_of_first: false };
+        let kept = standing.kept().filter(|kept| kept.head.epoch > 0 && !standing.is_of_another());
+        let lacks = |kept: &Kept| {
+            !tables.has(&target.table.name) || (kept.head.next.is_some() && !tables.has(&next_table(target)))
+        };
+        if gone(tables).is_empty() && !kept.is_some_and(lacks) {
             return Ok(());
         }
-        // The tables were read before the streams: whoever was just beginning may have made it.
         *tables = place.tables(self.session).await?;
         let gone = gone(tables);
         for key in &gone {
@@ -248,7 +239,7 @@ impl<'a> Opening<'a> {
         progress::must_be_at(self.session, place, target, first).await?;
         if stream.is_staged {
             self.make_next(place, target, first).await?;
-            let second = Head { version: begun.version + 1, ..begun };
+            let second = begun.moved();
             progress::claim(self.session, place, target, first, second).await?;
             stream.head = second;
         }
@@ -265,8 +256,7 @@ impl<'a> Opening<'a> {
         let mut tried = Ok(());
         // An answer that got lost is asked for again: the second time the table is there.
         for _ in 0..2 {
-            let sql = format!("DROP TABLE IF EXISTS {}", place.table(&next));
-            self.session.execute(Statement::new(sql)).await?;
+            super::drop_table(self.session, &place.table(&next)).await?;
             progress::must_be_at(self.session, place, target, head).await?;
             tried = place.create(self.session, &next, Lifetime::OneRun, &target.table).await;
             if tried.is_ok() {
